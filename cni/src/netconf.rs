@@ -1,0 +1,341 @@
+//! The network configuration on standard input: parsed once, every wrong field
+//! named at once. Fields that we do not know are ignored.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use veni_api::failure::{CniFailure, code};
+
+use crate::environment::{Command, judge_identifier};
+use crate::previous::PreviousResult;
+use crate::version::SpecVersion;
+
+/// Smallest MTU of a link that carries IPv4 (RFC 791).
+const SMALLEST_MTU: u64 = 68;
+/// Largest MTU of a veth.
+const LARGEST_MTU: u64 = 65_535;
+/// Longest path of a unix socket in bytes (`sun_path` less its end).
+const LONGEST_SOCKET_PATH: usize = 107;
+/// Where GC's list stands; libcni writes the second key as well, an older
+/// draft of the specification had it alone.
+const VALID_ATTACHMENTS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+
+/// A container's interface in GC's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidAttachment {
+    /// Container (sandbox) id.
+    pub container_id: String,
+    /// Interface name inside the container.
+    pub interface_name: String,
+}
+
+/// The network configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Netconf {
+    /// Version of the specification to answer in.
+    pub version: SpecVersion,
+    /// The network's name.
+    pub name: String,
+    /// The daemon's run folder.
+    pub run_dir: PathBuf,
+    /// MTU of the pod's interface in bytes; 0 leaves it to the daemon.
+    pub mtu: u32,
+    /// DNS settings to pass on, empty when there are none.
+    pub dns: Map<String, Value>,
+    /// Result of the plugin before us (ADD) or of our ADD (CHECK).
+    pub previous: Option<PreviousResult>,
+    /// What GC keeps.
+    pub valid: Vec<ValidAttachment>,
+}
+
+impl Netconf {
+    /// Reads and checks what `command` needs of a configuration;
+    /// `interface_name` is the container's interface.
+    ///
+    /// DEL looks at nothing but `name` and `runDir`: what has become wrong with
+    /// a configuration after an ADD must not keep the pod from being deleted.
+    ///
+    /// # Errors
+    /// Code 1 for a version that is not spoken or does not have the command,
+    /// code 7 with every missing or wrong field in the details.
+    pub fn try_from_json(
+        config: &Value,
+        command: Command,
+        interface_name: &str,
+    ) -> Result<Self, CniFailure> {
+        let mut fields = Fields::new(config);
+        let version = match command {
+            Command::Del => crate::version::of(config).unwrap_or_default(),
+            _ => fields.version(command)?,
+        };
+        let mut netconf = Self {
+            version,
+            name: fields.name(),
+            run_dir: fields.run_dir(),
+            mtu: 0,
+            dns: Map::new(),
+            previous: None,
+            valid: Vec::new(),
+        };
+        if command != Command::Del {
+            fields.string("type");
+            netconf.mtu = fields.mtu();
+            netconf.dns = fields.dns();
+        }
+        match command {
+            Command::Add => netconf.previous = fields.previous(),
+            Command::Check => netconf.previous = fields.previous_of_check(interface_name),
+            Command::Gc => netconf.valid = fields.valid_attachments(),
+            Command::Del | Command::Status | Command::Version => {}
+        }
+        if fields.problems.is_empty() {
+            Ok(netconf)
+        } else {
+            Err(CniFailure::new(
+                code::INVALID_CONFIG,
+                "the network configuration is invalid",
+                fields.problems.join("; "),
+            ))
+        }
+    }
+
+    /// The plugin's socket of the daemon.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join(veni_api::CNI_SOCKET)
+    }
+}
+
+/// The configuration's fields, and what is wrong with them.
+struct Fields<'a> {
+    config: &'a Value,
+    problems: Vec<String>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(config: &'a Value) -> Self {
+        Self {
+            config,
+            problems: Vec::new(),
+        }
+    }
+
+    /// A field that is there; `null` is as good as missing.
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.config.get(name).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&mut self, name: &str, value: &Value, reason: &str) {
+        self.problems
+            .push(format!("{name}={}: {reason}", shortened(value)));
+    }
+
+    fn string(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.get(name)?;
+        if value.is_string() {
+            return value.as_str();
+        }
+        self.wrong(name, value, "expected a string");
+        None
+    }
+
+    fn version(&mut self, command: Command) -> Result<SpecVersion, CniFailure> {
+        let incompatible = |message: String| {
+            let spoken = SpecVersion::ALL.map(SpecVersion::as_str).join(", ");
+            Err(CniFailure::new(
+                code::INCOMPATIBLE_VERSION,
+                message,
+                format!("set cniVersion of the network configuration to one of {spoken}"),
+            ))
+        };
+        let Some(value) = self.get("cniVersion") else {
+            return incompatible("cniVersion is missing, which means 0.1.0".to_owned());
+        };
+        let Some(text) = value.as_str() else {
+            self.wrong("cniVersion", value, "expected a string");
+            return Ok(SpecVersion::LATEST);
+        };
+        match SpecVersion::parse(text) {
+            None => incompatible(format!("cniVersion {text} is not supported")),
+            Some(version)
+                if version < SpecVersion::V1_1_0
+                    && matches!(command, Command::Gc | Command::Status) =>
+            {
+                Err(CniFailure::new(
+                    code::INCOMPATIBLE_VERSION,
+                    format!("cniVersion {text} has no {}", command.as_str()),
+                    "it came with 1.1.0: offer that version in cniVersions of the network \
+                     configuration list",
+                ))
+            }
+            Some(version) => Ok(version),
+        }
+    }
+
+    fn name(&mut self) -> String {
+        if let Some(value) = self.get("name")
+            && !value.is_string()
+        {
+            self.wrong("name", value, "expected a string");
+            return String::new();
+        }
+        let name = self.string("name").unwrap_or_default();
+        if let Err(reason) = judge_identifier(name) {
+            if name.is_empty() {
+                self.problems.push(format!("name: {reason}"));
+            } else {
+                self.wrong("name", &Value::from(name), reason);
+            }
+        }
+        name.to_owned()
+    }
+
+    fn run_dir(&mut self) -> PathBuf {
+        let Some(value) = self.get("runDir") else {
+            return PathBuf::from(veni_api::DEFAULT_RUN_DIR);
+        };
+        let Some(text) = self.string("runDir") else {
+            return PathBuf::new();
+        };
+        let path = Path::new(text);
+        if !path.is_absolute() {
+            self.wrong("runDir", value, "expected an absolute path");
+        } else if text.contains('\0') {
+            self.wrong("runDir", value, "must not contain a zero byte");
+        } else if path.join(veni_api::CNI_SOCKET).as_os_str().len() > LONGEST_SOCKET_PATH {
+            self.wrong("runDir", value, "too long for the path of a unix socket");
+        }
+        path.to_owned()
+    }
+
+    fn mtu(&mut self) -> u32 {
+        let Some(value) = self.get("mtu") else {
+            return 0;
+        };
+        match value.as_u64() {
+            Some(mtu) if mtu == 0 || (SMALLEST_MTU..=LARGEST_MTU).contains(&mtu) => {
+                u32::try_from(mtu).unwrap_or_default()
+            }
+            _ => {
+                self.wrong(
+                    "mtu",
+                    value,
+                    "expected a whole number of bytes from 68 to 65535, or 0 for the daemon's own",
+                );
+                0
+            }
+        }
+    }
+
+    fn dns(&mut self) -> Map<String, Value> {
+        let mut passed_on = Map::new();
+        let Some(value) = self.get("dns") else {
+            return passed_on;
+        };
+        if !value.is_object() {
+            self.wrong("dns", value, "expected an object");
+            return passed_on;
+        }
+        for key in ["nameservers", "domain", "search", "options"] {
+            let Some(field) = value.get(key).filter(|field| !field.is_null()) else {
+                continue;
+            };
+            let (fits, expected) = match (key, field) {
+                ("domain", _) => (is_word(field), "expected a name without whitespace"),
+                (_, Value::Array(words)) => (
+                    words.iter().all(is_word),
+                    "expected strings without whitespace",
+                ),
+                _ => (false, "expected a list of strings"),
+            };
+            if fits {
+                passed_on.insert(key.to_owned(), field.clone());
+            } else {
+                self.wrong(&format!("dns.{key}"), field, expected);
+            }
+        }
+        passed_on
+    }
+
+    fn previous(&mut self) -> Option<PreviousResult> {
+        match PreviousResult::try_from_json(self.get("prevResult")?) {
+            Ok(previous) => Some(previous),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    /// CHECK cannot do without: it holds what the runtime believes to be there.
+    fn previous_of_check(&mut self, interface_name: &str) -> Option<PreviousResult> {
+        if self.get("prevResult").is_none() {
+            self.problems
+                .push("prevResult: missing; CHECK needs the result of ADD".to_owned());
+            return None;
+        }
+        let previous = self.previous()?;
+        if previous.addresses_of(interface_name).is_empty() {
+            self.problems.push(format!(
+                "prevResult.ips: no address belongs to {interface_name} of the container"
+            ));
+        }
+        Some(previous)
+    }
+
+    fn valid_attachments(&mut self) -> Vec<ValidAttachment> {
+        let [name, older_name] = VALID_ATTACHMENTS;
+        let (name, list) = match (self.get(name), self.get(older_name)) {
+            (Some(list), _) => (name, list),
+            (None, Some(list)) => (older_name, list),
+            (None, None) => {
+                self.problems.push(format!(
+                    "{name}: missing; without the list of what is in use GC releases nothing"
+                ));
+                return Vec::new();
+            }
+        };
+        let Some(items) = list.as_array() else {
+            self.wrong(name, list, "expected a list");
+            return Vec::new();
+        };
+        let mut valid = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let text = |key: &str| {
+                let text = item.get(key)?.as_str()?;
+                (!text.is_empty()).then(|| text.to_owned())
+            };
+            match (text("containerID"), text("ifname")) {
+                (Some(container_id), Some(interface_name)) => valid.push(ValidAttachment {
+                    container_id,
+                    interface_name,
+                }),
+                _ => self.wrong(
+                    &format!("{name}[{index}]"),
+                    item,
+                    "expected an object with strings containerID and ifname",
+                ),
+            }
+        }
+        valid
+    }
+}
+
+fn is_word(value: &Value) -> bool {
+    value
+        .as_str()
+        .is_some_and(|text| !text.is_empty() && !text.contains(char::is_whitespace))
+}
+
+/// A value as it goes into an error.
+fn shortened(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    let start: String = text.chars().take(LONGEST).collect();
+    format!("{start}…")
+}

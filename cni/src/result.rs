@@ -1,0 +1,106 @@
+//! What ADD prints, in the format of each version of the specification
+//! (section "ADD Success").
+//!
+//! Interfaces are told as they are: the host's end of the veth pair without a
+//! sandbox, the container's end with it. Nothing else hides in these fields.
+
+use serde_json::{Map, Value, json};
+use veni_api::v1::AddResponse;
+
+use crate::netconf::Netconf;
+use crate::version::SpecVersion;
+
+/// The result of an ADD for the container's interface `interface_name` in `netns`.
+///
+/// When an earlier plugin of the chain has returned a result, ours is added to
+/// it: a chained plugin passes on what came before, and positions of interfaces
+/// stay true.
+pub fn of_add(
+    response: &AddResponse,
+    netconf: &Netconf,
+    interface_name: &str,
+    netns: &str,
+) -> Value {
+    let previous = netconf.previous.clone().unwrap_or_default();
+    let mut interfaces = previous.interfaces;
+    let container = interfaces.len() + 1;
+    interfaces.push(interface(
+        &response.host_interface,
+        &response.host_mac,
+        None,
+        response.mtu,
+        netconf.version,
+    ));
+    interfaces.push(interface(
+        interface_name,
+        &response.pod_mac,
+        Some(netns),
+        response.mtu,
+        netconf.version,
+    ));
+
+    let mut ips = previous.ips;
+    ips.extend(
+        response
+            .addresses
+            .iter()
+            .enumerate()
+            .map(|(position, address)| {
+                let gateway = response.gateways.get(position).map_or("", String::as_str);
+                ip(address, gateway, container, netconf.version)
+            }),
+    );
+
+    let mut routes = previous.routes;
+    routes.extend(response.routes.iter().map(|route| {
+        let mut object = json!({ "dst": route.destination });
+        if !route.gateway.is_empty() {
+            object["gw"] = Value::from(route.gateway.as_str());
+        }
+        object
+    }));
+
+    let dns: &Map<String, Value> = if netconf.dns.is_empty() {
+        &previous.dns
+    } else {
+        &netconf.dns
+    };
+    json!({
+        "cniVersion": netconf.version.as_str(),
+        "interfaces": interfaces,
+        "ips": ips,
+        "routes": routes,
+        "dns": dns,
+    })
+}
+
+fn interface(
+    name: &str,
+    mac: &str,
+    sandbox: Option<&str>,
+    mtu: u32,
+    version: SpecVersion,
+) -> Value {
+    let mut object = json!({ "name": name, "mac": mac });
+    if version >= SpecVersion::V1_1_0 && mtu > 0 {
+        object["mtu"] = Value::from(mtu);
+    }
+    if let Some(path) = sandbox {
+        object["sandbox"] = Value::from(path);
+    }
+    object
+}
+
+fn ip(address: &str, gateway: &str, interface: usize, version: SpecVersion) -> Value {
+    let mut object = Map::new();
+    if version < SpecVersion::V1_0_0 {
+        let family = if address.contains(':') { "6" } else { "4" };
+        object.insert("version".to_owned(), Value::from(family));
+    }
+    object.insert("interface".to_owned(), Value::from(interface));
+    object.insert("address".to_owned(), Value::from(address));
+    if !gateway.is_empty() {
+        object.insert("gateway".to_owned(), Value::from(gateway));
+    }
+    Value::Object(object)
+}

@@ -1,0 +1,181 @@
+//! Many pods at the same instant, and what the pool does meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use veni_api::client::connect_operator;
+use veni_api::v1::{EventsRequest, PoolRequest};
+
+use super::control::Control;
+use super::picture::{Sample, draw};
+use super::statistics::Statistics;
+use super::pods;
+
+/// Between two looks at the pool, beside its events.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long is recorded after the last pod has its network: the refill.
+const AFTERMATH: Duration = Duration::from_millis(1500);
+
+/// How many pods, and where.
+#[derive(Debug, Args)]
+pub(crate) struct BurstArguments {
+    /// How many pods
+    pods: u32,
+    /// The node: name or number
+    #[arg(long, default_value = "1")]
+    node: String,
+    /// Delete the pods again
+    #[arg(long)]
+    delete: bool,
+}
+
+/// What a burst has shown.
+#[derive(Debug)]
+pub(crate) struct Burst {
+    /// The pods that have their network.
+    pub(crate) names: Vec<String>,
+    /// Why others have none.
+    pub(crate) failures: Vec<String>,
+    pub(crate) times: Statistics,
+    /// From the start of the first plugin to the end of the last.
+    pub(crate) wall: Duration,
+    pub(crate) samples: Vec<Sample>,
+}
+
+pub(crate) async fn run(control: &Control, arguments: &BurstArguments) -> anyhow::Result<ExitCode> {
+    let burst = burst(control, &arguments.node, arguments.pods).await?;
+    print!("{}", burst.as_text());
+    if arguments.delete {
+        let lab = control.describe().await?;
+        let began = Instant::now();
+        for (_, outcome) in pods::delete(control, &lab, &burst.names).await? {
+            outcome?;
+        }
+        println!("deleted again in {:.2} s", began.elapsed().as_secs_f64());
+    }
+    Ok(if burst.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Starts pods on a node, all at the same instant.
+pub(crate) async fn burst(control: &Control, node: &str, count: u32) -> anyhow::Result<Burst> {
+    let lab = control.describe().await?;
+    let number = (1..)
+        .find(|number| {
+            let prefix = format!("burst{number}-");
+            !lab.pods.iter().any(|pod| pod.name.starts_with(&prefix))
+        })
+        .unwrap_or_default();
+    let names = (1..=count).map(|pod| format!("burst{number}-{pod}")).collect();
+    let recorder = Recorder::start(lab.node(node)?.operator_socket()).await?;
+    let began = Instant::now();
+    let added = pods::add(control, &lab, node, names).await?;
+    let wall = began.elapsed();
+    tokio::time::sleep(AFTERMATH).await;
+    let samples = recorder.finish().await?;
+    let mut burst = Burst {
+        names: Vec::new(),
+        failures: Vec::new(),
+        times: Statistics::new([]),
+        wall,
+        samples,
+    };
+    let mut times = Vec::new();
+    for (pod, outcome) in added {
+        match outcome {
+            Ok(attached) => {
+                times.push(attached.milliseconds);
+                burst.names.push(pod.name);
+            }
+            Err(error) => burst.failures.push(format!("{error:#}")),
+        }
+    }
+    burst.times = Statistics::new(times);
+    Ok(burst)
+}
+
+impl Burst {
+    pub(crate) fn as_text(&self) -> String {
+        let mut text = draw(&self.samples);
+        text.push_str(&format!(
+            "\n{} pods have their network after {:.2} s; ADD took {}\n",
+            self.names.len(),
+            self.wall.as_secs_f64(),
+            self.times
+        ));
+        for failure in &self.failures {
+            text.push_str(&format!("failed: {failure}\n"));
+        }
+        text
+    }
+}
+
+/// Follows a daemon's events and looks at its pool.
+struct Recorder {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<Vec<Sample>>>,
+}
+
+impl Recorder {
+    async fn start(socket: PathBuf) -> anyhow::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let first = look(&socket, Duration::ZERO).await?;
+        Ok(Self {
+            stop,
+            task: tokio::spawn(record(socket, first, stopped)),
+        })
+    }
+
+    async fn finish(self) -> anyhow::Result<Vec<Sample>> {
+        // It has ended already when the daemon has gone away; the join tells.
+        let _gone = self.stop.send(());
+        self.task.await.context("the recorder panicked")?
+    }
+}
+
+async fn record(
+    socket: PathBuf,
+    first: Sample,
+    mut stopped: oneshot::Receiver<()>,
+) -> anyhow::Result<Vec<Sample>> {
+    let began = Instant::now();
+    let mut samples = vec![first];
+    let mut client = connect_operator(&socket).await?;
+    let mut events = client.events(EventsRequest {}).await?.into_inner();
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = &mut stopped => {
+                samples.push(look(&socket, began.elapsed()).await?);
+                return Ok(samples);
+            }
+            event = events.message() => {
+                let event = event?.context("the daemon ended its stream of events")?;
+                samples.push(Sample {
+                    at: began.elapsed(),
+                    free: event.free,
+                    assigned: event.assigned,
+                    waiting: event.waiting,
+                    cloud_calls: event.cloud_calls,
+                });
+            }
+            _ = looks.tick() => samples.push(look(&socket, began.elapsed()).await?),
+        }
+    }
+}
+
+async fn look(socket: &Path, at: Duration) -> anyhow::Result<Sample> {
+    let mut client = connect_operator(socket).await?;
+    let pool = client.pool(PoolRequest {}).await?.into_inner();
+    Ok(Sample {
+        at,
+        free: pool.free,
+        assigned: pool.assigned,
+        waiting: pool.waiting,
+        cloud_calls: pool.cloud_calls,
+    })
+}

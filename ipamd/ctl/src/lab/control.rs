@@ -1,0 +1,212 @@
+//! What a lab's process is asked and answers: one line of JSON each way on a
+//! unix socket in the lab's folder.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use veni_cloudlab::Dropped;
+
+/// Name of the socket in the lab's folder.
+pub(crate) const SOCKET: &str = "control.sock";
+
+/// What may be asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Everything about the lab.
+    Describe,
+    /// Make the namespaces of pods on a node.
+    CreatePods { node: String, names: Vec<String> },
+    /// Keep what the plugin has answered for a pod.
+    Record { pod: String, attached: Attached },
+    /// Remove the namespaces of pods.
+    RemovePods { names: Vec<String> },
+    /// SIGKILL a node's daemon.
+    Kill { node: String, stay_dead: bool },
+    /// Start a node's daemon, after stopping it if it runs.
+    Restart { node: String },
+    /// Take the lab down. The answer comes when it is down.
+    Stop,
+}
+
+/// What is answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Lab(Box<Description>),
+    Pods(Vec<PodDescription>),
+    Done,
+    Failed(String),
+}
+
+/// A lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    /// Process that owns it.
+    pub(crate) pid: u32,
+    /// Socket of its cloud.
+    pub(crate) cloud: PathBuf,
+    pub(crate) profile: super::CloudProfile,
+    pub(crate) instance_type: String,
+    /// Namespace of the VPC.
+    pub(crate) vpc: PathBuf,
+    /// Namespace of the internet host.
+    pub(crate) internet: PathBuf,
+    /// Addresses of the internet host.
+    pub(crate) internet_addresses: Vec<IpAddr>,
+    /// The plugin.
+    pub(crate) plugin: Option<PathBuf>,
+    pub(crate) nodes: Vec<NodeDescription>,
+    pub(crate) pods: Vec<PodDescription>,
+}
+
+/// A node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NodeDescription {
+    pub(crate) name: String,
+    pub(crate) number: u32,
+    pub(crate) instance_id: String,
+    pub(crate) namespace: PathBuf,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Process of its daemon while it runs.
+    pub(crate) daemon: Option<u32>,
+    /// What the VPC has dropped, all its interfaces together.
+    pub(crate) dropped: Dropped,
+}
+
+impl NodeDescription {
+    /// Operators' socket of its daemon.
+    pub(crate) fn operator_socket(&self) -> PathBuf {
+        self.run_dir.join(veni_api::OPERATOR_SOCKET)
+    }
+}
+
+/// A pod.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PodDescription {
+    pub(crate) name: String,
+    /// Name of its node.
+    pub(crate) node: String,
+    pub(crate) namespace: PathBuf,
+    /// Process that holds the namespace.
+    pub(crate) holder: u32,
+    pub(crate) container_id: String,
+    /// What the plugin answered, once it has.
+    pub(crate) attached: Option<Attached>,
+}
+
+/// What a pod has got.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attached {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) host_interface: String,
+    /// From the start of the plugin's process to its end, milliseconds.
+    pub(crate) milliseconds: f64,
+}
+
+impl Description {
+    /// A node by name, number or instance id.
+    pub(crate) fn node(&self, name: &str) -> anyhow::Result<&NodeDescription> {
+        let mut all = self.nodes.iter();
+        all.find(|node| {
+            node.name == name || node.instance_id == name || node.number.to_string() == name
+        })
+        .ok_or_else(|| {
+            let known: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+            anyhow!("there is no node {name}: this lab has {}", known.join(", "))
+        })
+    }
+
+    /// A pod by name.
+    pub(crate) fn pod(&self, name: &str) -> anyhow::Result<&PodDescription> {
+        let mut all = self.pods.iter();
+        all.find(|pod| pod.name == name)
+            .ok_or_else(|| anyhow!("there is no pod {name}: see `veni lab pod list`"))
+    }
+
+    /// The plugin, or what to do without.
+    pub(crate) fn plugin(&self) -> anyhow::Result<&Path> {
+        self.plugin
+            .as_deref()
+            .ok_or_else(|| anyhow!("this lab was started without daemons: it cannot have pods"))
+    }
+}
+
+/// The way to a lab's process.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    name: String,
+    socket: PathBuf,
+}
+
+impl Control {
+    pub(crate) fn new(name: &str, folder: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            socket: folder.join(SOCKET),
+        }
+    }
+
+    /// Everything about the lab.
+    pub(crate) async fn describe(&self) -> anyhow::Result<Description> {
+        match self.ask(&Request::Describe).await? {
+            Answer::Lab(lab) => Ok(*lab),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes namespaces of pods.
+    pub(crate) async fn create_pods(
+        &self,
+        node: &str,
+        names: Vec<String>,
+    ) -> anyhow::Result<Vec<PodDescription>> {
+        let node = node.to_owned();
+        match self.ask(&Request::CreatePods { node, names }).await? {
+            Answer::Pods(pods) => Ok(pods),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks for something that is answered without content.
+    pub(crate) async fn tell(&self, request: &Request) -> anyhow::Result<()> {
+        match self.ask(request).await? {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+            anyhow!(error).context(format!(
+                "no lab named {} is running: start it with `veni lab up` (see `--name`)",
+                self.name
+            ))
+        })?;
+        let (reader, mut writer) = stream.into_split();
+        let mut line = serde_json::to_string(request)?;
+        line.push('\n');
+        writer.write_all(line.as_bytes()).await?;
+        let mut answer = String::new();
+        BufReader::new(reader).read_line(&mut answer).await?;
+        if answer.is_empty() {
+            bail!("the lab's process went away before it answered");
+        }
+        let answer = serde_json::from_str(&answer)
+            .with_context(|| format!("the lab's process is of another version: it said {answer}"))?;
+        match answer {
+            Answer::Failed(reason) => bail!("{reason}"),
+            other => Ok(other),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> anyhow::Error {
+    anyhow!("the lab's process answered something else than was asked: {answer:?}")
+}

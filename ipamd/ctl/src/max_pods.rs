@@ -1,0 +1,178 @@
+//! `veni max-pods`: how many pods an instance type can have. A thin layer over
+//! the planner's arithmetic and table; works offline. Takes the options of the
+//! EKS calculator script, so that node bootstrap keeps working.
+
+mod imds;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::{Value, json};
+use veni_pool::SlotKind;
+use veni_pool::instance_types::{self, InstanceType};
+use veni_pool::max_pods::{self, Machine, MaxPods, Settings};
+
+use crate::table::render;
+
+/// Exit code for an instance type that is not known.
+const UNKNOWN_TYPE: u8 = 2;
+/// How many names are suggested for one that is not known.
+const SUGGESTIONS: usize = 5;
+
+/// Which types, and in which circumstances.
+#[derive(Debug, Args)]
+pub(crate) struct MaxPodsArguments {
+    /// Instance type, such as m5.large; several may be given
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', num_args = 1.., conflicts_with_all = ["from_imds", "all"])]
+    instance_type: Vec<String>,
+    /// Ask this machine's instance metadata for its type
+    #[arg(long, conflicts_with = "all")]
+    from_imds: bool,
+    /// All known types
+    #[arg(long)]
+    all: bool,
+    /// Pods have subnets of their own: the primary interface gives no addresses
+    #[arg(long)]
+    cni_custom_networking_enabled: bool,
+    /// Interfaces hold /28 prefixes, where the type can
+    #[arg(long)]
+    cni_prefix_delegation_enabled: bool,
+    /// Use only so many interfaces (MAX_ENI)
+    #[arg(long, value_name = "COUNT")]
+    cni_max_eni: Option<u32>,
+    /// What the addresses allow, without the recommended cap
+    #[arg(long)]
+    show_max_allowed: bool,
+    /// Version of the CNI plugin; accepted for the sake of existing scripts, changes nothing
+    #[arg(long, value_name = "VERSION")]
+    cni_version: Option<String>,
+    /// Show the formula with its numbers
+    #[arg(long)]
+    explain: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode> {
+    let names: Vec<String> = if arguments.all {
+        instance_types::all().map(|one| one.name.to_owned()).collect()
+    } else if arguments.from_imds {
+        vec![imds::instance_type().await?]
+    } else {
+        arguments.instance_type.clone()
+    };
+    if names.is_empty() {
+        bail!("no instance type: give --instance-type, --from-imds or --all");
+    }
+    let mut known = Vec::new();
+    let mut unknown = false;
+    for name in &names {
+        match instance_types::find(name) {
+            Some(found) => known.push((found, arguments.calculate(&found))),
+            None => {
+                unknown = true;
+                let near = instance_types::nearest(name, SUGGESTIONS).join(", ");
+                eprintln!("veni: instance type {name} is not known; nearest are {near}");
+            }
+        }
+    }
+    print!("{}", arguments.show(&known)?);
+    Ok(if unknown { ExitCode::from(UNKNOWN_TYPE) } else { ExitCode::SUCCESS })
+}
+
+impl MaxPodsArguments {
+    fn calculate(&self, found: &InstanceType) -> MaxPods {
+        let prefixes = self.cni_prefix_delegation_enabled && found.supports_prefixes();
+        let mut settings = Settings::new(if prefixes { SlotKind::Prefix } else { SlotKind::Address });
+        settings.custom_networking = self.cni_custom_networking_enabled;
+        settings.max_interfaces = self.cni_max_eni;
+        settings.uncapped = self.show_max_allowed;
+        let machine = Machine {
+            interfaces: found.interfaces,
+            addresses_per_interface: found.ipv4_per_interface,
+            vcpus: Some(found.vcpus),
+        };
+        let mut result = max_pods::aws(&machine, &settings);
+        if self.cni_prefix_delegation_enabled && !prefixes {
+            result.explanation.push_str("; no prefixes: the type is not of the Nitro system");
+        }
+        result
+    }
+
+    /// One number for one type, as scripts expect it; a table for several.
+    fn show(&self, known: &[(InstanceType, MaxPods)]) -> anyhow::Result<String> {
+        if self.json {
+            let all: Vec<Value> = known.iter().map(|(found, result)| as_json(found, result)).collect();
+            return Ok(format!("{}\n", serde_json::to_string_pretty(&all)?));
+        }
+        Ok(match known {
+            [] => String::new(),
+            [(_, result)] if !self.all && !self.explain => format!("{}\n", result.pods),
+            several => {
+                let mut headings = vec!["type", ">pods"];
+                headings.extend(self.explain.then_some("because"));
+                render(&headings, several.iter().map(|(found, result)| {
+                    let mut row = vec![found.name.to_owned(), result.pods.to_string()];
+                    row.extend(self.explain.then(|| result.explanation.clone()));
+                    row
+                }))
+            }
+        })
+    }
+}
+
+fn as_json(found: &InstanceType, result: &MaxPods) -> Value {
+    json!({
+        "instanceType": found.name,
+        "maxPods": result.pods,
+        "byAddresses": result.by_addresses,
+        "recommended": result.recommended,
+        "explanation": result.explanation,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: MaxPodsArguments,
+    }
+
+    fn pods(line: &str) -> u32 {
+        let words = ["max-pods"].into_iter().chain(line.split_whitespace());
+        let arguments = Line::try_parse_from(words).expect("a good line").arguments;
+        let found = instance_types::find(&arguments.instance_type[0]).expect("a known type");
+        arguments.calculate(&found).pods
+    }
+
+    #[test]
+    fn known_types_have_their_published_numbers() {
+        for (line, expected) in [
+            ("--instance-type m5.large --cni-version 1.18.1", 29),
+            ("--instance-type t3.small", 11),
+            ("--instance-type m5.xlarge", 58),
+            ("--instance-type m5.4xlarge --show-max-allowed", 234),
+            ("--instance-type m5.4xlarge", 110),
+            ("--instance-type p5.48xlarge", 100),
+            ("--instance-type t3.nano", 4),
+            ("--instance-type m5.large --cni-custom-networking-enabled", 20),
+            ("--instance-type m5.large --cni-prefix-delegation-enabled", 110),
+            ("--instance-type m5.large --cni-max-eni 2", 20),
+        ] {
+            assert_eq!(pods(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_cannot_hold_prefixes_is_counted_by_addresses() {
+        let without = pods("--instance-type m4.large");
+        assert_eq!(pods("--instance-type m4.large --cni-prefix-delegation-enabled"), without);
+    }
+}

@@ -1,0 +1,370 @@
+//! `veni status`: asks the node's daemon and prints what it says.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use veni_api::client::connect_operator;
+use veni_api::v1::{
+    Endpoint, EndpointsRequest, EndpointsResponse, PlanRequest, PlanResponse, PoolAddress,
+    PoolInterface, PoolPrefix, PoolRequest, PoolResponse,
+};
+
+use crate::table::render;
+
+/// What to ask, and whom.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Run folder of the daemon
+    #[arg(long, default_value = veni_api::DEFAULT_RUN_DIR, value_name = "FOLDER")]
+    run_dir: PathBuf,
+    /// Operators' socket of the daemon, instead of the one in its run folder
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    /// Show what the planner would do now, and why
+    #[arg(long)]
+    explain: bool,
+}
+
+/// Everything a daemon tells.
+pub(crate) struct Report {
+    pub(crate) pool: PoolResponse,
+    pub(crate) endpoints: EndpointsResponse,
+    pub(crate) plan: PlanResponse,
+}
+
+pub(crate) async fn run(arguments: StatusArguments) -> anyhow::Result<()> {
+    let socket = arguments
+        .socket
+        .unwrap_or_else(|| arguments.run_dir.join(veni_api::OPERATOR_SOCKET));
+    let report = Report::fetch(&socket).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report.as_json())?);
+    } else {
+        print!("{}", report.as_text(arguments.explain));
+    }
+    Ok(())
+}
+
+impl Report {
+    /// Asks the daemon behind a socket.
+    pub(crate) async fn fetch(socket: &std::path::Path) -> anyhow::Result<Self> {
+        let mut client = connect_operator(socket).await.with_context(|| {
+            "is ipamd running on this node? Only root may ask it, and `--run-dir` must be its own"
+        })?;
+        let failed = |what| format!("failed to ask the daemon for its {what}");
+        let pool = client.pool(PoolRequest {}).await;
+        let endpoints = client.endpoints(EndpointsRequest {}).await;
+        let plan = client.plan(PlanRequest {}).await;
+        Ok(Self {
+            pool: pool.with_context(|| failed("pool"))?.into_inner(),
+            endpoints: endpoints.with_context(|| failed("endpoints"))?.into_inner(),
+            plan: plan.with_context(|| failed("plan"))?.into_inner(),
+        })
+    }
+
+    pub(crate) fn as_text(&self, explain: bool) -> String {
+        let mut text = summary(&self.pool);
+        text.push_str("\nInterfaces\n");
+        text.push_str(&indented(&interfaces(&self.pool)));
+        text.push_str("\nSubnets\n");
+        text.push_str(&indented(&subnets(&self.pool)));
+        text.push_str("\nEndpoints\n");
+        if self.endpoints.endpoints.is_empty() {
+            text.push_str("  none\n");
+        } else {
+            text.push_str(&indented(&endpoints(&self.endpoints.endpoints)));
+        }
+        if explain {
+            text.push_str("\nPlan\n");
+            text.push_str(&plan(&self.plan));
+        }
+        text
+    }
+
+    fn as_json(&self) -> Value {
+        let endpoints: Vec<Value> = self.endpoints.endpoints.iter().map(endpoint_json).collect();
+        json!({
+            "pool": pool_json(&self.pool),
+            "endpoints": endpoints,
+            "plan": {
+                "actions": self.plan.actions.iter().map(|one| json!({
+                    "action": one.action,
+                    "reason": one.reason,
+                    "inFlight": one.in_flight,
+                })).collect::<Vec<_>>(),
+                "notes": self.plan.notes,
+            },
+        })
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn summary(pool: &PoolResponse) -> String {
+    let mut text = format!(
+        "{} ({}, {}), veni {}\n",
+        pool.node, pool.instance_type, pool.provider, pool.daemon_version
+    );
+    text.push_str(&format!(
+        "Pool: {} free, {} assigned, {} cooling, {} in all; {} waiting; at most {} pods\n",
+        pool.free, pool.assigned, pool.cooling, pool.total, pool.waiting, pool.max_pods
+    ));
+    text.push_str(&format!("Targets: {}\n", pool.targets.join(" ")));
+    text.push_str(&format!("Cloud: {} calls", pool.cloud_calls));
+    if pool.cloud_error.is_empty() {
+        text.push_str(", the last one answered\n");
+    } else {
+        text.push_str(&format!(", the last one failed: {}\n", pool.cloud_error));
+    }
+    text
+}
+
+/// How many of an interface's addresses are in each state, those in prefixes included.
+fn levels(interface: &PoolInterface) -> (u32, u32, u32) {
+    let single = |state: &str| {
+        let all = interface.addresses.iter();
+        u32::try_from(all.filter(|one| one.state == state).count()).unwrap_or(u32::MAX)
+    };
+    let sum = |count: fn(&PoolPrefix) -> u32| interface.prefixes.iter().map(count).sum::<u32>();
+    (
+        single("free") + sum(|one| one.free),
+        single("assigned") + sum(|one| one.assigned),
+        single("cooling") + sum(|one| one.cooling),
+    )
+}
+
+fn interfaces(pool: &PoolResponse) -> String {
+    let headings = [
+        "id", "link", "state", "subnet", "own address", ">slots", ">prefixes", ">free", ">assigned",
+        ">cooling",
+    ];
+    let rows = pool.interfaces.iter().map(|one| {
+        let (free, assigned, cooling) = levels(one);
+        let link = if one.link.is_empty() { "not yet there" } else { &one.link };
+        let state = if one.primary { format!("{}, primary", one.state) } else { one.state.clone() };
+        vec![
+            one.id.clone(),
+            link.to_owned(),
+            state,
+            one.subnet.clone(),
+            one.primary_address.clone(),
+            format!("{}/{}", one.slots_used, one.slots),
+            one.prefixes.len().to_string(),
+            free.to_string(),
+            assigned.to_string(),
+            cooling.to_string(),
+        ]
+    });
+    let mut text = render(&headings, rows);
+    text.push_str(&format!(
+        "{} of at most {}\n",
+        pool.interfaces.len(),
+        pool.max_interfaces
+    ));
+    text
+}
+
+fn subnets(pool: &PoolResponse) -> String {
+    let rows = pool.subnets.iter().map(|one| {
+        let note = if one.exhausted.is_empty() {
+            String::new()
+        } else {
+            format!("{}; tried again in {} s", one.exhausted, one.retry_seconds)
+        };
+        vec![one.id.clone(), one.cidr.clone(), one.free_addresses.to_string(), note]
+    });
+    render(&["id", "range", ">free", "set aside"], rows)
+}
+
+/// `namespace/name` of the pod, or the container's id.
+pub(crate) fn owner(endpoint: &Endpoint) -> String {
+    match (&endpoint.pod, &endpoint.attachment) {
+        (Some(pod), _) if !pod.name.is_empty() => format!("{}/{}", pod.namespace, pod.name),
+        (_, Some(attachment)) => attachment.container_id.chars().take(12).collect(),
+        (_, None) => "unknown".to_owned(),
+    }
+}
+
+fn milliseconds(micros: u64) -> String {
+    format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
+}
+
+fn endpoints(all: &[Endpoint]) -> String {
+    let headings = ["pod", "addresses", "host link", "cloud interface", "state", ">add took", ">of it waited"];
+    let rows = all.iter().map(|one| {
+        vec![
+            owner(one),
+            one.addresses.join(" "),
+            one.host_interface.clone(),
+            one.cloud_interface.clone(),
+            one.state.clone(),
+            milliseconds(one.add_micros),
+            milliseconds(one.waited_micros),
+        ]
+    });
+    render(&headings, rows)
+}
+
+fn plan(plan: &PlanResponse) -> String {
+    let mut text = String::new();
+    for action in &plan.actions {
+        let now = if action.in_flight { " (under way)" } else { "" };
+        text.push_str(&format!("  {}{now}\n    because {}\n", action.action, action.reason));
+    }
+    if plan.actions.is_empty() {
+        text.push_str("  nothing to do\n");
+    }
+    for note in &plan.notes {
+        text.push_str(&format!("  {note}\n"));
+    }
+    text
+}
+
+fn address_json(address: &PoolAddress) -> Value {
+    json!({
+        "address": address.address,
+        "state": address.state,
+        "owner": address.owner,
+        "coolingSeconds": address.cooling_seconds,
+    })
+}
+
+fn pool_json(pool: &PoolResponse) -> Value {
+    json!({
+        "node": pool.node,
+        "provider": pool.provider,
+        "instanceType": pool.instance_type,
+        "maxPods": pool.max_pods,
+        "maxInterfaces": pool.max_interfaces,
+        "free": pool.free,
+        "assigned": pool.assigned,
+        "cooling": pool.cooling,
+        "total": pool.total,
+        "waiting": pool.waiting,
+        "targets": pool.targets,
+        "cloudCalls": pool.cloud_calls,
+        "cloudError": pool.cloud_error,
+        "daemonVersion": pool.daemon_version,
+        "interfaces": pool.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
+        "subnets": pool.subnets.iter().map(|one| json!({
+            "id": one.id,
+            "cidr": one.cidr,
+            "freeAddresses": one.free_addresses,
+            "exhausted": one.exhausted,
+            "retrySeconds": one.retry_seconds,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn interface_json(one: &PoolInterface) -> Value {
+    json!({
+        "id": one.id,
+        "mac": one.mac,
+        "link": one.link,
+        "deviceIndex": one.device_index,
+        "primary": one.primary,
+        "subnet": one.subnet,
+        "state": one.state,
+        "primaryAddress": one.primary_address,
+        "slots": one.slots,
+        "slotsUsed": one.slots_used,
+        "addresses": one.addresses.iter().map(address_json).collect::<Vec<_>>(),
+        "prefixes": one.prefixes.iter().map(|prefix| json!({
+            "prefix": prefix.prefix,
+            "free": prefix.free,
+            "assigned": prefix.assigned,
+            "cooling": prefix.cooling,
+            "used": prefix.used.iter().map(address_json).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint_json(one: &Endpoint) -> Value {
+    let attachment = one.attachment.clone().unwrap_or_default();
+    let pod = one.pod.clone().unwrap_or_default();
+    json!({
+        "attachment": {
+            "network": attachment.network,
+            "containerId": attachment.container_id,
+            "interfaceName": attachment.interface_name,
+        },
+        "pod": { "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
+        "addresses": one.addresses,
+        "hostInterface": one.host_interface,
+        "cloudInterface": one.cloud_interface,
+        "state": one.state,
+        "createdMs": one.created_ms,
+        "addMicros": one.add_micros,
+        "waitedMicros": one.waited_micros,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veni_api::v1::PlanAction;
+
+    fn report() -> Report {
+        let address = |text: &str, state: &str| PoolAddress {
+            address: text.to_owned(),
+            state: state.to_owned(),
+            ..PoolAddress::default()
+        };
+        let interface = PoolInterface {
+            id: "eni-1".to_owned(),
+            link: "eth0".to_owned(),
+            primary: true,
+            state: "attached".to_owned(),
+            slots: 9,
+            slots_used: 3,
+            addresses: vec![address("10.0.0.5", "free"), address("10.0.0.6", "assigned")],
+            prefixes: vec![PoolPrefix { free: 15, cooling: 1, ..PoolPrefix::default() }],
+            ..PoolInterface::default()
+        };
+        let action = PlanAction {
+            action: "assign 3 addresses to eni-1".to_owned(),
+            reason: "need 3 more: 3 to restore WARM_IP_TARGET=5".to_owned(),
+            in_flight: true,
+        };
+        Report {
+            pool: PoolResponse {
+                node: "i-1".to_owned(),
+                interfaces: vec![interface],
+                max_interfaces: 3,
+                free: 16,
+                ..PoolResponse::default()
+            },
+            endpoints: EndpointsResponse::default(),
+            plan: PlanResponse { actions: vec![action], notes: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn an_interface_s_levels_count_single_addresses_and_those_in_prefixes() {
+        assert_eq!(levels(&report().pool.interfaces[0]), (16, 1, 1));
+    }
+
+    #[test]
+    fn the_plan_is_shown_with_its_reasons_only_when_asked_for() {
+        let report = report();
+        assert!(!report.as_text(false).contains("because"));
+        let text = report.as_text(true);
+        assert!(text.contains("assign 3 addresses to eni-1 (under way)\n    because need 3 more"), "{text}");
+        assert!(text.contains("1 of at most 3"), "{text}");
+    }
+
+    #[test]
+    fn json_has_what_the_tables_have() {
+        let json = report().as_json();
+        assert_eq!(json["pool"]["interfaces"][0]["prefixes"][0]["free"], 15);
+        assert_eq!(json["plan"]["actions"][0]["inFlight"], true);
+        assert_eq!(json["endpoints"], json!([]));
+    }
+}

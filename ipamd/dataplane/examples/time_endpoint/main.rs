@@ -1,0 +1,123 @@
+//! How long the kernel's part of an ADD and of a DEL takes.
+//!
+//! `cargo run --example time_endpoint -p veni-dataplane -- [COUNT] [4|6|46]`
+//! makes and removes COUNT pods one by one in a network namespace of its own, then
+//! COUNT at once, and looks at the last one with `ip`. Prints medians.
+
+mod sys;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use veni_dataplane::{DataPlane, EndpointPlan, Kernel, PodAddress};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn plan(number: u16, families: &str) -> EndpointPlan {
+    let [high, low] = number.to_be_bytes();
+    let mut addresses = Vec::new();
+    if families.contains('4') {
+        addresses.push(IpAddr::from(Ipv4Addr::new(10, 0, high, low)));
+    }
+    if families.contains('6') {
+        addresses.push(IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, number)));
+    }
+    EndpointPlan {
+        pod_link: "eth0".into(),
+        host_link: format!("time{number}"),
+        pod_mac: [2, 1, 0, 0, high, low],
+        host_mac: [2, 2, 0, 0, high, low],
+        mtu: 9001,
+        addresses: addresses
+            .into_iter()
+            .map(|address| PodAddress { address })
+            .collect(),
+        node_addresses: Vec::new(),
+    }
+}
+
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    println!(
+        "{what:28} min {:>9.3?} p50 {:>9.3?} p90 {:>9.3?} max {:>9.3?}",
+        at(0),
+        at(50),
+        at(90),
+        at(100)
+    );
+}
+
+fn verify(namespace: &OwnedFd, plan: &EndpointPlan) -> Result<(), Failure> {
+    let path = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    let shown = Command::new("nsenter").args([&path, "ip", "-j", "address", "show", "eth0"]).output()?;
+    let text = String::from_utf8(shown.stdout)?;
+    for pod in &plan.addresses {
+        if !text.contains(&pod.address.to_string()) {
+            return Err(format!("{} is not in the pod: {text}", pod.address).into());
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    sys::leave_network()?;
+    tokio::runtime::Runtime::new()?.block_on(measure())
+}
+
+async fn measure() -> Result<(), Failure> {
+    let count: u16 = std::env::args().nth(1).map_or(Ok(200), |text| text.parse())?;
+    let families = std::env::args().nth(2).unwrap_or_else(|| "4".into());
+    let kernel = Arc::new(Kernel::try_new()?);
+    let namespaces: Result<Vec<OwnedFd>, _> = (0..count).map(|_| sys::new_namespace()).collect();
+    let namespaces = namespaces?;
+
+    let (mut adds, mut removes) = (Vec::new(), Vec::new());
+    for (number, namespace) in (0..count).zip(&namespaces) {
+        let plan = plan(number, &families);
+        let descriptor = namespace.try_clone()?;
+        let start = Instant::now();
+        let links = kernel.add_endpoint(&plan, Some(descriptor)).await?;
+        adds.push(start.elapsed());
+        verify(namespace, &plan)?;
+        let start = Instant::now();
+        kernel.remove_endpoint(&plan.addresses, Some(links.host_index)).await?;
+        removes.push(start.elapsed());
+        kernel.reap(&[links.host_index]).await?;
+    }
+    report("add, one at a time", adds);
+    report("remove, one at a time", removes);
+
+    let start = Instant::now();
+    let mut tasks = Vec::new();
+    for (number, namespace) in (0..count).zip(&namespaces) {
+        let (kernel, descriptor) = (Arc::clone(&kernel), namespace.try_clone()?);
+        let plan = plan(number, &families);
+        tasks.push(tokio::spawn(async move {
+            let links = kernel.add_endpoint(&plan, Some(descriptor)).await;
+            (plan, links)
+        }));
+    }
+    let mut made = Vec::new();
+    for task in tasks {
+        let (plan, links) = task.await?;
+        made.push((plan, links?));
+    }
+    let each = start.elapsed() / u32::from(count);
+    println!("{count} at once: {each:.3?} each");
+    let mut removes = Vec::new();
+    for (plan, links) in &made {
+        let start = Instant::now();
+        kernel.remove_endpoint(&plan.addresses, Some(links.host_index)).await?;
+        removes.push(start.elapsed());
+    }
+    report("remove, with all there", removes);
+    let start = Instant::now();
+    let indexes: Vec<u32> = made.iter().map(|(_, links)| links.host_index).collect();
+    let left = kernel.reap(&indexes).await?;
+    println!("reaped {} in {:.3?}, {} left", made.len(), start.elapsed(), left.len());
+    Ok(())
+}

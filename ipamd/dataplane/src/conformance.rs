@@ -1,0 +1,401 @@
+//! What every data plane does, as tests that run on each of them.
+//!
+//! A fixture gives the kernel and what surrounds it. [`conformance_tests`] makes a
+//! test of every function here.
+//!
+//! [`conformance_tests`]: crate::conformance_tests
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use crate::plan::{
+    EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PodAddress, SourceNatPorts,
+};
+use crate::DataPlane;
+
+/// A kernel and its surroundings, new for every test.
+#[expect(
+    async_fn_in_trait,
+    reason = "implemented and called in tests alone, on one thread"
+)]
+pub trait Fixture {
+    /// The data plane under test.
+    type Plane: DataPlane;
+    /// A pod's namespace.
+    type Namespace;
+
+    /// The data plane.
+    fn plane(&self) -> &Self::Plane;
+    /// A new namespace.
+    fn namespace(&self) -> Self::Namespace;
+    /// A descriptor of it, as a runtime would pass one.
+    fn descriptor(&self, namespace: &Self::Namespace) -> OwnedFd;
+    /// Ends a namespace and waits until the node's link of this index went with it.
+    async fn end(&self, namespace: Self::Namespace, link_index: u32);
+    /// Makes a link that is not ours, in a namespace or on the node.
+    fn add_foreign_link(&self, namespace: Option<&Self::Namespace>, name: &str);
+    /// Plugs an interface of the cloud in.
+    fn plug(&self, name: &str, mac: [u8; 6]);
+    /// Removes a pod's route, as an operator might.
+    fn delete_route(&self, address: IpAddr);
+}
+
+/// Makes a `#[test]` of every function of the suite. `$run` takes a closure from the
+/// fixture to a future, and runs it.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($run:path) => {
+        $crate::conformance_tests! { @each $run:
+            a_new_endpoint_is_observed_and_checks_out
+            a_repeated_add_answers_the_same_and_changes_nothing
+            a_removed_endpoint_is_dying_until_it_is_reaped
+            removing_what_is_gone_succeeds
+            an_endpoint_can_be_added_again_before_it_is_reaped
+            the_same_host_link_can_serve_a_new_namespace_before_it_is_reaped
+            another_links_name_in_the_pod_is_refused_and_nothing_is_left
+            another_links_name_on_the_node_is_refused_and_nothing_is_left
+            an_endpoints_host_link_is_never_taken_for_another_namespace
+            an_invalid_name_is_refused_and_nothing_is_left
+            an_ended_namespace_takes_link_and_routes_along
+            a_link_of_others_is_never_condemned
+            a_missing_route_is_told_and_repaired_without_a_namespace
+            a_missing_endpoint_is_not_repaired_without_a_namespace
+            the_check_tells_another_namespace_from_the_pods_own
+            indexes_of_links_are_not_used_again
+            an_interface_is_in_service_until_it_is_removed
+            an_interface_that_has_not_appeared_is_no_such_link
+            a_node_is_prepared_once_its_primary_interface_is_there
+        }
+    };
+    (@each $run:path: $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $run(|fixture| async move { $crate::conformance::$name(&fixture).await });
+            }
+        )*
+    };
+}
+
+fn plan(number: u8) -> EndpointPlan {
+    let addresses = [format!("10.0.1.{number}"), format!("fd00::1:{number}")];
+    EndpointPlan {
+        pod_link: "eth0".into(),
+        host_link: format!("eni{number}"),
+        pod_mac: [0x02, 0, 0, 0, 1, number],
+        host_mac: [0x02, 0, 0, 0, 2, number],
+        mtu: 1400,
+        addresses: addresses
+            .iter()
+            .map(|address| PodAddress {
+                address: address.parse().expect("an address"),
+            })
+            .collect(),
+        node_addresses: Vec::new(),
+    }
+}
+
+async fn add<F: Fixture>(
+    fixture: &F,
+    plan: &EndpointPlan,
+    namespace: &F::Namespace,
+) -> Result<EndpointLinks, KernelError> {
+    let descriptor = fixture.descriptor(namespace);
+    fixture.plane().add_endpoint(plan, Some(descriptor)).await
+}
+
+async fn remove<F: Fixture>(fixture: &F, plan: &EndpointPlan, links: EndpointLinks) {
+    let removed = fixture
+        .plane()
+        .remove_endpoint(&plan.addresses, Some(links.host_index));
+    removed.await.expect("removed");
+}
+
+async fn is_empty<F: Fixture>(fixture: &F) -> bool {
+    let observed = fixture.plane().observe().await.expect("observed");
+    observed.endpoints.is_empty() && observed.links.is_empty()
+}
+
+async fn differences<F: Fixture>(
+    fixture: &F,
+    plan: &EndpointPlan,
+    links: EndpointLinks,
+    namespace: Option<&F::Namespace>,
+) -> Vec<String> {
+    let descriptor = namespace.map(|namespace| fixture.descriptor(namespace));
+    let checked = fixture.plane().check_endpoint(plan, &links, descriptor).await;
+    let differences = checked.expect("checked");
+    differences.into_iter().map(|difference| difference.text).collect()
+}
+
+/// What was made is all that is observed, and equals its plan.
+pub async fn a_new_endpoint_is_observed_and_checks_out<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    assert!(is_empty(fixture).await);
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    assert_ne!(links.namespace_cookie, 0);
+    let observed = fixture.plane().observe().await.expect("observed");
+    let mut routed: Vec<_> = observed
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.address, endpoint.link_index))
+        .collect();
+    routed.sort_unstable();
+    let wanted: Vec<_> = plan
+        .addresses
+        .iter()
+        .map(|pod| (pod.address, links.host_index))
+        .collect();
+    assert_eq!(routed, wanted);
+    assert_eq!(observed.links.len(), 1);
+    let link = &observed.links[0];
+    assert_eq!((link.index, link.mac, link.dying), (links.host_index, plan.host_mac, false));
+    assert_eq!(link.name, plan.host_link);
+    let found = differences(fixture, &plan, links, Some(&namespace)).await;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// A repeated ADD finds its own endpoint.
+pub async fn a_repeated_add_answers_the_same_and_changes_nothing<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    let before = fixture.plane().observe().await.expect("observed");
+    let again = add(fixture, &plan, &namespace).await.expect("added");
+    assert_eq!(again, links);
+    assert_eq!(fixture.plane().observe().await.expect("observed"), before);
+}
+
+/// DEL does not wait for the link to go.
+pub async fn a_removed_endpoint_is_dying_until_it_is_reaped<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    remove(fixture, &plan, links).await;
+    let observed = fixture.plane().observe().await.expect("observed");
+    assert!(observed.endpoints.is_empty(), "{observed:?}");
+    assert!(observed.links[0].dying, "{observed:?}");
+    let left = fixture.plane().reap(&[links.host_index]).await;
+    assert_eq!(left.expect("reaped"), Vec::<u32>::new());
+    assert!(is_empty(fixture).await);
+}
+
+/// DEL is repeated, and comes for what never was.
+pub async fn removing_what_is_gone_succeeds<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    remove(fixture, &plan, links).await;
+    remove(fixture, &plan, links).await;
+    let reaped = fixture.plane().reap(&[links.host_index]).await;
+    reaped.expect("reaped");
+    remove(fixture, &plan, links).await;
+    let without_link = fixture.plane().remove_endpoint(&plan.addresses, None).await;
+    without_link.expect("nothing to do");
+    let again = fixture.plane().reap(&[links.host_index, 123_456]).await;
+    assert_eq!(again.expect("nothing to do"), Vec::<u32>::new());
+}
+
+/// The dying link gives up both names.
+pub async fn an_endpoint_can_be_added_again_before_it_is_reaped<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    remove(fixture, &plan, links).await;
+    let again = add(fixture, &plan, &namespace).await.expect("added");
+    assert_ne!(again.host_index, links.host_index);
+    let found = differences(fixture, &plan, again, Some(&namespace)).await;
+    assert_eq!(found, Vec::<String>::new());
+    let mut other = plan.clone();
+    other.host_link = "eni99".into();
+    remove(fixture, &plan, again).await;
+    let third = add(fixture, &other, &namespace).await.expect("added");
+    let found = differences(fixture, &other, third, Some(&namespace)).await;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// A pod that was made again has a new namespace and may have the old host link.
+pub async fn the_same_host_link_can_serve_a_new_namespace_before_it_is_reaped<F: Fixture>(
+    fixture: &F,
+) {
+    let (plan, one, other) = (plan(1), fixture.namespace(), fixture.namespace());
+    let links = add(fixture, &plan, &one).await.expect("added");
+    remove(fixture, &plan, links).await;
+    let again = add(fixture, &plan, &other).await.expect("added");
+    assert_ne!(again.namespace_cookie, links.namespace_cookie);
+    let found = differences(fixture, &plan, again, Some(&other)).await;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// The pod has a link of that name from elsewhere.
+pub async fn another_links_name_in_the_pod_is_refused_and_nothing_is_left<F: Fixture>(
+    fixture: &F,
+) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    fixture.add_foreign_link(Some(&namespace), "eth0");
+    let error = add(fixture, &plan, &namespace).await.expect_err("refused");
+    assert!(matches!(&error, KernelError::LinkTaken(name) if name == "eth0"), "{error}");
+    assert!(is_empty(fixture).await);
+}
+
+/// The node has a link of that name from elsewhere.
+pub async fn another_links_name_on_the_node_is_refused_and_nothing_is_left<F: Fixture>(
+    fixture: &F,
+) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    fixture.add_foreign_link(None, "eni1");
+    let error = add(fixture, &plan, &namespace).await.expect_err("refused");
+    assert!(matches!(&error, KernelError::LinkTaken(name) if name == "eni1"), "{error}");
+    assert!(is_empty(fixture).await);
+}
+
+/// A link whose namespace lives is never evicted.
+pub async fn an_endpoints_host_link_is_never_taken_for_another_namespace<F: Fixture>(fixture: &F) {
+    let (plan, one, other) = (plan(1), fixture.namespace(), fixture.namespace());
+    let links = add(fixture, &plan, &one).await.expect("added");
+    let error = add(fixture, &plan, &other).await.expect_err("refused");
+    assert!(matches!(&error, KernelError::LinkTaken(name) if name == "eni1"), "{error}");
+    let found = differences(fixture, &plan, links, Some(&one)).await;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// The kernel refuses the first step.
+pub async fn an_invalid_name_is_refused_and_nothing_is_left<F: Fixture>(fixture: &F) {
+    let namespace = fixture.namespace();
+    let mut plan = plan(1);
+    plan.host_link = "beyond-15-bytes-".into();
+    let error = add(fixture, &plan, &namespace).await.expect_err("refused");
+    assert!(matches!(error, KernelError::Refused { .. }), "{error}");
+    assert!(is_empty(fixture).await);
+}
+
+/// A pod can vanish without a DEL.
+pub async fn an_ended_namespace_takes_link_and_routes_along<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    assert!(!is_empty(fixture).await);
+    fixture.end(namespace, links.host_index).await;
+    assert!(is_empty(fixture).await);
+    let found = differences(fixture, &plan, links, None).await;
+    assert!(found.iter().any(|text| text.contains("eni1")), "{found:?}");
+    remove(fixture, &plan, links).await;
+}
+
+/// An index that is somebody else's by now.
+pub async fn a_link_of_others_is_never_condemned<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    remove(fixture, &plan, links).await;
+    fixture.add_foreign_link(None, "theirs");
+    for index in 1..links.host_index {
+        let removed = fixture.plane().remove_endpoint(&plan.addresses, Some(index));
+        removed.await.expect("nothing to do");
+    }
+    fixture.plane().reap(&[]).await.expect("reaped");
+    // Its name is still taken.
+    let mut theirs = plan.clone();
+    theirs.host_link = "theirs".into();
+    let error = add(fixture, &theirs, &namespace).await.expect_err("refused");
+    assert!(matches!(error, KernelError::LinkTaken(_)), "{error}");
+}
+
+/// The audit has no descriptor of the pod's namespace.
+pub async fn a_missing_route_is_told_and_repaired_without_a_namespace<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    fixture.delete_route(plan.addresses[0].address);
+    let found = differences(fixture, &plan, links, Some(&namespace)).await;
+    assert!(found.iter().any(|text| text.contains("10.0.1.1")), "{found:?}");
+    let repaired = fixture.plane().add_endpoint(&plan, None).await;
+    assert_eq!(repaired.expect("repaired").host_index, links.host_index);
+    let found = differences(fixture, &plan, links, Some(&namespace)).await;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// Without its namespace, a pod's network cannot be made.
+pub async fn a_missing_endpoint_is_not_repaired_without_a_namespace<F: Fixture>(fixture: &F) {
+    let error = fixture.plane().add_endpoint(&plan(1), None).await;
+    let error = error.expect_err("refused");
+    assert!(matches!(error, KernelError::NoSuchLink(_)), "{error}");
+    assert!(is_empty(fixture).await);
+}
+
+/// Paths of namespaces are used again.
+pub async fn the_check_tells_another_namespace_from_the_pods_own<F: Fixture>(fixture: &F) {
+    let (plan, own, other) = (plan(1), fixture.namespace(), fixture.namespace());
+    let links = add(fixture, &plan, &own).await.expect("added");
+    let found = differences(fixture, &plan, links, Some(&other)).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+/// An index identifies a link for as long as the machine runs.
+pub async fn indexes_of_links_are_not_used_again<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let links = add(fixture, &plan, &namespace).await.expect("added");
+        assert!(!seen.contains(&links.host_index), "{seen:?}");
+        seen.push(links.host_index);
+        remove(fixture, &plan, links).await;
+        fixture.plane().reap(&seen).await.expect("reaped");
+    }
+}
+
+const SECOND_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
+
+fn interface() -> InterfacePlan {
+    InterfacePlan {
+        mac: SECOND_MAC,
+        primary: false,
+        table: 0x5611,
+        own_addresses: vec!["10.0.0.6".parse().expect("an address")],
+        gateways: vec!["10.0.0.1".parse().expect("an address")],
+        sources: vec!["10.0.1.0/28".parse().expect("a prefix")],
+        mtu: Some(1400),
+    }
+}
+
+/// An interface's table is observed for as long as it is in service.
+pub async fn an_interface_is_in_service_until_it_is_removed<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let plane = fixture.plane();
+    for _ in 0..2 {
+        let name = plane.ensure_interface(&interface()).await.expect("in service");
+        assert_eq!(name, "eth1");
+        let observed = plane.observe().await.expect("observed");
+        assert_eq!(observed.interface_tables, [0x5611]);
+    }
+    for _ in 0..2 {
+        plane.remove_interface(0x5611).await.expect("out of service");
+        let observed = plane.observe().await.expect("observed");
+        assert!(observed.interface_tables.is_empty(), "{observed:?}");
+    }
+}
+
+/// Attaching takes the cloud some seconds.
+pub async fn an_interface_that_has_not_appeared_is_no_such_link<F: Fixture>(fixture: &F) {
+    let error = fixture.plane().ensure_interface(&interface()).await;
+    let error = error.expect_err("no link");
+    assert!(matches!(error, KernelError::NoSuchLink(_)), "{error}");
+    fixture.plug("eth1", SECOND_MAC);
+    let name = fixture.plane().ensure_interface(&interface()).await;
+    assert_eq!(name.expect("in service"), "eth1");
+}
+
+/// Repeatable, and it names the primary interface.
+pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(fixture: &F) {
+    let plan = NodePlan {
+        primary_mac: SECOND_MAC,
+        node_v4: Some("10.0.0.5".parse().expect("an address")),
+        node_v6: None,
+        untranslated: vec!["10.0.0.0/16".parse().expect("a prefix")],
+        source_nat: true,
+        source_nat_ports: SourceNatPorts::FullyRandom,
+        node_ports: true,
+        veth_prefix: "eni".into(),
+    };
+    let error = fixture.plane().prepare_node(&plan).await.expect_err("no link");
+    assert!(matches!(error, KernelError::NoSuchLink(_)), "{error}");
+    fixture.plug("eth1", SECOND_MAC);
+    for _ in 0..2 {
+        let report = fixture.plane().prepare_node(&plan).await.expect("prepared");
+        assert_eq!(report.primary_link, "eth1");
+        assert_eq!(report.warnings, Vec::<String>::new());
+    }
+}

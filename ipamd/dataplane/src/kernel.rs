@@ -1,0 +1,137 @@
+//! The real kernel, by rtnetlink and `nft`.
+//!
+//! Two sets of threads: endpoints have their own, so that no ADD waits behind a
+//! dump, a program or the deletion of a hundred links.
+
+mod address;
+mod endpoint;
+mod errno;
+mod inspect;
+mod interface;
+mod link;
+mod neighbour;
+mod netlink;
+mod nft;
+mod node;
+mod route;
+mod rule;
+mod settings;
+mod sys;
+mod workers;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::plan::{
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
+    Observed, PodAddress,
+};
+use crate::DataPlane;
+use node::Loaded;
+use workers::Workers;
+
+/// Threads for endpoints. The kernel lets one request at a time change links, so a
+/// second thread only overlaps what is done around that.
+const ENDPOINT_THREADS: usize = 1;
+
+/// The kernel's network namespace that this was made in.
+///
+/// What was started is finished, also when its future is dropped.
+pub struct Kernel {
+    endpoints: Workers,
+    slow: Workers,
+    loaded: Arc<Mutex<Loaded>>,
+}
+
+impl Kernel {
+    /// Opens the sockets in the calling thread's network namespace; everything
+    /// that is done later is done there, and nothing else is opened for it.
+    ///
+    /// # Errors
+    /// No netlink socket, or no thread. Without CAP_SYS_ADMIN and CAP_NET_ADMIN the
+    /// verbs fail, not this.
+    pub fn try_new() -> io::Result<Self> {
+        Ok(Self {
+            endpoints: Workers::try_new("veni-endpoint", ENDPOINT_THREADS)?,
+            slow: Workers::try_new("veni-kernel", 1)?,
+            loaded: Arc::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl DataPlane for Kernel {
+    async fn prepare_node(&self, plan: &NodePlan) -> Result<NodeReport, KernelError> {
+        let (plan, loaded) = (plan.clone(), Arc::clone(&self.loaded));
+        self.slow
+            .run(move |host| {
+                let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                node::prepare(host, &plan, &mut loaded)
+            })
+            .await
+    }
+
+    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<String, KernelError> {
+        let plan = plan.clone();
+        self.slow
+            .run(move |host| interface::ensure(host, &plan))
+            .await
+    }
+
+    async fn remove_interface(&self, table: u32) -> Result<(), KernelError> {
+        self.slow
+            .run(move |host| interface::remove(host, table))
+            .await
+    }
+
+    async fn add_endpoint(
+        &self,
+        plan: &EndpointPlan,
+        namespace: Option<OwnedFd>,
+    ) -> Result<EndpointLinks, KernelError> {
+        let plan = plan.clone();
+        self.endpoints
+            .run(move |host| match &namespace {
+                Some(namespace) => endpoint::add(host, &plan, namespace),
+                None => endpoint::complete_host_side(host, &plan),
+            })
+            .await
+    }
+
+    async fn remove_endpoint(
+        &self,
+        addresses: &[PodAddress],
+        host_link_index: Option<u32>,
+    ) -> Result<(), KernelError> {
+        let addresses = addresses.to_vec();
+        self.endpoints
+            .run(move |host| endpoint::remove(host, &addresses, host_link_index))
+            .await
+    }
+
+    async fn check_endpoint(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        namespace: Option<OwnedFd>,
+    ) -> Result<Vec<Difference>, KernelError> {
+        let (plan, links) = (plan.clone(), *links);
+        self.slow
+            .run(move |host| inspect::check(host, &plan, &links, namespace.as_ref()))
+            .await
+    }
+
+    async fn observe(&self) -> Result<Observed, KernelError> {
+        self.slow.run(inspect::observe).await
+    }
+
+    async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError> {
+        let dying = dying.to_vec();
+        self.slow
+            .run(move |host| endpoint::reap(host, &dying))
+            .await
+    }
+}

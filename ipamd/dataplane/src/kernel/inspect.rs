@@ -1,0 +1,210 @@
+//! What is in the kernel: everything of ours, and one pod's network beside its plan.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::link::{self, Link, mac_text};
+use super::netlink::Socket;
+use super::route::{MAIN_TABLE, Route};
+use super::rule;
+use super::workers::{Host, Pod};
+use super::{address, endpoint, interface, neighbour};
+use crate::KernelError;
+use crate::plan::{
+    DYING_GROUP, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE, Observed,
+    ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE, PodAddress,
+};
+use netlink_packet_route::AddressFamily;
+
+/// Lists everything of ours.
+pub(crate) fn observe(host: &mut Host) -> Result<Observed, KernelError> {
+    let mut observed = Observed::default();
+    for route in interface::routes_of(&mut host.socket, None)? {
+        if route.table == POD_TABLE {
+            observed.endpoints.extend(route.link_index.map(|link_index| ObservedEndpoint {
+                address: route.destination.addr(),
+                link_index,
+            }));
+        } else if route.table >= INTERFACE_TABLE_BASE {
+            observed.interface_tables.push(route.table);
+        }
+    }
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let rules = rule::ours(&mut host.socket, family)
+            .map_err(|refusal| refusal.during("list rules"))?;
+        let tables = rules.iter().filter(|rule| interface::is_of_interface(rule));
+        observed.interface_tables.extend(tables.map(|rule| rule.table));
+    }
+    observed.interface_tables.sort_unstable();
+    observed.interface_tables.dedup();
+    let links = link::all(&mut host.socket).map_err(|refusal| refusal.during("list links"))?;
+    for link in links.into_iter().filter(Link::is_ours) {
+        if let Ok(mac) = <[u8; 6]>::try_from(link.mac.as_slice()) {
+            observed.links.push(ObservedLink {
+                index: link.index,
+                name: link.name,
+                mac,
+                dying: link.group == DYING_GROUP,
+            });
+        }
+    }
+    Ok(observed)
+}
+
+/// Differences, in words.
+#[derive(Default)]
+struct Report {
+    differences: Vec<Difference>,
+}
+
+impl Report {
+    fn note(&mut self, text: String) {
+        self.differences.push(Difference { text });
+    }
+
+    fn expect<T: PartialEq + Display>(&mut self, object: impl Display, wanted: T, found: T) {
+        if wanted != found {
+            self.note(format!("{object} is {found}, expected {wanted}"));
+        }
+    }
+}
+
+/// Compares a pod's network with its plan.
+pub(crate) fn check(
+    host: &mut Host,
+    plan: &EndpointPlan,
+    links: &EndpointLinks,
+    namespace: Option<&OwnedFd>,
+) -> Result<Vec<Difference>, KernelError> {
+    let mut report = Report::default();
+    check_host(host, plan, links, &mut report)?;
+    if let Some(namespace) = namespace {
+        let mut pod = host.enter(namespace.as_fd())?;
+        check_pod(&mut pod, plan, links, &mut report)?;
+    }
+    Ok(report.differences)
+}
+
+fn check_host(
+    host: &mut Host,
+    plan: &EndpointPlan,
+    links: &EndpointLinks,
+    report: &mut Report,
+) -> Result<(), KernelError> {
+    let index = links.host_index;
+    let found = link::by_index(&mut host.socket, index)
+        .map_err(|refusal| refusal.during(format!("look link {index} up")))?;
+    match found {
+        None => report.note(format!("link {} (index {index}) is missing", plan.host_link)),
+        Some(link) => {
+            let name = &plan.host_link;
+            report.expect(format_args!("name of link {index}"), name, &link.name);
+            check_link(&link, plan.host_mac, plan.mtu, report);
+            report.expect(format_args!("group of {name}"), POD_GROUP, link.group);
+        }
+    }
+    let present = interface::routes_of(&mut host.socket, Some(POD_TABLE))?;
+    for pod in &plan.addresses {
+        let wanted = endpoint::host_route(plan, pod.address, index);
+        let to_it = present
+            .iter()
+            .find(|route| route.destination == wanted.destination);
+        check_route(&wanted, to_it, &format!("on {}", plan.host_link), report);
+    }
+    Ok(())
+}
+
+fn check_link(link: &Link, mac: [u8; 6], mtu: u32, report: &mut Report) {
+    let name = &link.name;
+    report.expect(format_args!("MAC of {name}"), mac_text(&mac), mac_text(&link.mac));
+    report.expect(format_args!("MTU of {name}"), mtu, link.mtu);
+    if !link.up {
+        report.note(format!("{name} is down"));
+    }
+}
+
+fn check_route(wanted: &Route, found: Option<&Route>, place: &str, report: &mut Report) {
+    let Some(found) = found else {
+        return report.note(format!("route {wanted} {place} is missing"));
+    };
+    let index = |route: &Route| route.link_index.unwrap_or_default();
+    report.expect(format_args!("link of route {wanted} {place}"), index(wanted), index(found));
+    let hop = |hop: Option<IpAddr>| hop.map_or_else(|| "none".to_owned(), |hop| hop.to_string());
+    report.expect(
+        format_args!("next hop of route {wanted} {place}"),
+        hop(wanted.gateway),
+        hop(found.gateway),
+    );
+    report.expect(
+        format_args!("preferred source of route {wanted} {place}"),
+        hop(wanted.preferred_source),
+        hop(found.preferred_source),
+    );
+}
+
+fn check_pod(
+    pod: &mut Pod,
+    plan: &EndpointPlan,
+    links: &EndpointLinks,
+    report: &mut Report,
+) -> Result<(), KernelError> {
+    if pod.cookie != links.namespace_cookie {
+        report.note("the namespace is not the one that the pod was given its network in".into());
+        return Ok(());
+    }
+    let name = plan.pod_link.as_str();
+    let found = link::by_name(&mut pod.socket, name)
+        .map_err(|refusal| refusal.during(format!("look {name} up in the pod")))?;
+    let Some(link) = found else {
+        report.note(format!("link {name} is missing in the pod"));
+        return Ok(());
+    };
+    report.expect(format_args!("index of {name} in the pod"), links.pod_index, link.index);
+    check_link(&link, plan.pod_mac, plan.mtu, report);
+    for PodAddress { address } in plan.addresses.iter().copied() {
+        check_address(&mut pod.socket, plan, &link, address, report)?;
+    }
+    Ok(())
+}
+
+fn check_address(
+    socket: &mut Socket,
+    plan: &EndpointPlan,
+    link: &Link,
+    address: IpAddr,
+    report: &mut Report,
+) -> Result<(), KernelError> {
+    let (index, name) = (link.index, &link.name);
+    let assigned = address::of_link(socket, index)
+        .map_err(|refusal| refusal.during(format!("list the addresses of {name} in the pod")))?;
+    let length = address::host_length(address);
+    match assigned.iter().find(|assigned| assigned.address == address) {
+        None => report.note(format!("address {address}/{length} on {name} is missing")),
+        Some(assigned) => report.expect(
+            format_args!("prefix length of {address} on {name}"),
+            length,
+            assigned.length,
+        ),
+    }
+    let present = interface::routes_of(socket, Some(MAIN_TABLE))?;
+    let gateway = endpoint::gateway(address);
+    for wanted in [
+        Route::to(gateway, MAIN_TABLE, index),
+        Route::default_by(gateway, MAIN_TABLE, index),
+    ] {
+        let to_it = present
+            .iter()
+            .find(|route| route.destination == wanted.destination);
+        check_route(&wanted, to_it, "in the pod", report);
+    }
+    let hop = neighbour::permanent(socket, index, gateway)
+        .map_err(|refusal| refusal.during(format!("look neighbour {gateway} up in the pod")))?;
+    let found = hop.map_or_else(|| "missing".to_owned(), |mac| mac_text(&mac));
+    report.expect(
+        format_args!("permanent neighbour {gateway} on {name}"),
+        mac_text(&plan.host_mac),
+        found,
+    );
+    Ok(())
+}

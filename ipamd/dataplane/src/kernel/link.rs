@@ -1,0 +1,238 @@
+//! Links: the requests that make, change, find and delete them.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::errno::Refusal;
+use super::netlink::{Change, Socket};
+use crate::plan::{DYING_GROUP, EndpointPlan, POD_GROUP};
+
+/// A link as the kernel tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mac: Vec<u8>,
+    pub(crate) group: u32,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    /// The other end of a veth pair, in whatever namespace that is; what a VLAN is on.
+    pub(crate) peer: Option<u32>,
+    /// Bridge, bond or synthetic interface that this one is part of.
+    pub(crate) controller: Option<u32>,
+    pub(crate) kind: Option<InfoKind>,
+}
+
+impl Link {
+    pub(crate) fn from_message(message: LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            ..Self::default()
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Address(mac) => link.mac = mac,
+                LinkAttribute::Group(group) => link.group = group,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Link(peer) => link.peer = Some(peer),
+                LinkAttribute::Controller(controller) => link.controller = Some(controller),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.into_iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+
+    /// The host's end of a pod's veth pair, made by us.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self.group, POD_GROUP | DYING_GROUP) && self.kind == Some(InfoKind::Veth)
+    }
+
+    /// Interfaces that borrow another's MAC are not what a cloud plugged in.
+    pub(crate) fn is_derived(&self) -> bool {
+        self.controller.is_some()
+            || matches!(
+                self.kind,
+                Some(
+                    InfoKind::Vlan
+                        | InfoKind::MacVlan
+                        | InfoKind::MacVtap
+                        | InfoKind::IpVlan
+                        | InfoKind::IpVtap
+                )
+            )
+            || self.is_ours()
+    }
+}
+
+/// A MAC as it is written.
+pub(crate) fn mac_text(mac: &[u8]) -> String {
+    let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(":")
+}
+
+/// Makes the veth pair with the peer in the pod's namespace. Answers the host's
+/// end, with the peer's index, where the kernel echoes it (6.2).
+pub(crate) fn create_pair(
+    socket: &mut Socket,
+    plan: &EndpointPlan,
+    namespace: BorrowedFd<'_>,
+) -> Result<Option<Link>, Refusal> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![
+        LinkAttribute::IfName(plan.pod_link.clone()),
+        LinkAttribute::Address(plan.pod_mac.to_vec()),
+        LinkAttribute::Mtu(plan.mtu),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
+        LinkAttribute::NetNsFd(namespace.as_raw_fd()),
+    ];
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(plan.host_link.clone()),
+        LinkAttribute::Address(plan.host_mac.to_vec()),
+        LinkAttribute::Mtu(plan.mtu),
+        LinkAttribute::Group(POD_GROUP),
+        // One queue is what a veth uses anyway; by default it is made with one per
+        // processor, each with its entries in sysfs.
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    let request = RouteNetlinkMessage::NewLink(message);
+    let echoed = socket.apply_echoed(request, NLM_F_CREATE | NLM_F_EXCL)?;
+    Ok(link_of(echoed))
+}
+
+/// The link of a name.
+pub(crate) fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, Refusal> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    get(socket, message)
+}
+
+/// The link of an index.
+pub(crate) fn by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>, Refusal> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    get(socket, message)
+}
+
+fn get(socket: &mut Socket, mut message: LinkMessage) -> Result<Option<Link>, Refusal> {
+    message.attributes.push(without_statistics());
+    match socket.ask(RouteNetlinkMessage::GetLink(message), 0) {
+        Ok(answer) => Ok(link_of(answer)),
+        Err(refusal) if refusal.gone() => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// All links of the namespace.
+pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Link>, Refusal> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(without_statistics());
+    let dump = socket.dump(&RouteNetlinkMessage::GetLink(message))?;
+    Ok(dump.into_iter().filter_map(|message| link_of(Some(message))).collect())
+}
+
+fn link_of(message: Option<RouteNetlinkMessage>) -> Option<Link> {
+    match message {
+        Some(RouteNetlinkMessage::NewLink(message)) => Some(Link::from_message(message)),
+        _ => None,
+    }
+}
+
+fn without_statistics() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+/// No IPv6 addresses but those that are given.
+pub(crate) fn no_generated_addresses(index: u32, name: &str) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(generated_addresses_off());
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("switch generated IPv6 addresses off on {name}"),
+    )
+    .unless(Refusal::no_such_family)
+}
+
+fn generated_addresses_off() -> LinkAttribute {
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+        In6AddrGenMode::None,
+    )])])
+}
+
+/// Brings a link up.
+pub(crate) fn up(index: u32, name: &str) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    Change::new(RouteNetlinkMessage::SetLink(message), 0, format!("bring {name} up"))
+}
+
+/// Sets a link's MTU, bytes.
+pub(crate) fn mtu(index: u32, name: &str, mtu: u32) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("set the MTU of {name} to {mtu}"),
+    )
+}
+
+/// Takes a link down and into the dying group.
+pub(crate) fn condemn(index: u32, name: &str) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    message.attributes.push(LinkAttribute::Group(DYING_GROUP));
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("take {name} down and into the dying group"),
+    )
+    .unless(Refusal::gone)
+}
+
+/// Deletes one link; a veth's other end goes with it. Waits for the kernel (10 to 20 ms).
+pub(crate) fn delete(index: u32, name: &str) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    Change::new(RouteNetlinkMessage::DelLink(message), 0, format!("delete {name}"))
+        .unless(Refusal::gone)
+}
+
+/// Deletes all links of the dying group: one wait for all of them.
+pub(crate) fn delete_dying() -> Change {
+    let mut message = LinkMessage::default();
+    message.header.interface_family = AddressFamily::Unspec;
+    message.attributes.push(LinkAttribute::Group(DYING_GROUP));
+    Change::new(
+        RouteNetlinkMessage::DelLink(message),
+        0,
+        "delete the links of the dying group",
+    )
+    .unless(Refusal::gone)
+}

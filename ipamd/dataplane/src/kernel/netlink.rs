@@ -1,0 +1,288 @@
+//! One rtnetlink socket: changes, look-ups and dumps.
+//!
+//! The kernel does what a request says inside `send`, so there is nothing to wait
+//! for asynchronously; a blocking socket on a thread of our own saves every wake-up
+//! in between. Several changes go in one datagram, and only the last asks for an
+//! acknowledgement: refusals are always reported, with the change's sequence number.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NlasIterator,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::io::Errno;
+
+use super::errno::Refusal;
+use crate::KernelError;
+
+/// Attribute of an extended acknowledgement that holds a text (`NLMSGERR_ATTR_MSG`).
+const EXPLANATION: u16 = 1;
+/// The kernel never answers with larger datagrams.
+const DATAGRAM: usize = 64 * 1024;
+/// Bytes of a netlink header.
+const HEADER: usize = 16;
+/// How often a dump is repeated when something changed while it ran.
+const DUMP_ATTEMPTS: usize = 10;
+
+/// One change of the kernel's tables.
+pub(crate) struct Change {
+    message: RouteNetlinkMessage,
+    flags: u16,
+    /// Operation and object, for the error's text.
+    operation: String,
+    /// Refusals that mean the change is made already.
+    fine: fn(&Refusal) -> bool,
+}
+
+impl Change {
+    pub(crate) fn new(
+        message: RouteNetlinkMessage,
+        flags: u16,
+        operation: impl Into<String>,
+    ) -> Self {
+        Self {
+            message,
+            flags,
+            operation: operation.into(),
+            fine: |_| false,
+        }
+    }
+
+    /// Some refusals are success.
+    pub(crate) fn unless(mut self, fine: fn(&Refusal) -> bool) -> Self {
+        self.fine = fine;
+        self
+    }
+}
+
+/// A refused change.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) operation: String,
+    pub(crate) refusal: Refusal,
+}
+
+impl From<Refused> for KernelError {
+    fn from(refused: Refused) -> Self {
+        refused.refusal.during(refused.operation)
+    }
+}
+
+/// A socket of one network namespace.
+pub(crate) struct Socket {
+    inner: netlink_sys::Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl Socket {
+    /// Opens a socket in the calling thread's network namespace.
+    pub(crate) fn try_new() -> io::Result<Self> {
+        let inner = netlink_sys::Socket::new(NETLINK_ROUTE)?;
+        inner.connect(&SocketAddr::new(0, 0))?;
+        inner.set_ext_ack(true)?;
+        inner.set_cap_ack(true)?;
+        // Dumps are then filtered by the kernel (5.0); older ones send everything.
+        let _ = inner.set_netlink_get_strict_chk(true);
+        Ok(Self {
+            inner,
+            sequence: 0,
+            buffer: Vec::with_capacity(DATAGRAM),
+        })
+    }
+
+    /// Makes the changes in order. All are tried; the first refusal is returned.
+    pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<(), Refused> {
+        let Some(last) = changes.len().checked_sub(1) else {
+            return Ok(());
+        };
+        let first_sequence = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::with_capacity(1024);
+        let mut meanings = Vec::with_capacity(changes.len());
+        for (position, change) in changes.into_iter().enumerate() {
+            let acknowledge = if position == last { NLM_F_ACK } else { 0 };
+            self.append(&mut datagram, change.message, change.flags | acknowledge);
+            meanings.push((change.operation, change.fine));
+        }
+        let mut failed = None;
+        let outcome = self.send(&datagram).and_then(|()| {
+            self.answers(|sequence, answer| {
+                let position = sequence.wrapping_sub(first_sequence) as usize;
+                if let Answer::Refused(refusal) = answer
+                    && let Some((operation, fine)) = meanings.get_mut(position)
+                    && !fine(&refusal)
+                    && failed.is_none()
+                {
+                    failed = Some(Refused {
+                        operation: std::mem::take(operation),
+                        refusal,
+                    });
+                }
+            })
+        });
+        match (outcome, failed) {
+            (_, Some(failed)) => Err(failed),
+            (Ok(()), None) => Ok(()),
+            (Err(error), None) => Err(Refused {
+                operation: std::mem::take(&mut meanings[0].0),
+                refusal: error.into(),
+            }),
+        }
+    }
+
+    /// One request that is answered with at most one message.
+    pub(crate) fn ask(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Option<RouteNetlinkMessage>, Refusal> {
+        let mut datagram = Vec::with_capacity(512);
+        self.append(&mut datagram, message, flags | NLM_F_ACK);
+        self.send(&datagram)?;
+        let (mut found, mut refused) = (None, None);
+        self.answers(|_, answer| match answer {
+            Answer::Message(message) => found = Some(message),
+            Answer::Refused(refusal) => refused = Some(refusal),
+            Answer::Changed => {}
+        })?;
+        refused.map_or(Ok(found), Err)
+    }
+
+    /// As [`Self::ask`], for a change that the kernel echoes (`NLM_F_ECHO`).
+    pub(crate) fn apply_echoed(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Option<RouteNetlinkMessage>, Refusal> {
+        self.ask(message, flags | NLM_F_ECHO)
+    }
+
+    /// All messages of a table. Repeated while the table changes under it.
+    pub(crate) fn dump(
+        &mut self,
+        message: &RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+        let mut found = Vec::new();
+        for _ in 0..DUMP_ATTEMPTS {
+            found.clear();
+            let (mut refused, mut changed) = (None, false);
+            let mut datagram = Vec::with_capacity(128);
+            self.append(&mut datagram, message.clone(), NLM_F_DUMP);
+            self.send(&datagram)?;
+            self.answers(|_, answer| match answer {
+                Answer::Message(message) => found.push(message),
+                Answer::Refused(refusal) => refused = Some(refusal),
+                Answer::Changed => changed = true,
+            })?;
+            if let Some(refusal) = refused {
+                return Err(refusal);
+            }
+            if !changed {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn append(&mut self, datagram: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16) {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let start = datagram.len();
+        datagram.resize((start + request.buffer_len()).next_multiple_of(4), 0);
+        request.serialize(&mut datagram[start..]);
+    }
+
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        loop {
+            match self.inner.send(datagram, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    /// Reads up to the end of what answers the last request that was sent.
+    fn answers(&mut self, mut take: impl FnMut(u32, Answer)) -> io::Result<()> {
+        loop {
+            self.buffer.clear();
+            match self.inner.recv(&mut self.buffer, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+            let mut rest = self.buffer.as_slice();
+            while rest.len() >= HEADER {
+                let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+                let sequence = message.sequence_number();
+                if message.flags() & NLM_F_DUMP_INTR != 0 {
+                    take(sequence, Answer::Changed);
+                }
+                let ended = match message.message_type() {
+                    NLMSG_DONE => true,
+                    NLMSG_ERROR => {
+                        if let Some(refusal) = refusal(message.payload(), message.flags()) {
+                            take(sequence, Answer::Refused(refusal));
+                        }
+                        true
+                    }
+                    _ => {
+                        let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                            .map_err(io::Error::other)?;
+                        if let NetlinkPayload::InnerMessage(inner) = parsed.payload {
+                            take(sequence, Answer::Message(inner));
+                        }
+                        false
+                    }
+                };
+                if ended && sequence == self.sequence {
+                    return Ok(());
+                }
+                let length = (message.length() as usize).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+enum Answer {
+    Message(RouteNetlinkMessage),
+    Refused(Refusal),
+    /// The dumped table changed meanwhile.
+    Changed,
+}
+
+/// Reads an acknowledgement: `None` when it says that all is well.
+fn refusal(payload: &[u8], flags: u16) -> Option<Refusal> {
+    let code = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
+    let errno = (code != 0).then(|| Errno::from_raw_os_error(-code))?;
+    // Behind the code stands the request's header, alone as we asked for.
+    let trimmed = flags & NLM_F_CAPPED != 0 && flags & NLM_F_ACK_TLVS != 0;
+    let explanation = trimmed
+        .then(|| payload.get(4 + HEADER..))
+        .flatten()
+        .and_then(|attributes| {
+            NlasIterator::new(attributes)
+                .flatten()
+                .find(|attribute| attribute.kind() == EXPLANATION)
+                .map(|attribute| {
+                    let text = attribute.value().split(|byte| *byte == 0).next();
+                    String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
+                })
+        });
+    Some(Refusal::new(errno, explanation))
+}

@@ -1,0 +1,190 @@
+//! Our nftables table: its text, and the one program that loads it.
+//!
+//! Chains of equal hook and priority run in the order of their registration, so
+//! every priority here is one that no other tool uses.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+
+use ipnet::IpNet;
+
+use crate::KernelError;
+use crate::plan::{NodePlan, POD_GROUP, PRIMARY_MARK, SourceNatPorts};
+
+/// Family and name of the table.
+pub(crate) const TABLE: &str = "inet veni";
+
+/// After connection tracking (-200) and mangle (-150), before any destination NAT
+/// (kube-proxy: -110 and -100): the packet still has the address it was sent to.
+const BEFORE_DESTINATION_NAT: i32 = -137;
+/// After destination NAT: a service's address is one of its pods' now.
+const AFTER_DESTINATION_NAT: i32 = -87;
+/// After kube-proxy's source NAT (100).
+const SOURCE_NAT: i32 = 111;
+
+/// The table's text, or `None` when the plan needs none. Loading it replaces the
+/// table of an earlier plan in one transaction.
+pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
+    let v4 = plan.node_v4.filter(|_| plan.source_nat);
+    // IPv6 addresses of a cloud are valid outside of it as they are, unless the
+    // plan names ranges beyond which they are not.
+    let v6 = plan
+        .node_v6
+        .filter(|_| plan.source_nat && plan.untranslated.iter().any(is_v6));
+    if v4.is_none() && v6.is_none() && !plan.node_ports {
+        return None;
+    }
+    let mut text = replace();
+    text.push_str("table inet veni {\n");
+    if v4.is_some() {
+        write_set(&mut text, "untranslated_v4", "ipv4_addr", plan, |range| !is_v6(range));
+    }
+    if v6.is_some() {
+        write_set(&mut text, "untranslated_v6", "ipv6_addr", plan, is_v6);
+    }
+    if plan.node_ports {
+        write_node_ports(&mut text, primary);
+    }
+    write_marks(&mut text, v4.is_some(), v6.is_some());
+    if v4.is_some() || v6.is_some() {
+        let ports = match plan.source_nat_ports {
+            SourceNatPorts::FullyRandom => " fully-random",
+            SourceNatPorts::Random => " random",
+            SourceNatPorts::Keep => "",
+        };
+        let _ = write!(
+            text,
+            "\n\tchain source_nat {{\n\
+             \t\tcomment \"new connections of pods that leave the network\"\n\
+             \t\ttype nat hook postrouting priority {SOURCE_NAT}; policy accept;\n\
+             \t\toifgroup {POD_GROUP:#x} return\n\
+             \t\tmeta mark & {PRIMARY_MARK:#x} != {PRIMARY_MARK:#x} return\n\
+             \t\tct mark & {PRIMARY_MARK:#x} != {PRIMARY_MARK:#x} return\n"
+        );
+        if let Some(node) = v4 {
+            let _ = writeln!(text, "\t\tmeta nfproto ipv4 snat ip to {node}{ports}");
+        }
+        if let Some(node) = v6 {
+            let _ = writeln!(text, "\t\tmeta nfproto ipv6 snat ip6 to {node}{ports}");
+        }
+        text.push_str("\t}\n");
+    }
+    text.push_str("}\n");
+    Some(text)
+}
+
+/// Removes the table, whether it is there or not.
+pub(crate) fn replace() -> String {
+    format!("table {TABLE}\ndelete table {TABLE}\n")
+}
+
+fn is_v6(range: &IpNet) -> bool {
+    matches!(range, IpNet::V6(_))
+}
+
+fn write_set(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    plan: &NodePlan,
+    accept: impl Fn(&IpNet) -> bool,
+) {
+    let ranges: Vec<IpNet> = plan.untranslated.iter().copied().filter(|range| accept(range)).collect();
+    let mut ranges: Vec<String> = IpNet::aggregate(&ranges)
+        .iter()
+        .map(|range| range.trunc().to_string())
+        .collect();
+    ranges.sort_unstable();
+    let _ = writeln!(text, "\tset {name} {{\n\t\ttype {kind}\n\t\tflags interval");
+    if !ranges.is_empty() {
+        let _ = writeln!(text, "\t\telements = {{ {} }}", ranges.join(", "));
+    }
+    text.push_str("\t}\n\n");
+}
+
+/// What comes in by the primary interface for the node itself may be a node port,
+/// whose pod answers from another interface's address: its connection is marked.
+fn write_node_ports(text: &mut String, primary: &str) {
+    let _ = write!(
+        text,
+        "\tchain node_ports {{\n\
+         \t\tcomment \"connections that entered by the primary interface answer by it\"\n\
+         \t\ttype filter hook prerouting priority {BEFORE_DESTINATION_NAT}; policy accept;\n\
+         \t\tiifname \"{primary}\" ct state new fib daddr . iif type local \
+         ct mark set ct mark | {PRIMARY_MARK:#x}\n\
+         \t}}\n\n"
+    );
+}
+
+/// Marks new connections of pods that leave the network, and gives every packet
+/// of pods the mark of its connection.
+fn write_marks(text: &mut String, v4: bool, v6: bool) {
+    let _ = write!(
+        text,
+        "\tchain marks {{\n\
+         \t\tcomment \"traffic of pods that must leave by the primary interface\"\n\
+         \t\ttype filter hook prerouting priority {AFTER_DESTINATION_NAT}; policy accept;\n\
+         \t\tiifgroup != {POD_GROUP:#x} return\n"
+    );
+    for (wanted, family, set) in [(v4, "ip", "untranslated_v4"), (v6, "ip6", "untranslated_v6")] {
+        if wanted {
+            let _ = writeln!(
+                text,
+                "\t\tct state new ct direction original {family} daddr != @{set} \
+                 fib daddr type unicast ct mark set ct mark | {PRIMARY_MARK:#x}"
+            );
+        }
+    }
+    let _ = write!(
+        text,
+        "\t\tct mark & {PRIMARY_MARK:#x} == {PRIMARY_MARK:#x} \
+         meta mark set meta mark | {PRIMARY_MARK:#x}\n\t}}\n"
+    );
+}
+
+/// Loads a text in one transaction.
+pub(crate) fn load(text: &str) -> Result<(), KernelError> {
+    run(&["-f", "-"], text).map(drop)
+}
+
+/// Our table as the kernel has it; `None` when there is none.
+pub(crate) fn listed() -> Option<String> {
+    run(&["--stateless", "list", "table", "inet", "veni"], "").ok()
+}
+
+fn run(arguments: &[&str], input: &str) -> Result<String, KernelError> {
+    let failed = |reason: String| KernelError::Tool {
+        operation: format!("run nft {}", arguments.join(" ")),
+        reason,
+    };
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => failed(MISSING.to_owned()),
+            _ => failed(error.to_string()),
+        })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // An nft that has failed already does not read; its own words count.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What is said when the program is not there.
+const MISSING: &str = "there is no program nft: install nftables";
+
+/// Whether the failure is that the program is missing.
+pub(crate) fn is_missing(error: &KernelError) -> bool {
+    matches!(error, KernelError::Tool { reason, .. } if reason == MISSING)
+}

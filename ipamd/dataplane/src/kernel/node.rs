@@ -1,0 +1,120 @@
+//! The node itself: settings, the rules for all pods, marks and source NAT.
+
+use netlink_packet_route::AddressFamily;
+
+use super::rule::{self, MARKED, Rule, TO_PODS};
+use super::settings::{self, Setting};
+use super::workers::Host;
+use super::{interface, nft};
+use crate::KernelError;
+use crate::plan::{NodePlan, NodeReport};
+
+/// What was loaded into nftables last, and how the kernel lists it.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    text: Option<String>,
+    listed: Option<String>,
+}
+
+/// Makes the node ready.
+pub(crate) fn prepare(
+    host: &mut Host,
+    plan: &NodePlan,
+    loaded: &mut Loaded,
+) -> Result<NodeReport, KernelError> {
+    let primary = interface::find(&mut host.socket, plan.primary_mac)?.name;
+    let mut report = NodeReport {
+        primary_link: primary.clone(),
+        warnings: Vec::new(),
+    };
+    forward(plan, &primary, &mut report)?;
+    if let Err(unsettable) = interface::loose_reverse_path(&primary) {
+        report.warnings.push(unsettable.warning(
+            "answers to node ports and to pods on other interfaces may be dropped",
+        ));
+    }
+    rule::settle(&mut host.socket, &rules(plan), |rule| {
+        matches!(rule.priority, TO_PODS | MARKED)
+    })?;
+    load(nft::table(plan, &primary), loaded, &mut report)?;
+    Ok(report)
+}
+
+/// Forwarding. Every pod needs it, so the node is not ready without it.
+fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<(), KernelError> {
+    if plan.node_v4.is_some() {
+        let forwarding = Setting::ipv4("ip_forward").ensure("1");
+        forwarding.map_err(settings::Unsettable::into_error)?;
+    }
+    if plan.node_v6.is_none() {
+        return Ok(());
+    }
+    // A host that forwards ignores router advertisements, which may be where its
+    // default route comes from, unless it is told otherwise first. 0 stays: then
+    // a program in user space handles them.
+    let accept = Setting::ipv6(&format!("conf/{primary}/accept_ra"));
+    if accept.get().is_ok_and(|value| value == "1")
+        && let Err(unsettable) = accept.ensure("2")
+    {
+        report
+            .warnings
+            .push(unsettable.warning("the node may lose its IPv6 default route"));
+    }
+    match Setting::ipv6("conf/all/forwarding").ensure("1") {
+        Err(unsettable) if unsettable.missing() => {
+            report.warnings.push(unsettable.warning(
+                "pods have no IPv6, because the node's kernel has none",
+            ));
+            Ok(())
+        }
+        other => other.map_err(settings::Unsettable::into_error),
+    }
+}
+
+fn rules(plan: &NodePlan) -> Vec<Rule> {
+    let mut families = Vec::new();
+    if plan.node_v4.is_some() {
+        families.push(AddressFamily::Inet);
+    }
+    if plan.node_v6.is_some() && settings::has_ipv6() {
+        families.push(AddressFamily::Inet6);
+    }
+    let mut rules: Vec<Rule> = families.iter().copied().map(Rule::to_pods).collect();
+    if plan.source_nat || plan.node_ports {
+        rules.extend(families.into_iter().map(Rule::marked));
+    }
+    rules
+}
+
+/// Loads our table when it changed, here or in the kernel.
+fn load(
+    wanted: Option<String>,
+    loaded: &mut Loaded,
+    report: &mut NodeReport,
+) -> Result<(), KernelError> {
+    let Some(text) = wanted else {
+        return match nft::load(&nft::replace()) {
+            // Without the program nothing of ours can be there.
+            Err(error) if !nft::is_missing(&error) => Err(error),
+            _ => {
+                *loaded = Loaded::default();
+                Ok(())
+            }
+        };
+    };
+    if loaded.text.as_ref() == Some(&text) {
+        if loaded.listed.is_some() && nft::listed() == loaded.listed {
+            return Ok(());
+        }
+        report.warnings.push(format!(
+            "nftables table {} had been changed by another program and was loaded again",
+            nft::TABLE
+        ));
+    }
+    nft::load(&text)?;
+    *loaded = Loaded {
+        text: Some(text),
+        listed: nft::listed(),
+    };
+    Ok(())
+}

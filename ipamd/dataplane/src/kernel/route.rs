@@ -1,0 +1,198 @@
+//! Routes. All of ours carry our protocol number.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::address::{family, host_length};
+use super::errno::Refusal;
+use super::netlink::{Change, Socket};
+use crate::plan::PROTOCOL;
+
+/// One route of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) table: u32,
+    /// A prefix of length 0 is the default route.
+    pub(crate) destination: IpNet,
+    pub(crate) link_index: Option<u32>,
+    pub(crate) gateway: Option<IpAddr>,
+    /// Source that the node itself uses towards the destination.
+    pub(crate) preferred_source: Option<IpAddr>,
+}
+
+impl Route {
+    /// A route to one address on a link.
+    pub(crate) fn to(address: IpAddr, table: u32, link_index: u32) -> Self {
+        Self {
+            table,
+            destination: single(address),
+            link_index: Some(link_index),
+            gateway: None,
+            preferred_source: None,
+        }
+    }
+
+    /// A default route.
+    pub(crate) fn default_by(gateway: IpAddr, table: u32, link_index: u32) -> Self {
+        Self {
+            table,
+            destination: everything(gateway),
+            link_index: Some(link_index),
+            gateway: Some(gateway),
+            preferred_source: None,
+        }
+    }
+
+    /// Adds it; refused when there is one to the same destination.
+    pub(crate) fn add(self, link: &str) -> Change {
+        self.change(NLM_F_CREATE | NLM_F_EXCL, link)
+    }
+
+    /// Adds it in place of one to the same destination.
+    pub(crate) fn put(self, link: &str) -> Change {
+        self.change(NLM_F_CREATE | NLM_F_REPLACE, link)
+    }
+
+    fn change(self, flags: u16, link: &str) -> Change {
+        Change::new(
+            RouteNetlinkMessage::NewRoute(self.message()),
+            flags,
+            format!("add route {self} on {link}"),
+        )
+    }
+
+    /// Removes it, and none that differs.
+    pub(crate) fn remove(self) -> Change {
+        Change::new(
+            RouteNetlinkMessage::DelRoute(self.message()),
+            0,
+            format!("remove route {self}"),
+        )
+        .unless(Refusal::gone)
+    }
+
+    fn message(self) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(self.destination.addr());
+        message.header.destination_prefix_length = self.destination.prefix_len();
+        message.header.table = u8::try_from(self.table).unwrap_or(0);
+        message.header.protocol = RouteProtocol::from(PROTOCOL);
+        message.header.kind = RouteType::Unicast;
+        message.header.scope = match (self.gateway, self.destination) {
+            (None, IpNet::V4(_)) => RouteScope::Link,
+            _ => RouteScope::Universe,
+        };
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Table(self.table));
+        if self.destination.prefix_len() > 0 {
+            attributes.push(RouteAttribute::Destination(self.destination.addr().into()));
+        }
+        if let Some(index) = self.link_index {
+            attributes.push(RouteAttribute::Oif(index));
+        }
+        if let Some(gateway) = self.gateway {
+            attributes.push(RouteAttribute::Gateway(gateway.into()));
+        }
+        if let Some(source) = self.preferred_source {
+            attributes.push(RouteAttribute::PrefSource(source.into()));
+        }
+        message
+    }
+
+    fn read(message: &RouteMessage) -> Option<Self> {
+        if message.header.protocol != RouteProtocol::from(PROTOCOL) {
+            return None;
+        }
+        let mut route = Self {
+            table: u32::from(message.header.table),
+            destination: everything(match message.header.address_family {
+                AddressFamily::Inet => IpAddr::from([0; 4]),
+                AddressFamily::Inet6 => IpAddr::from([0; 16]),
+                _ => return None,
+            }),
+            link_index: None,
+            gateway: None,
+            preferred_source: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Table(table) => route.table = *table,
+                RouteAttribute::Destination(address) => {
+                    let length = message.header.destination_prefix_length;
+                    route.destination = IpNet::new(plain(address)?, length).ok()?;
+                }
+                RouteAttribute::Oif(index) => route.link_index = Some(*index),
+                RouteAttribute::Gateway(address) => route.gateway = plain(address),
+                RouteAttribute::PrefSource(address) => route.preferred_source = plain(address),
+                _ => {}
+            }
+        }
+        Some(route)
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.destination)?;
+        if let Some(gateway) = self.gateway {
+            write!(out, " via {gateway}")?;
+        }
+        match self.table {
+            MAIN_TABLE => Ok(()),
+            table => write!(out, " in table {table}"),
+        }
+    }
+}
+
+/// The table that routes go to when nothing else is said.
+pub(crate) const MAIN_TABLE: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+
+/// The prefix of one address.
+pub(crate) fn single(address: IpAddr) -> IpNet {
+    IpNet::new_assert(address, host_length(address))
+}
+
+fn everything(of_family: IpAddr) -> IpNet {
+    match of_family {
+        IpAddr::V4(_) => IpNet::new_assert(IpAddr::from([0; 4]), 0),
+        IpAddr::V6(_) => IpNet::new_assert(IpAddr::from([0; 16]), 0),
+    }
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+/// All routes of ours, of one table (filtered by the kernel where it can) or of all.
+pub(crate) fn ours(
+    socket: &mut Socket,
+    of_family: AddressFamily,
+    table: Option<u32>,
+) -> Result<Vec<Route>, Refusal> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = of_family;
+    request.header.protocol = RouteProtocol::from(PROTOCOL);
+    request.attributes.extend(table.map(RouteAttribute::Table));
+    let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
+        // The table does not exist, or the family does not.
+        Err(refusal) if refusal.gone() || refusal.no_such_family() => Vec::new(),
+        other => other?,
+    };
+    let routes = dump.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewRoute(message) => Route::read(&message),
+        _ => None,
+    });
+    Ok(routes
+        .filter(|route| table.is_none_or(|table| route.table == table))
+        .collect())
+}

@@ -1,0 +1,122 @@
+//! The kernel's settings under `/proc/sys/net`, of the calling thread's network
+//! namespace. A setting is read first and written only when it differs.
+
+use std::{fs, io};
+
+use super::errno;
+use crate::KernelError;
+
+/// One setting, by its path under `/proc/sys`. Link names may hold dots, so the
+/// dotted form that `sysctl` takes is for texts alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    path: String,
+}
+
+impl Setting {
+    pub(crate) fn ipv4(name: &str) -> Self {
+        Self {
+            path: format!("net/ipv4/{name}"),
+        }
+    }
+
+    pub(crate) fn ipv6(name: &str) -> Self {
+        Self {
+            path: format!("net/ipv6/{name}"),
+        }
+    }
+
+    fn file(&self) -> String {
+        format!("/proc/sys/{}", self.path)
+    }
+
+    pub(crate) fn get(&self) -> io::Result<String> {
+        Ok(fs::read_to_string(self.file())?.trim().to_owned())
+    }
+
+    /// Writes without looking first.
+    pub(crate) fn write(&self, value: &str) -> io::Result<()> {
+        fs::write(self.file(), value)
+    }
+
+    /// Makes the setting, and says what to do where that is impossible.
+    pub(crate) fn ensure(&self, value: &str) -> Result<(), Unsettable> {
+        let outcome = match self.get() {
+            Ok(present) if present == value => Ok(()),
+            Ok(_) => self.write(value),
+            Err(error) => Err(error),
+        };
+        outcome.map_err(|error| Unsettable {
+            setting: self.clone(),
+            value: value.to_owned(),
+            error,
+        })
+    }
+}
+
+/// A setting that could not be made.
+#[derive(Debug)]
+pub(crate) struct Unsettable {
+    setting: Setting,
+    value: String,
+    error: io::Error,
+}
+
+impl Unsettable {
+    /// As one sentence, with its consequence.
+    pub(crate) fn warning(&self, consequence: &str) -> String {
+        format!(
+            "{consequence}: {}={} could not be set ({}); set it on the node with: \
+             sysctl -w {}={}",
+            self.setting.path, self.value, self.error, self.setting.path, self.value
+        )
+    }
+
+    pub(crate) fn into_error(self) -> KernelError {
+        let operation = format!(
+            "set {}={} (on the node: sysctl -w {}={})",
+            self.setting.path, self.value, self.setting.path, self.value
+        );
+        errno::refused(operation, self.error)
+    }
+
+    /// The kernel lacks the setting, as a rule because IPv6 is switched off.
+    pub(crate) fn missing(&self) -> bool {
+        errno::no_such_setting(&self.error)
+    }
+}
+
+/// Whether the kernel speaks IPv6 in this namespace.
+pub(crate) fn has_ipv6() -> bool {
+    Setting::ipv6("conf/all/forwarding").get().is_ok()
+}
+
+/// A pod must not be able to give its node a default route: router advertisements
+/// are ignored on the host's end of its veth pair.
+pub(crate) fn ignore_router_advertisements(link: &str) -> Result<(), KernelError> {
+    let accept = Setting::ipv6(&format!("conf/{link}/accept_ra"));
+    let Err(error) = accept.write("0") else {
+        return Ok(());
+    };
+    if errno::no_such_setting(&error) {
+        return Ok(()); // no IPv6 on this link, so no advertisements either
+    }
+    // A link that forwards accepts advertisements only when told so with 2.
+    let forwarding = Setting::ipv6(&format!("conf/{link}/forwarding")).get();
+    match (accept.get().as_deref(), forwarding.as_deref()) {
+        (Ok("0"), _) | (Ok("1"), Ok("1")) => Ok(()),
+        _ => Err(errno::refused(
+            format!(
+                "set net.ipv6.conf.{link}.accept_ra=0 (with /proc/sys read-only, set \
+                 net.ipv6.conf.default.accept_ra=0 or net.ipv6.conf.all.forwarding=1 on the node)"
+            ),
+            error,
+        )),
+    }
+}
+
+/// Lets a link have IPv6 addresses. For the namespace of a pod whose runtime
+/// switched IPv6 off by default.
+pub(crate) fn allow_ipv6(link: &str) -> io::Result<()> {
+    Setting::ipv6(&format!("conf/{link}/disable_ipv6")).write("0")
+}

@@ -1,0 +1,140 @@
+//! Threads that do the kernel's work, and the visits of pods' namespaces.
+//!
+//! A request blocks inside the kernel for as long as another holds its network
+//! lock, so none is made on the async runtime's threads. A job that was started is
+//! finished whatever happens to the future that waits for it: nobody can leave a
+//! change half made by dropping a future.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::sync::oneshot;
+
+use super::errno;
+use super::netlink::Socket;
+use super::sys;
+use crate::KernelError;
+
+type Job = Box<dyn FnOnce(&mut Host) + Send>;
+type Queue = Arc<Mutex<mpsc::Receiver<Job>>>;
+
+/// A few threads with one queue.
+pub(crate) struct Workers {
+    sender: mpsc::Sender<Job>,
+}
+
+impl Workers {
+    /// Starts `count` threads in the calling thread's network namespace.
+    pub(crate) fn try_new(name: &str, count: usize) -> io::Result<Self> {
+        let home: Arc<OwnedFd> = Arc::new(File::open("/proc/thread-self/ns/net")?.into());
+        let (sender, receiver) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(receiver));
+        for _ in 0..count {
+            let host = Host {
+                socket: Socket::try_new()?,
+                home: Arc::clone(&home),
+                lost: false,
+            };
+            start(name.to_owned(), host, Arc::clone(&queue))?;
+        }
+        Ok(Self { sender })
+    }
+
+    /// Runs a job to its end and returns its answer.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Host) -> Result<T, KernelError> + Send + 'static,
+    ) -> Result<T, KernelError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |host| {
+            // Nobody waits any more when the caller was cancelled.
+            let _ = answer.send(job(host));
+        });
+        let ended =
+            || errno::refused("reach the kernel's worker", io::Error::other("it has ended"));
+        self.sender.send(job).map_err(|_| ended())?;
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+fn start(name: String, mut host: Host, queue: Queue) -> io::Result<()> {
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        // A replacement is started by a thread that could not go home.
+        if let Err(error) = host.go_home() {
+            tracing::error!(%error, "kernel worker cannot enter its network namespace");
+            return;
+        }
+        loop {
+            let job = {
+                let waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.recv()
+            };
+            let Ok(job) = job else { return };
+            // The caller sees the missing answer; the panic itself is on stderr.
+            let _ = catch_unwind(AssertUnwindSafe(|| job(&mut host)));
+            if host.lost {
+                break;
+            }
+        }
+        tracing::error!("kernel worker is lost in a pod's network namespace and is replaced");
+        host.lost = false;
+        if let Err(error) = start(name, host, queue) {
+            tracing::error!(%error, "failed to replace a kernel worker");
+        }
+    })?;
+    Ok(())
+}
+
+/// What a job works with: the node's namespace, and a way into others.
+pub(crate) struct Host {
+    /// Socket of the node's own namespace, whatever namespace the thread is in.
+    pub(crate) socket: Socket,
+    home: Arc<OwnedFd>,
+    /// The thread is not in its own namespace and must not run another job.
+    lost: bool,
+}
+
+/// A pod's namespace while its network is changed. It keeps the namespace alive,
+/// so it ends with the job.
+pub(crate) struct Pod {
+    pub(crate) socket: Socket,
+    pub(crate) cookie: u64,
+}
+
+impl Host {
+    /// Opens a socket in a pod's namespace.
+    pub(crate) fn enter(&mut self, namespace: BorrowedFd<'_>) -> Result<Pod, KernelError> {
+        self.within(namespace, || {
+            let socket = Socket::try_new()?;
+            let cookie = sys::namespace_cookie(&socket)?;
+            Ok(Pod { socket, cookie })
+        })
+    }
+
+    /// Does something small inside a pod's namespace.
+    pub(crate) fn within<T>(
+        &mut self,
+        namespace: BorrowedFd<'_>,
+        visit: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, KernelError> {
+        move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+            .map_err(errno::entering)?;
+        self.lost = true; // also if the visit should panic
+        let visited = visit();
+        match self.go_home() {
+            Ok(()) => self.lost = false,
+            Err(error) => tracing::error!(%error, "failed to leave a pod's network namespace"),
+        }
+        visited.map_err(|error| errno::refused("work in the pod's network namespace", error))
+    }
+
+    fn go_home(&self) -> io::Result<()> {
+        move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(())
+    }
+}

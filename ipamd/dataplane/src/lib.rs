@@ -1,0 +1,108 @@
+//! The kernel side of a pod's network: links, addresses, routes, rules and
+//! nftables, behind one trait of eight idempotent verbs ([`DataPlane`]).
+//!
+//! It keeps no state but its sockets: what it has made, it finds again by its
+//! own protocol number and link groups. It decides nothing about addresses.
+
+#[cfg(feature = "memory")]
+pub mod conformance;
+mod kernel;
+#[cfg(feature = "memory")]
+pub mod memory;
+pub mod plan;
+
+use std::os::fd::OwnedFd;
+
+use async_trait::async_trait;
+
+pub use kernel::Kernel;
+pub use plan::{
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
+    Observed, ObservedEndpoint, ObservedLink, PodAddress,
+};
+
+/// The kernel, as far as the daemon needs it.
+///
+/// Two implementations pass one conformance suite: the real kernel by netlink,
+/// and an in-memory one with the same rules for tests on a paused clock. All
+/// verbs are idempotent; a verb that fails half way can be repeated or undone
+/// by its opposite.
+#[async_trait]
+pub trait DataPlane: Send + Sync + 'static {
+    /// Makes the node ready: host settings, the pod table's rule, marks and
+    /// source NAT. Run at start and again whenever the plan has changed.
+    ///
+    /// # Errors
+    /// What the kernel refused. A setting that could not be made but is not
+    /// needed by every pod is reported in the answer instead.
+    async fn prepare_node(&self, plan: &NodePlan) -> Result<NodeReport, KernelError>;
+
+    /// Brings an interface into service: link up, its table, the rule for its
+    /// own addresses, and a rule per prefix or address of `plan.sources`; rules
+    /// of ours for the same table that are not in the plan are removed.
+    ///
+    /// # Errors
+    /// [`KernelError::NoSuchLink`] while the interface has not appeared.
+    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<String, KernelError>;
+
+    /// Takes an interface out of service: its table's rules and routes.
+    ///
+    /// # Errors
+    /// What the kernel refused; an interface that is gone is success.
+    async fn remove_interface(&self, table: u32) -> Result<(), KernelError>;
+
+    /// Gives a pod its network, in the order of the plan: veth pair with the
+    /// peer in the pod's namespace, addresses, routes and neighbour there, the
+    /// pod's routes on the host, links up. Undoes everything if a step fails.
+    /// Repeated for the same plan it changes nothing.
+    ///
+    /// Without a namespace it only completes the host's side of an endpoint
+    /// whose veth pair exists: the audit repairs routes that somebody removed.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceGone`], [`KernelError::LinkTaken`] when a link
+    /// of the pod's interface name exists that is not ours, and what the kernel
+    /// refused.
+    async fn add_endpoint(
+        &self,
+        plan: &EndpointPlan,
+        namespace: Option<OwnedFd>,
+    ) -> Result<EndpointLinks, KernelError>;
+
+    /// Takes a pod's network away: its routes, then the host's end of its veth
+    /// pair into the dying group with the link down. Does not wait for the link to go.
+    ///
+    /// # Errors
+    /// What the kernel refused; what is gone already is success.
+    async fn remove_endpoint(
+        &self,
+        addresses: &[PodAddress],
+        host_link_index: Option<u32>,
+    ) -> Result<(), KernelError>;
+
+    /// Compares a pod's network with its plan. The pod's side is compared when
+    /// its namespace is given.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    async fn check_endpoint(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        namespace: Option<OwnedFd>,
+    ) -> Result<Vec<Difference>, KernelError>;
+
+    /// Everything of ours that is in the kernel now. Dumps tables: for start
+    /// and the slow audit, never on the way of an ADD or DEL.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    async fn observe(&self) -> Result<Observed, KernelError>;
+
+    /// Deletes all links of the dying group in one request and returns how many
+    /// are left of those asked about.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError>;
+}

@@ -1,0 +1,246 @@
+//! An in-memory kernel with the real one's rules, for tests on a paused clock.
+//!
+//! Names are taken once per namespace, indexes are never used again, a link goes
+//! with its namespace and takes its routes along, groups are deleted whole. What it
+//! accepts and refuses is held against the real kernel by one conformance suite.
+//! Like there, what was started is finished, also when its future is dropped.
+
+mod faults;
+mod state;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::DataPlane;
+use crate::plan::{
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
+    Observed, PodAddress,
+};
+use faults::Faults;
+pub use faults::Step;
+use state::State;
+pub use state::{NamespaceId, PodLink};
+
+/// The in-memory kernel. Clones are the same kernel.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryKernel {
+    state: Arc<Mutex<State>>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryKernel {
+    /// A kernel with a primary interface `eth0` of the MAC 02:00:00:00:00:10.
+    pub fn new() -> Self {
+        let kernel = Self::default();
+        kernel.plug("eth0", [0x02, 0, 0, 0, 0, 0x10]);
+        kernel
+    }
+
+    /// Makes a pod's namespace. The descriptor stands for it, as its duplicates do.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn namespace(&self) -> io::Result<(OwnedFd, NamespaceId)> {
+        let (descriptor, kept) = rustix::pipe::pipe()?;
+        let id = locked(&self.state).add_namespace(&descriptor, Some(kept))?;
+        Ok((descriptor, id))
+    }
+
+    /// Makes a namespace for which a descriptor of the caller's stands. The file
+    /// behind it must stay open for as long as the namespace is used.
+    ///
+    /// # Errors
+    /// The descriptor is closed.
+    pub fn register_namespace(&self, descriptor: impl AsFd) -> io::Result<NamespaceId> {
+        locked(&self.state).add_namespace(descriptor, None)
+    }
+
+    /// Ends a namespace: its links go, and with them the host's ends and routes.
+    pub fn destroy_namespace(&self, namespace: NamespaceId) {
+        locked(&self.state).destroy_namespace(namespace);
+    }
+
+    /// Plugs an interface of the cloud in.
+    pub fn plug(&self, name: &str, mac: [u8; 6]) {
+        locked(&self.state).plug(name, mac);
+    }
+
+    /// Unplugs an interface; its routes go, its rules stay.
+    pub fn unplug(&self, mac: [u8; 6]) {
+        locked(&self.state).unplug(mac);
+    }
+
+    /// Makes a link that is not ours, in a namespace or on the host.
+    pub fn add_foreign_link(&self, namespace: Option<NamespaceId>, name: &str) {
+        locked(&self.state).add_foreign_link(namespace, name);
+    }
+
+    /// Deletes a link of the host's by its index, as an operator might.
+    pub fn delete_link(&self, index: u32) {
+        locked(&self.state).delete_link(index);
+    }
+
+    /// Deletes the route to a pod, as an operator might.
+    pub fn delete_route(&self, address: std::net::IpAddr) {
+        locked(&self.state).delete_route(address);
+    }
+
+    /// What a pod's link of a name has; `None` when there is none.
+    pub fn pod_link(&self, namespace: NamespaceId, name: &str) -> Option<PodLink> {
+        locked(&self.state).pod_link(namespace, name)
+    }
+
+    /// Names of all links of the host, in the order of their making.
+    pub fn link_names(&self) -> Vec<String> {
+        locked(&self.state).link_names()
+    }
+
+    /// The routes to pods, with the index of the link they lead to.
+    pub fn routes(&self) -> Vec<(std::net::IpAddr, u32)> {
+        locked(&self.state).routes()
+    }
+
+    /// Plan of an interface that is in service, by its table.
+    pub fn interface(&self, table: u32) -> Option<InterfacePlan> {
+        locked(&self.state).interface(table)
+    }
+
+    /// The node's plan that was carried out last.
+    pub fn node(&self) -> Option<NodePlan> {
+        locked(&self.state).node()
+    }
+
+    /// Lets the `nth` next time (from 1) that a step is taken fail with an error.
+    pub fn fail(&self, step: Step, nth: u32, error: io::ErrorKind) {
+        locked(&self.faults).fail(step, nth, error);
+    }
+
+    /// Lets a step take time from now on; zero ends it.
+    pub fn delay(&self, step: Step, by: Duration) {
+        locked(&self.faults).delay(step, by);
+    }
+
+    /// How often a step has been begun.
+    pub fn taken(&self, step: Step) -> u32 {
+        locked(&self.faults).taken(step)
+    }
+
+    /// Counts, delays and perhaps fails a step.
+    async fn begin(&self, step: Step) -> Result<(), KernelError> {
+        let (wait, outcome) = locked(&self.faults).begin(step);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        outcome
+    }
+
+    async fn add(self, plan: EndpointPlan, namespace: OwnedFd) -> Result<EndpointLinks, KernelError> {
+        self.begin(Step::CreatePair).await?;
+        let (links, fresh) = locked(&self.state).create_pair(&plan, &namespace)?;
+        let connected = self.connect(&plan, links).await;
+        if connected.is_err() && fresh {
+            locked(&self.state).delete_link(links.host_index);
+        }
+        connected.map(|()| links)
+    }
+
+    async fn connect(&self, plan: &EndpointPlan, links: EndpointLinks) -> Result<(), KernelError> {
+        self.begin(Step::ConfigurePod).await?;
+        locked(&self.state).configure_pod(plan, links)?;
+        self.begin(Step::ConfigureHost).await?;
+        locked(&self.state).configure_host(plan, links.host_index)
+    }
+
+    async fn repair(self, plan: EndpointPlan) -> Result<EndpointLinks, KernelError> {
+        self.begin(Step::ConfigureHost).await?;
+        let mut state = locked(&self.state);
+        let links = state.links_of(&plan)?;
+        state.configure_host(&plan, links.host_index)?;
+        Ok(links)
+    }
+}
+
+/// Finishes a job whatever happens to the future that waits for it.
+async fn finished<T: Send + 'static>(
+    job: impl Future<Output = Result<T, KernelError>> + Send + 'static,
+) -> Result<T, KernelError> {
+    tokio::spawn(job).await.unwrap_or_else(|error| {
+        Err(KernelError::Refused {
+            operation: "finish a job of the in-memory kernel".into(),
+            source: io::Error::other(error),
+        })
+    })
+}
+
+#[async_trait]
+impl DataPlane for MemoryKernel {
+    async fn prepare_node(&self, plan: &NodePlan) -> Result<NodeReport, KernelError> {
+        self.begin(Step::PrepareNode).await?;
+        locked(&self.state).prepare_node(plan)
+    }
+
+    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<String, KernelError> {
+        self.begin(Step::EnsureInterface).await?;
+        locked(&self.state).ensure_interface(plan)
+    }
+
+    async fn remove_interface(&self, table: u32) -> Result<(), KernelError> {
+        self.begin(Step::RemoveInterface).await?;
+        locked(&self.state).remove_interface(table);
+        Ok(())
+    }
+
+    async fn add_endpoint(
+        &self,
+        plan: &EndpointPlan,
+        namespace: Option<OwnedFd>,
+    ) -> Result<EndpointLinks, KernelError> {
+        let (kernel, plan) = (self.clone(), plan.clone());
+        match namespace {
+            Some(namespace) => finished(kernel.add(plan, namespace)).await,
+            None => finished(kernel.repair(plan)).await,
+        }
+    }
+
+    async fn remove_endpoint(
+        &self,
+        addresses: &[PodAddress],
+        host_link_index: Option<u32>,
+    ) -> Result<(), KernelError> {
+        let (kernel, addresses) = (self.clone(), addresses.to_vec());
+        finished(async move {
+            kernel.begin(Step::RemoveEndpoint).await?;
+            locked(&kernel.state).remove_endpoint(&addresses, host_link_index);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn check_endpoint(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        namespace: Option<OwnedFd>,
+    ) -> Result<Vec<Difference>, KernelError> {
+        self.begin(Step::Check).await?;
+        locked(&self.state).check(plan, links, namespace.as_ref())
+    }
+
+    async fn observe(&self) -> Result<Observed, KernelError> {
+        self.begin(Step::Observe).await?;
+        Ok(locked(&self.state).observe())
+    }
+
+    async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError> {
+        self.begin(Step::Reap).await?;
+        Ok(locked(&self.state).reap(dying))
+    }
+}

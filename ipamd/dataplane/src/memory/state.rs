@@ -1,0 +1,217 @@
+//! The in-memory kernel's links, namespaces, routes and tables, and its rules.
+
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::plan::{DYING_GROUP, InterfacePlan, KernelError, NodePlan, POD_GROUP};
+
+/// A namespace of the in-memory kernel; its number is its cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamespaceId(pub u64);
+
+/// A link inside a pod's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodLink {
+    /// Index in its namespace.
+    pub index: u32,
+    /// MAC.
+    pub mac: [u8; 6],
+    /// MTU, bytes.
+    pub mtu: u32,
+    /// Addresses, each with its default route and neighbour.
+    pub addresses: Vec<IpAddr>,
+    /// Up.
+    pub up: bool,
+    /// MAC of the permanent neighbours that are the next hops.
+    pub next_hop: Option<[u8; 6]>,
+    /// Index of the host's end; `None` for links that are not ours.
+    pub peer: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Namespace {
+    links: BTreeMap<String, PodLink>,
+    next_index: u32,
+    /// Keeps the identity of the file that stands for it from being used again.
+    _kept: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct HostLink {
+    name: String,
+    mac: [u8; 6],
+    mtu: u32,
+    group: u32,
+    up: bool,
+    /// Namespace and name of the other end.
+    peer: Option<(NamespaceId, String)>,
+}
+
+impl HostLink {
+    fn is_ours(&self) -> bool {
+        matches!(self.group, POD_GROUP | DYING_GROUP)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PodRoute {
+    link_index: u32,
+    source: Option<IpAddr>,
+}
+
+/// Device and inode of the file that stands for a namespace.
+type FileIdentity = (u64, u64);
+
+/// Everything the kernel knows.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    links: BTreeMap<u32, HostLink>,
+    last_index: u32,
+    namespaces: BTreeMap<NamespaceId, Namespace>,
+    identities: BTreeMap<FileIdentity, NamespaceId>,
+    last_cookie: u64,
+    routes: BTreeMap<IpAddr, PodRoute>,
+    /// Interfaces in service, by table.
+    tables: BTreeMap<u32, InterfacePlan>,
+    node: Option<NodePlan>,
+}
+
+impl State {
+    pub(super) fn add_namespace(
+        &mut self,
+        descriptor: impl AsFd,
+        kept: Option<OwnedFd>,
+    ) -> io::Result<NamespaceId> {
+        let identity = identity(descriptor)?;
+        self.last_cookie += 1;
+        let id = NamespaceId(self.last_cookie);
+        self.identities.insert(identity, id);
+        let namespace = Namespace {
+            links: BTreeMap::new(),
+            next_index: 2, // 1 is lo
+            _kept: kept,
+        };
+        self.namespaces.insert(id, namespace);
+        Ok(id)
+    }
+
+    pub(super) fn destroy_namespace(&mut self, id: NamespaceId) {
+        let peers = self.namespaces.get(&id).map(|namespace| {
+            let links = namespace.links.values();
+            links.filter_map(|link| link.peer).collect::<Vec<u32>>()
+        });
+        for index in peers.unwrap_or_default() {
+            self.delete_link(index);
+        }
+        self.namespaces.remove(&id);
+        // The identity stays: its file exists, but is no namespace any more.
+    }
+
+    /// The namespace that a descriptor stands for.
+    fn namespace_of(&self, descriptor: &OwnedFd) -> Result<NamespaceId, KernelError> {
+        let found = identity(descriptor).ok();
+        let id = found.and_then(|identity| self.identities.get(&identity));
+        id.filter(|id| self.namespaces.contains_key(id))
+            .copied()
+            .ok_or(KernelError::NamespaceGone)
+    }
+
+    fn new_link(&mut self, link: HostLink) -> u32 {
+        self.last_index += 1;
+        self.links.insert(self.last_index, link);
+        self.last_index
+    }
+
+    fn index_of(&self, name: &str) -> Option<u32> {
+        let mut links = self.links.iter();
+        links.find(|(_, link)| link.name == name).map(|(index, _)| *index)
+    }
+
+    pub(super) fn plug(&mut self, name: &str, mac: [u8; 6]) {
+        if self.index_of(name).is_none() {
+            self.new_link(HostLink {
+                name: name.to_owned(),
+                mac,
+                mtu: 1500,
+                group: 0,
+                up: false,
+                peer: None,
+            });
+        }
+    }
+
+    pub(super) fn unplug(&mut self, mac: [u8; 6]) {
+        self.links.retain(|_, link| link.mac != mac || link.is_ours());
+    }
+
+    pub(super) fn add_foreign_link(&mut self, namespace: Option<NamespaceId>, name: &str) {
+        let mac = [0x0a, 0, 0, 0, 0, 1];
+        match namespace {
+            None => self.plug(name, mac),
+            Some(id) => {
+                if let Some(namespace) = self.namespaces.get_mut(&id) {
+                    let link = PodLink {
+                        index: namespace.next_index,
+                        mac,
+                        mtu: 1500,
+                        addresses: Vec::new(),
+                        up: false,
+                        next_hop: None,
+                        peer: None,
+                    };
+                    namespace.next_index += 1;
+                    namespace.links.insert(name.to_owned(), link);
+                }
+            }
+        }
+    }
+
+    /// Deletes a link, its other end, and the routes that lead to it.
+    pub(super) fn delete_link(&mut self, index: u32) {
+        let Some(link) = self.links.remove(&index) else {
+            return;
+        };
+        if let Some((id, name)) = link.peer
+            && let Some(namespace) = self.namespaces.get_mut(&id)
+        {
+            namespace.links.remove(&name);
+        }
+        self.routes.retain(|_, route| route.link_index != index);
+    }
+
+    pub(super) fn delete_route(&mut self, address: IpAddr) {
+        self.routes.remove(&address);
+    }
+
+    pub(super) fn pod_link(&self, id: NamespaceId, name: &str) -> Option<PodLink> {
+        self.namespaces.get(&id)?.links.get(name).cloned()
+    }
+
+    pub(super) fn link_names(&self) -> Vec<String> {
+        self.links.values().map(|link| link.name.clone()).collect()
+    }
+
+    pub(super) fn routes(&self) -> Vec<(IpAddr, u32)> {
+        let routes = self.routes.iter();
+        routes
+            .map(|(address, route)| (*address, route.link_index))
+            .collect()
+    }
+
+    pub(super) fn interface(&self, table: u32) -> Option<InterfacePlan> {
+        self.tables.get(&table).cloned()
+    }
+
+    pub(super) fn node(&self) -> Option<NodePlan> {
+        self.node.clone()
+    }
+}
+
+fn identity(descriptor: impl AsFd) -> io::Result<FileIdentity> {
+    let status = rustix::fs::fstat(descriptor)?;
+    Ok((status.st_dev, status.st_ino))
+}

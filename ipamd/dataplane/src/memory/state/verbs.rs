@@ -1,0 +1,324 @@
+//! The verbs, as changes of the in-memory kernel's state.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use super::{HostLink, NamespaceId, PodLink, PodRoute, State};
+use crate::plan::{
+    DYING_GROUP, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan,
+    NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress,
+};
+
+/// Bytes of the longest link name.
+const LONGEST_NAME: usize = 15;
+
+fn refused(operation: String, kind: io::ErrorKind) -> KernelError {
+    KernelError::Refused {
+        operation,
+        source: kind.into(),
+    }
+}
+
+fn is_valid(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= LONGEST_NAME
+        && !name.contains(|letter: char| letter == '/' || letter == ':' || letter.is_whitespace())
+}
+
+impl State {
+    pub(in crate::memory) fn prepare_node(
+        &mut self,
+        plan: &NodePlan,
+    ) -> Result<NodeReport, KernelError> {
+        let primary_link = self.cloud_link(plan.primary_mac)?;
+        self.node = Some(plan.clone());
+        Ok(NodeReport {
+            primary_link,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn cloud_link(&self, mac: [u8; 6]) -> Result<String, KernelError> {
+        let mut links = self.links.values();
+        let found = links.find(|link| link.mac == mac && !link.is_ours());
+        found.map(|link| link.name.clone()).ok_or_else(|| {
+            let bytes = mac.map(|byte| format!("{byte:02x}"));
+            KernelError::NoSuchLink(format!("with MAC {}", bytes.join(":")))
+        })
+    }
+
+    pub(in crate::memory) fn ensure_interface(
+        &mut self,
+        plan: &InterfacePlan,
+    ) -> Result<String, KernelError> {
+        let name = self.cloud_link(plan.mac)?;
+        if let Some(link) = self.links.values_mut().find(|link| link.name == name) {
+            link.up = true;
+            link.mtu = plan.mtu.unwrap_or(link.mtu);
+        }
+        if plan.primary {
+            self.tables.remove(&plan.table);
+        } else {
+            self.tables.insert(plan.table, plan.clone());
+        }
+        Ok(name)
+    }
+
+    pub(in crate::memory) fn remove_interface(&mut self, table: u32) {
+        self.tables.remove(&table);
+    }
+
+    /// Makes the pair; `false` when it was there already.
+    pub(in crate::memory) fn create_pair(
+        &mut self,
+        plan: &EndpointPlan,
+        descriptor: &OwnedFd,
+    ) -> Result<(EndpointLinks, bool), KernelError> {
+        let id = self.namespace_of(descriptor)?;
+        for name in [&plan.host_link, &plan.pod_link] {
+            if !is_valid(name) {
+                let operation = format!("create veth pair with the name {name}");
+                return Err(refused(operation, io::ErrorKind::InvalidInput));
+            }
+        }
+        self.bury_the_dying(plan, id);
+        if let Some(index) = self.index_of(&plan.host_link) {
+            let links = self.same_pair(plan, id, index);
+            let taken = || KernelError::LinkTaken(plan.host_link.clone());
+            return links.map(|links| (links, false)).ok_or_else(taken);
+        }
+        if self.pod_link(id, &plan.pod_link).is_some() {
+            return Err(KernelError::LinkTaken(plan.pod_link.clone()));
+        }
+        Ok((self.new_pair(plan, id), true))
+    }
+
+    /// Links that are dying give their names up to who needs them.
+    fn bury_the_dying(&mut self, plan: &EndpointPlan, id: NamespaceId) {
+        let by_name = self.index_of(&plan.host_link);
+        let by_peer = self.pod_link(id, &plan.pod_link).and_then(|link| link.peer);
+        for index in by_name.into_iter().chain(by_peer) {
+            if self.links.get(&index).is_some_and(|link| link.group == DYING_GROUP) {
+                self.delete_link(index);
+            }
+        }
+    }
+
+    fn same_pair(&self, plan: &EndpointPlan, id: NamespaceId, index: u32) -> Option<EndpointLinks> {
+        let link = self.links.get(&index)?;
+        let pods_end = self.pod_link(id, &plan.pod_link)?;
+        let same = link.group == POD_GROUP
+            && link.mac == plan.host_mac
+            && pods_end.mac == plan.pod_mac
+            && pods_end.peer == Some(index);
+        same.then_some(EndpointLinks {
+            host_index: index,
+            pod_index: pods_end.index,
+            namespace_cookie: id.0,
+        })
+    }
+
+    fn new_pair(&mut self, plan: &EndpointPlan, id: NamespaceId) -> EndpointLinks {
+        let host_index = self.new_link(HostLink {
+            name: plan.host_link.clone(),
+            mac: plan.host_mac,
+            mtu: plan.mtu,
+            group: POD_GROUP,
+            up: false,
+            peer: Some((id, plan.pod_link.clone())),
+        });
+        let mut pod_index = 0;
+        if let Some(namespace) = self.namespaces.get_mut(&id) {
+            pod_index = namespace.next_index;
+            namespace.next_index += 1;
+            let link = PodLink {
+                index: pod_index,
+                mac: plan.pod_mac,
+                mtu: plan.mtu,
+                addresses: Vec::new(),
+                up: false,
+                next_hop: None,
+                peer: Some(host_index),
+            };
+            namespace.links.insert(plan.pod_link.clone(), link);
+        }
+        EndpointLinks {
+            host_index,
+            pod_index,
+            namespace_cookie: id.0,
+        }
+    }
+
+    pub(in crate::memory) fn configure_pod(
+        &mut self,
+        plan: &EndpointPlan,
+        links: EndpointLinks,
+    ) -> Result<(), KernelError> {
+        let id = NamespaceId(links.namespace_cookie);
+        let namespace = self.namespaces.get_mut(&id).ok_or(KernelError::NamespaceGone)?;
+        let link = namespace
+            .links
+            .get_mut(&plan.pod_link)
+            .ok_or(KernelError::NamespaceGone)?;
+        link.up = true;
+        link.next_hop = Some(plan.host_mac);
+        link.addresses = plan.addresses.iter().map(|pod| pod.address).collect();
+        Ok(())
+    }
+
+    pub(in crate::memory) fn configure_host(
+        &mut self,
+        plan: &EndpointPlan,
+        index: u32,
+    ) -> Result<(), KernelError> {
+        let Some(link) = self.links.get_mut(&index) else {
+            return Err(refused(
+                format!("bring {} up", plan.host_link),
+                io::ErrorKind::NotFound,
+            ));
+        };
+        link.up = true;
+        for PodAddress { address } in plan.addresses.iter().copied() {
+            let route = wanted_route(plan, address, index);
+            self.routes.insert(address, route);
+        }
+        Ok(())
+    }
+
+    /// The endpoint of a plan, found by the host's end alone.
+    pub(in crate::memory) fn links_of(
+        &self,
+        plan: &EndpointPlan,
+    ) -> Result<EndpointLinks, KernelError> {
+        let index = self.index_of(&plan.host_link);
+        let index = index.ok_or_else(|| KernelError::NoSuchLink(plan.host_link.clone()))?;
+        let link = &self.links[&index];
+        if link.group != POD_GROUP || link.mac != plan.host_mac {
+            return Err(KernelError::LinkTaken(plan.host_link.clone()));
+        }
+        let pods_end = link.peer.as_ref().and_then(|(id, name)| self.pod_link(*id, name));
+        Ok(EndpointLinks {
+            host_index: index,
+            pod_index: pods_end.map_or(0, |link| link.index),
+            namespace_cookie: 0,
+        })
+    }
+
+    pub(in crate::memory) fn remove_endpoint(
+        &mut self,
+        addresses: &[PodAddress],
+        index: Option<u32>,
+    ) {
+        for pod in addresses {
+            let route = self.routes.get(&pod.address);
+            if route.is_some_and(|route| index.is_none_or(|index| route.link_index == index)) {
+                self.routes.remove(&pod.address);
+            }
+        }
+        let link = index.and_then(|index| self.links.get_mut(&index));
+        if let Some(link) = link.filter(|link| link.group == POD_GROUP) {
+            link.group = DYING_GROUP;
+            link.up = false;
+        }
+        // A link that goes down takes the routes that lead to it along.
+        self.routes.retain(|_, route| Some(route.link_index) != index);
+    }
+
+    pub(in crate::memory) fn reap(&mut self, dying: &[u32]) -> Vec<u32> {
+        let all: Vec<u32> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.group == DYING_GROUP)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in all {
+            self.delete_link(index);
+        }
+        let still = |index: &u32| {
+            self.links
+                .get(index)
+                .is_some_and(|link| link.group == DYING_GROUP)
+        };
+        dying.iter().copied().filter(|index| still(index)).collect()
+    }
+
+    pub(in crate::memory) fn observe(&self) -> Observed {
+        let links = self.links.iter().filter(|(_, link)| link.is_ours());
+        Observed {
+            endpoints: self
+                .routes
+                .iter()
+                .map(|(address, route)| ObservedEndpoint {
+                    address: *address,
+                    link_index: route.link_index,
+                })
+                .collect(),
+            links: links
+                .map(|(index, link)| ObservedLink {
+                    index: *index,
+                    name: link.name.clone(),
+                    mac: link.mac,
+                    dying: link.group == DYING_GROUP,
+                })
+                .collect(),
+            interface_tables: self.tables.keys().copied().collect(),
+        }
+    }
+
+    pub(in crate::memory) fn check(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        descriptor: Option<&OwnedFd>,
+    ) -> Result<Vec<Difference>, KernelError> {
+        let mut texts = Vec::new();
+        match self.links.get(&links.host_index) {
+            None => texts.push(format!("link {} is missing", plan.host_link)),
+            Some(link) if link.group != POD_GROUP || link.mac != plan.host_mac || !link.up => {
+                texts.push(format!("link {} is not as it was made", link.name));
+            }
+            Some(_) => {}
+        }
+        for PodAddress { address } in plan.addresses.iter().copied() {
+            match self.routes.get(&address) {
+                None => texts.push(format!("route {address} is missing")),
+                Some(route) if *route != wanted_route(plan, address, links.host_index) => {
+                    texts.push(format!("route {address} leads elsewhere"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(descriptor) = descriptor {
+            let id = self.namespace_of(descriptor)?;
+            texts.extend(self.check_pod(plan, links, id));
+        }
+        let differences = texts.into_iter().map(|text| Difference { text });
+        Ok(differences.collect())
+    }
+
+    fn check_pod(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        id: NamespaceId,
+    ) -> Option<String> {
+        if id.0 != links.namespace_cookie {
+            return Some("the namespace is another one".to_owned());
+        }
+        let Some(link) = self.pod_link(id, &plan.pod_link) else {
+            return Some(format!("link {} is missing in the pod", plan.pod_link));
+        };
+        let addresses: Vec<IpAddr> = plan.addresses.iter().map(|pod| pod.address).collect();
+        (link.mac != plan.pod_mac || !link.up || link.addresses != addresses)
+            .then(|| format!("link {} is not as it was made", plan.pod_link))
+    }
+}
+
+fn wanted_route(plan: &EndpointPlan, address: IpAddr, link_index: u32) -> PodRoute {
+    let mut sources = plan.node_addresses.iter().copied();
+    PodRoute {
+        link_index,
+        source: sources.find(|source| source.is_ipv4() == address.is_ipv4()),
+    }
+}

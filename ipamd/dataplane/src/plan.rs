@@ -1,0 +1,202 @@
+//! What the data plane is told and what it tells: plain data.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Protocol number (`rtm_protocol`, `FRA_PROTOCOL`) of everything Veni makes:
+/// what carries it is ours, everything else is never touched. Numbers above 4
+/// are free for user space (rtnetlink(7)); 0x56 is not in iproute2's rt_protos.
+pub const PROTOCOL: u8 = 0x56;
+
+/// The table of all pod routes.
+pub const POD_TABLE: u32 = 0x5600;
+
+/// First table of the secondary interfaces; the device index is added.
+pub const INTERFACE_TABLE_BASE: u32 = 0x5610;
+
+/// Link group that the host's end of every pod's veth pair is made in.
+pub const POD_GROUP: u32 = 0x5650;
+
+/// Link group of veth ends that are about to be deleted.
+pub const DYING_GROUP: u32 = 0x5645;
+
+/// Connection mark (one bit) of traffic that must leave by the primary interface.
+pub const PRIMARY_MARK: u32 = 0x80;
+
+/// The pods' IPv4 next hop.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// The pods' IPv6 next hop.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// How packets of pods that leave the network are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceNatPorts {
+    /// Ports chosen fully at random (`prng`).
+    #[default]
+    FullyRandom,
+    /// Ports by hash (`hashrandom`).
+    Random,
+    /// Ports kept where possible (`none`).
+    Keep,
+}
+
+/// What the whole node needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePlan {
+    /// MAC by which the primary interface's link is found.
+    pub primary_mac: [u8; 6],
+    /// The node's own IPv4 address on it: source of translated traffic and `src` of pod routes.
+    pub node_v4: Option<Ipv4Addr>,
+    /// The node's own IPv6 address.
+    pub node_v6: Option<Ipv6Addr>,
+    /// Traffic to these ranges keeps the pod's address.
+    pub untranslated: Vec<IpNet>,
+    /// Whether traffic that leaves the network is translated to the node's address.
+    pub source_nat: bool,
+    /// How ports are chosen.
+    pub source_nat_ports: SourceNatPorts,
+    /// Whether node-port traffic that came in by the primary interface is marked.
+    pub node_ports: bool,
+    /// Prefix of the host ends' names, for the interface matches of nftables.
+    pub veth_prefix: String,
+}
+
+/// What was found or done while the node was prepared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Link of the primary interface.
+    pub primary_link: String,
+    /// Settings that could not be made, each with its consequence, in words.
+    pub warnings: Vec<String>,
+}
+
+/// What one cloud interface needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfacePlan {
+    /// MAC by which the link is found.
+    pub mac: [u8; 6],
+    /// The primary interface uses the main table; nothing of its routes is ours.
+    pub primary: bool,
+    /// Table of its routes (`INTERFACE_TABLE_BASE` + device index).
+    pub table: u32,
+    /// Its own addresses.
+    pub own_addresses: Vec<IpAddr>,
+    /// Next hops, one per family.
+    pub gateways: Vec<IpAddr>,
+    /// Prefixes and addresses whose traffic must leave by it (rule 1536);
+    /// empty on the primary interface and where the cloud does not ask for it.
+    pub sources: Vec<IpNet>,
+    /// MTU, bytes; `None` leaves it alone.
+    pub mtu: Option<u32>,
+}
+
+/// One address of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PodAddress {
+    /// The address; /32 or /128.
+    pub address: IpAddr,
+}
+
+/// What one pod needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointPlan {
+    /// Interface name in the pod, `eth0` as a rule; at most 15 bytes.
+    pub pod_link: String,
+    /// Name of the host's end; at most 15 bytes.
+    pub host_link: String,
+    /// MAC of the pod's end.
+    pub pod_mac: [u8; 6],
+    /// MAC of the host's end.
+    pub host_mac: [u8; 6],
+    /// MTU of both ends, bytes.
+    pub mtu: u32,
+    /// At most one address per family.
+    pub addresses: Vec<PodAddress>,
+    /// Preferred source of the host's routes to the pod, per family.
+    pub node_addresses: Vec<IpAddr>,
+}
+
+/// What the kernel answered to an ADD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointLinks {
+    /// Index of the host's end; identifies it in this boot.
+    pub host_index: u32,
+    /// Index of the pod's end in its namespace.
+    pub pod_index: u32,
+    /// The namespace's cookie (SO_NETNS_COOKIE), never used again in this boot.
+    pub namespace_cookie: u64,
+}
+
+/// One difference between a pod's plan and the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// In words, naming the object, what is expected and what is there.
+    pub text: String,
+}
+
+/// A host link of ours, or a route of ours without a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedEndpoint {
+    /// Address that the pod table routes.
+    pub address: IpAddr,
+    /// Index of the link it is routed to.
+    pub link_index: u32,
+}
+
+/// A host's end of a veth pair that is ours by its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedLink {
+    /// Index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// MAC.
+    pub mac: [u8; 6],
+    /// In the dying group.
+    pub dying: bool,
+}
+
+/// Everything of ours in the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// All routes of the pod table.
+    pub endpoints: Vec<ObservedEndpoint>,
+    /// All links of the pods' and of the dying group.
+    pub links: Vec<ObservedLink>,
+    /// Tables of interfaces that have rules or routes of ours.
+    pub interface_tables: Vec<u32>,
+}
+
+/// What the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The pod's namespace does not exist any more.
+    #[error("the pod's network namespace is gone")]
+    NamespaceGone,
+    /// A link that was expected is not there.
+    #[error("no link {0}")]
+    NoSuchLink(String),
+    /// A name is taken by something that is not ours.
+    #[error("link {0} exists already and is not veni's: remove it or choose another name")]
+    LinkTaken(String),
+    /// Any other refusal.
+    #[error("failed to {operation}: {source}")]
+    Refused {
+        /// Operation and object (`add route 10.0.1.7/32 on eni3f2a`).
+        operation: String,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+    /// A program that we need failed.
+    #[error("failed to {operation}: {reason}")]
+    Tool {
+        /// Operation and object.
+        operation: String,
+        /// What the program said.
+        reason: String,
+    },
+}

@@ -1,0 +1,72 @@
+//! The suite that every data plane passes, on the real kernel.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use veni_dataplane::Kernel;
+use veni_dataplane::conformance::Fixture;
+use veni_dataplane::plan::POD_TABLE;
+
+use crate::world::{Namespace, in_new_node, ip, ip_json, plug};
+
+struct Real {
+    kernel: Kernel,
+    /// Where the other ends of the cloud's interfaces are.
+    cloud: Namespace,
+}
+
+fn on_the_real_kernel<F: Future<Output = ()>>(test: impl FnOnce(Real) -> F + Send + 'static) {
+    in_new_node(|| {
+        test(Real {
+            kernel: Kernel::try_new().expect("sockets"),
+            cloud: Namespace::new(),
+        })
+    });
+}
+
+impl Fixture for Real {
+    type Plane = Kernel;
+    type Namespace = Namespace;
+
+    fn plane(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    fn namespace(&self) -> Namespace {
+        Namespace::new()
+    }
+
+    fn descriptor(&self, namespace: &Namespace) -> OwnedFd {
+        namespace.descriptor()
+    }
+
+    async fn end(&self, namespace: Namespace, link_index: u32) {
+        drop(namespace);
+        // The kernel takes a namespace down in its own time and tells nobody.
+        while ip_json("link show").iter().any(|link| link["ifindex"] == link_index) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn add_foreign_link(&self, namespace: Option<&Namespace>, name: &str) {
+        let command = format!("link add {name} type veth peer name {name}-other");
+        match namespace {
+            None => ip(&command),
+            Some(namespace) => namespace.ip(&command),
+        }
+    }
+
+    fn plug(&self, name: &str, mac: [u8; 6]) {
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        plug(name, &mac, &self.cloud, &format!("to-{name}"));
+    }
+
+    fn delete_route(&self, address: IpAddr) {
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        ip(&format!("{family} route delete {address} table {POD_TABLE}"));
+    }
+}
+
+veni_dataplane::conformance_tests!(on_the_real_kernel);

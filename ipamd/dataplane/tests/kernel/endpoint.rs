@@ -1,0 +1,287 @@
+//! What an endpoint is made of, and what is left of it.
+
+use std::os::fd::OwnedFd;
+
+use veni_dataplane::plan::{DYING_GROUP, POD_GROUP, POD_TABLE};
+use veni_dataplane::{DataPlane, Kernel, KernelError};
+
+use crate::world::{
+    Namespace, in_new_node, ip, ip_json, link_names, pod_plan, routes, text,
+};
+
+#[test]
+fn a_pod_gets_its_addresses_routes_and_neighbour() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let plan = pod_plan(1, &["10.0.1.7", "fd00::7"]);
+        let links = kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+
+        let link = &pod.ip_json("-d link show eth0")[0];
+        assert_eq!(link["ifindex"], links.pod_index);
+        assert_eq!(link["address"], "02:00:00:00:01:01");
+        assert_eq!(link["mtu"], 1400);
+        assert_eq!(link["operstate"], "UP");
+        let addresses: Vec<String> = pod.ip_json("address show dev eth0")[0]["addr_info"]
+            .as_array()
+            .expect("addresses")
+            .iter()
+            .map(|address| format!("{}/{}", text(&address["local"]), address["prefixlen"]))
+            .collect();
+        assert_eq!(addresses, ["10.0.1.7/32", "fd00::7/128"]);
+        let tentative = pod.ip_json("-6 address show dev eth0 tentative");
+        assert!(tentative.is_empty(), "{tentative:?}");
+        let neighbours = pod.ip_json("neighbour show nud permanent dev eth0");
+        let neighbours: Vec<String> = neighbours
+            .iter()
+            .map(|hop| format!("{} {}", text(&hop["dst"]), text(&hop["lladdr"])))
+            .collect();
+        assert!(neighbours.contains(&"169.254.1.1 02:00:00:00:02:01".into()), "{neighbours:?}");
+        assert!(neighbours.contains(&"fe80::1 02:00:00:00:02:01".into()), "{neighbours:?}");
+        let ways: Vec<String> = pod
+            .ip_json("route show")
+            .iter()
+            .chain(&pod.ip_json("-6 route show default"))
+            .map(|route| format!("{} {}", text(&route["dst"]), text(&route["gateway"])))
+            .collect();
+        assert_eq!(ways, ["default 169.254.1.1", "169.254.1.1 ", "default fe80::1"]);
+    });
+}
+
+#[test]
+fn the_hosts_end_is_in_our_group_and_carries_the_pods_routes() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        ip("address add 10.0.0.5/32 dev lo");
+        ip("address add fd00::5/128 dev lo");
+        let mut plan = pod_plan(1, &["10.0.1.7", "fd00::7"]);
+        plan.node_addresses = vec!["10.0.0.5".parse().expect("v4"), "fd00::5".parse().expect("v6")];
+        let links = kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+
+        let link = &ip_json("-d -N link show eni1")[0];
+        assert_eq!(link["ifindex"], links.host_index);
+        assert_eq!(link["address"], "02:00:00:00:02:01");
+        assert_eq!(text(&link["group"]), POD_GROUP.to_string());
+        assert_eq!(link["operstate"], "UP");
+        let accepts = std::fs::read_to_string("/proc/sys/net/ipv6/conf/eni1/accept_ra");
+        // The file is of the namespace of whoever reads it.
+        assert_eq!(accepts.expect("a setting").trim(), "0");
+        let own = ip_json("address show dev eni1");
+        let own: Vec<String> = own[0]["addr_info"]
+            .as_array()
+            .expect("addresses")
+            .iter()
+            .map(|address| text(&address["local"]))
+            .collect();
+        assert_eq!(own, ["fe80::1"]);
+        assert_eq!(
+            routes("-4", POD_TABLE),
+            ["10.0.1.7 dev eni1 proto 86 scope 253 src 10.0.0.5"]
+        );
+        assert_eq!(
+            routes("-6", POD_TABLE),
+            ["fd00::7 dev eni1 proto 86 src fd00::5 metric 1024 pref medium"]
+        );
+    });
+}
+
+#[test]
+fn a_pod_whose_runtime_switched_ipv6_off_gets_its_ipv6_address() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        pod.within(|| {
+            std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").expect("a setting");
+        });
+        let plan = pod_plan(1, &["fd00::7"]);
+        kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        let addresses = pod.ip_json("-6 address show dev eth0");
+        assert_eq!(addresses[0]["addr_info"][0]["local"], "fd00::7");
+    });
+}
+
+#[test]
+fn a_removed_pod_has_no_route_and_a_dying_link_until_it_is_reaped() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let plan = pod_plan(1, &["10.0.1.7", "fd00::7"]);
+        let links = kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        assert_eq!(routes("-4", POD_TABLE).len(), 1);
+        kernel
+            .remove_endpoint(&plan.addresses, Some(links.host_index))
+            .await
+            .expect("removed");
+        assert!(routes("-4", POD_TABLE).is_empty());
+        assert!(routes("-6", POD_TABLE).is_empty());
+        let link = &ip_json("-N -d link show eni1")[0];
+        assert_eq!(text(&link["group"]), DYING_GROUP.to_string());
+        assert_eq!(link["operstate"], "DOWN");
+
+        let left = kernel.reap(&[links.host_index]).await.expect("reaped");
+        assert!(left.is_empty());
+        assert_eq!(link_names(), ["lo"]);
+    });
+}
+
+#[test]
+fn a_hundred_pods_are_reaped_in_one_request() {
+    in_new_node(|| async {
+        let kernel = Kernel::try_new().expect("sockets");
+        let pods: Vec<Namespace> = (0..100).map(|_| Namespace::new()).collect();
+        let mut indexes = Vec::new();
+        for (number, pod) in (0..100).zip(&pods) {
+            let plan = pod_plan(number, &[&format!("10.0.2.{number}")]);
+            let links = kernel
+                .add_endpoint(&plan, Some(pod.descriptor()))
+                .await
+                .expect("an endpoint");
+            kernel
+                .remove_endpoint(&plan.addresses, Some(links.host_index))
+                .await
+                .expect("removed");
+            indexes.push(links.host_index);
+        }
+        assert_eq!(link_names().len(), 101);
+        assert!(kernel.reap(&indexes).await.expect("reaped").is_empty());
+        assert_eq!(link_names(), ["lo"]);
+    });
+}
+
+#[test]
+fn links_routes_and_rules_of_others_are_left_alone() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        ip("link add theirs type veth peer name theirs2");
+        ip("link set theirs up");
+        ip("route add 10.9.0.0/16 dev theirs table 22016 metric 7");
+        ip("route add 10.0.1.7/32 dev theirs");
+        ip("rule add priority 512 from 10.9.9.9 lookup 99");
+        let before = (routes("-4", 254), crate::world::rules("-4"));
+        let plan = pod_plan(1, &["10.0.1.7"]);
+        let links = kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        kernel
+            .remove_endpoint(&plan.addresses, Some(links.host_index))
+            .await
+            .expect("removed");
+        kernel.reap(&[links.host_index]).await.expect("reaped");
+        let theirs = ip_json("link show theirs")[0]["ifindex"].as_u64().expect("an index");
+        // An index that is somebody else's by now.
+        kernel
+            .remove_endpoint(&plan.addresses, Some(u32::try_from(theirs).expect("an index")))
+            .await
+            .expect("nothing to remove");
+        assert_eq!((routes("-4", 254), crate::world::rules("-4")), before);
+        assert_eq!(routes("-4", POD_TABLE).len(), 1);
+        assert_eq!(text(&ip_json("-N link show theirs")[0]["group"]), "0");
+    });
+}
+
+async fn refused(plan: &veni_dataplane::EndpointPlan, namespace: OwnedFd) -> KernelError {
+    let kernel = Kernel::try_new().expect("sockets");
+    let outcome = kernel.add_endpoint(plan, Some(namespace)).await;
+    outcome.expect_err("the kernel refuses")
+}
+
+#[test]
+fn whatever_step_fails_nothing_is_left() {
+    in_new_node(|| async {
+        let pod = Namespace::new();
+        let good = pod_plan(1, &["10.0.1.7", "fd00::7"]);
+        let mut failing = Vec::new();
+        let mut plan = good.clone();
+        plan.host_link = "a-name-beyond-15-bytes".into();
+        failing.push(plan);
+        let mut plan = good.clone();
+        plan.pod_link = "no/slash".into();
+        failing.push(plan);
+        let mut plan = good.clone();
+        plan.host_mac = [1, 0, 0, 0, 0, 0]; // a group's address
+        failing.push(plan);
+        let mut plan = good.clone();
+        plan.mtu = 70_000;
+        failing.push(plan);
+        let mut plan = good.clone();
+        plan.addresses.push(plan.addresses[0]); // the second of a family
+        failing.push(plan);
+        let mut plan = good.clone();
+        plan.node_addresses = vec!["10.8.8.8".parse().expect("v4")]; // not the node's
+        failing.push(plan);
+        for plan in failing {
+            let error = refused(&plan, pod.descriptor()).await;
+            assert!(matches!(error, KernelError::Refused { .. }), "{plan:?}: {error}");
+            assert_eq!(link_names(), ["lo"], "{plan:?}");
+            assert_eq!(pod.ip_json("link show").len(), 1, "{plan:?}");
+            assert!(routes("-4", POD_TABLE).is_empty(), "{plan:?}");
+        }
+        let kernel = Kernel::try_new().expect("sockets");
+        let outcome = kernel.add_endpoint(&good, Some(pod.descriptor())).await;
+        outcome.expect("the good plan still works");
+        assert_eq!(link_names().len(), 2);
+    });
+}
+
+#[test]
+fn a_route_that_the_pod_has_already_is_refused_and_named() {
+    in_new_node(|| async {
+        let pod = Namespace::new();
+        pod.ip("link add other type veth peer name other2");
+        pod.ip("link set other up");
+        pod.ip("route add default dev other");
+        let error = refused(&pod_plan(1, &["10.0.1.7"]), pod.descriptor()).await;
+        let words = error.to_string();
+        assert!(words.contains("add route 0.0.0.0/0 via 169.254.1.1 on eth0"), "{words}");
+        assert_eq!(link_names(), ["lo"]);
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_no_namespace_means_that_it_is_gone() {
+    in_new_node(|| async {
+        let file = std::fs::File::open("/proc/self/status").expect("a file");
+        let error = refused(&pod_plan(1, &["10.0.1.7"]), file.into()).await;
+        assert!(matches!(error, KernelError::NamespaceGone), "{error}");
+    });
+}
+
+#[test]
+fn a_dropped_future_leaves_what_a_repeated_add_completes() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let plan = pod_plan(1, &["10.0.1.7"]);
+        let mut adding = Box::pin(kernel.add_endpoint(&plan, Some(pod.descriptor())));
+        // Polled once, so it is under way, and dropped.
+        let first = futures_once(adding.as_mut()).await;
+        drop(adding);
+        let links = kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        assert!(first.is_none_or(|first| first.is_ok_and(|first| first == links)));
+        assert_eq!(routes("-4", POD_TABLE).len(), 1);
+        assert_eq!(link_names().len(), 2);
+    });
+}
+
+/// Polls a future a single time.
+async fn futures_once<T>(mut future: std::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match future.as_mut().poll(context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}

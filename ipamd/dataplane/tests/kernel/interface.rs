@@ -1,0 +1,174 @@
+//! A cloud's interface: its table, its rules, and whose things stay.
+
+use veni_dataplane::{DataPlane, InterfacePlan, Kernel, KernelError};
+
+use crate::world::{Namespace, in_new_node, ip, ip_json, plug, routes, rules};
+
+const TABLE: u32 = 0x5611;
+
+fn plan(sources: &[&str]) -> InterfacePlan {
+    InterfacePlan {
+        mac: [0x02, 0, 0, 0, 0, 0x11],
+        primary: false,
+        table: TABLE,
+        own_addresses: vec!["10.0.0.6".parse().expect("v4"), "fd00::6".parse().expect("v6")],
+        gateways: vec!["10.0.0.1".parse().expect("v4"), "fe80::99".parse().expect("v6")],
+        sources: sources
+            .iter()
+            .map(|source| source.parse().expect("a prefix"))
+            .collect(),
+        mtu: Some(1400),
+    }
+}
+
+#[test]
+fn an_interface_gets_its_table_rules_and_own_addresses() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
+        let plan = plan(&["10.0.1.16/28", "fd00:1::/80"]);
+        let name = kernel.ensure_interface(&plan).await.expect("in service");
+        assert_eq!(name, "eth1");
+        assert_eq!(
+            routes("-4", TABLE),
+            [
+                "default via 10.0.0.1 dev eth1 proto 86",
+                "10.0.0.1 dev eth1 proto 86 scope 253"
+            ]
+        );
+        assert_eq!(
+            routes("-6", TABLE),
+            ["default via fe80::99 dev eth1 proto 86 metric 1024 pref medium"]
+        );
+        let present = rules("-4");
+        for wanted in [
+            "1536: from 10.0.1.16/28 lookup 22033 proto 86",
+            "32765: from 10.0.0.6 lookup 22033 proto 86",
+        ] {
+            assert!(spaced(&present).contains(&wanted.into()), "{present:?}");
+        }
+        let present = rules("-6");
+        for wanted in [
+            "1536: from fd00:1::/80 lookup 22033 proto 86",
+            "32765: from fd00::6 lookup 22033 proto 86",
+        ] {
+            assert!(spaced(&present).contains(&wanted.into()), "{present:?}");
+        }
+        let link = &ip_json("address show dev eth1")[0];
+        assert_eq!(link["mtu"], 1400);
+        assert_eq!(link["addr_info"][0]["local"], "10.0.0.6");
+    });
+}
+
+fn spaced(lines: &[String]) -> Vec<String> {
+    let one = |line: &String| {
+        let words = line.replacen(' ', ": ", 1);
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    lines.iter().map(one).collect()
+}
+
+#[test]
+fn rules_that_are_not_in_the_plan_any_more_go_and_others_stay() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
+        ip("rule add priority 1536 from 10.7.0.0/16 lookup 22033");
+        ip("route add 10.7.0.0/16 dev lo table 22033");
+        kernel
+            .ensure_interface(&plan(&["10.0.1.7/32", "10.0.1.8/32"]))
+            .await
+            .expect("in service");
+        let with = rules("-4").len();
+        kernel
+            .ensure_interface(&plan(&["10.0.1.8/32"]))
+            .await
+            .expect("in service");
+        let present = rules("-4").join("\n");
+        assert_eq!(rules("-4").len(), with - 1, "{present}");
+        assert!(!present.contains("10.0.1.7"), "{present}");
+        assert!(present.contains("10.0.1.8"), "{present}");
+        assert!(present.contains("10.7.0.0/16"), "{present}");
+
+        kernel.remove_interface(TABLE).await.expect("out of service");
+        let present = rules("-4").join("\n");
+        assert!(!present.contains("10.0.1.8"), "{present}");
+        assert!(present.contains("10.7.0.0/16"), "{present}");
+        assert_eq!(routes("-4", TABLE), ["10.7.0.0/16 dev lo scope 253"]);
+        kernel.remove_interface(TABLE).await.expect("nothing to do");
+    });
+}
+
+#[test]
+fn a_second_ensure_changes_nothing() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
+        let plan = plan(&["10.0.1.16/28"]);
+        let picture = || (rules("-4"), rules("-6"), routes("-4", TABLE), routes("-6", TABLE));
+        kernel.ensure_interface(&plan).await.expect("in service");
+        let first = picture();
+        kernel.ensure_interface(&plan).await.expect("in service");
+        assert_eq!(picture(), first);
+    });
+}
+
+#[test]
+fn an_address_that_another_tool_put_there_is_kept() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
+        ip("address add 10.0.0.6/24 dev eth1");
+        ip("address add 10.0.0.77/24 dev eth1");
+        kernel.ensure_interface(&plan(&[])).await.expect("in service");
+        let mut moved = plan(&[]);
+        moved.own_addresses = vec!["10.0.0.8".parse().expect("v4")];
+        kernel.ensure_interface(&moved).await.expect("in service");
+        let addresses = ip_json("-4 address show dev eth1");
+        let addresses: Vec<String> = addresses[0]["addr_info"]
+            .as_array()
+            .expect("addresses")
+            .iter()
+            .map(|address| format!("{}/{}", crate::world::text(&address["local"]), address["prefixlen"]))
+            .collect();
+        assert_eq!(addresses, ["10.0.0.6/24", "10.0.0.8/32", "10.0.0.77/24"]);
+    });
+}
+
+#[test]
+fn links_that_share_the_mac_are_not_taken_for_the_interface() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        // The virtual function comes first and is part of the synthetic interface.
+        ip("link add name control type bridge");
+        plug("virtual", "02:00:00:00:00:11", &wire, "wire0");
+        ip("link set virtual master control");
+        ip("link set control address 02:00:00:00:00:11");
+        let name = kernel.ensure_interface(&plan(&[])).await.expect("in service");
+        assert_eq!(name, "control");
+    });
+}
+
+#[test]
+fn an_interface_that_has_not_appeared_is_named_by_its_mac() {
+    in_new_node(|| async {
+        let kernel = Kernel::try_new().expect("sockets");
+        let error = kernel.ensure_interface(&plan(&[])).await.expect_err("no link");
+        assert!(matches!(error, KernelError::NoSuchLink(_)));
+        assert_eq!(error.to_string(), "no link with MAC 02:00:00:00:00:11");
+    });
+}
+
+#[test]
+fn the_primary_interface_gets_neither_table_nor_rules() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:11", &wire, "wire0");
+        let before = (rules("-4"), rules("-6"));
+        let mut plan = plan(&[]);
+        plan.primary = true;
+        kernel.ensure_interface(&plan).await.expect("in service");
+        assert_eq!((rules("-4"), rules("-6")), before);
+        assert!(routes("-4", TABLE).is_empty());
+    });
+}

@@ -1,0 +1,11 @@
+//! The real kernel: what its verbs leave there, seen with `ip -j` and `nft -j`, and
+//! whether packets then go where they should. Every test makes its own network
+//! namespaces.
+
+mod conformance;
+mod endpoint;
+mod interface;
+mod node;
+mod sys;
+mod traffic;
+mod world;

@@ -1,0 +1,154 @@
+//! What the node as a whole gets: settings, rules, and our nftables table.
+
+use serde_json::Value;
+use veni_dataplane::plan::SourceNatPorts;
+use veni_dataplane::{DataPlane, Kernel, NodePlan};
+
+use crate::world::{Namespace, in_new_node, ip, nft, nft_json, plug, rules, text};
+
+/// A node with the primary address 10.0.0.5 in a network 10.0.0.0/16.
+pub(crate) fn plan() -> NodePlan {
+    NodePlan {
+        primary_mac: [0x02, 0, 0, 0, 0, 0x10],
+        node_v4: Some("10.0.0.5".parse().expect("v4")),
+        node_v6: Some("fd00::5".parse().expect("v6")),
+        untranslated: vec!["10.0.0.0/16".parse().expect("v4"), "fd00::/16".parse().expect("v6")],
+        source_nat: true,
+        source_nat_ports: SourceNatPorts::FullyRandom,
+        node_ports: true,
+        veth_prefix: "eni".into(),
+    }
+}
+
+fn setting(name: &str) -> String {
+    let value = std::fs::read_to_string(format!("/proc/thread-self/net/../../../sys/net/{name}"));
+    let value = value.or_else(|_| std::fs::read_to_string(format!("/proc/sys/net/{name}")));
+    value.expect("a setting").trim().to_owned()
+}
+
+fn chains(table: &str) -> Vec<(String, i64)> {
+    let objects = nft_json(table);
+    let chains = objects.iter().filter_map(|object| object.get("chain"));
+    chains
+        .map(|chain| (text(&chain["hook"]), chain["prio"].as_i64().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn a_prepared_node_forwards_and_has_the_rules_of_all_pods() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.primary_link, "eth0");
+        assert_eq!(report.warnings, Vec::<String>::new());
+        assert_eq!(setting("ipv4/ip_forward"), "1");
+        assert_eq!(setting("ipv4/conf/eth0/rp_filter"), "2");
+        assert_eq!(setting("ipv6/conf/all/forwarding"), "1");
+        assert_eq!(setting("ipv6/conf/eth0/accept_ra"), "2");
+        for family in ["-4", "-6"] {
+            let present = rules(family).join("\n");
+            assert!(present.contains("512 from all lookup 22016 proto 86"), "{present}");
+            assert!(
+                present.contains("1024 from all fwmark 0x80/0x80 lookup 254 proto 86"),
+                "{present}"
+            );
+        }
+    });
+}
+
+#[test]
+fn preparing_again_changes_nothing_and_an_old_default_of_ours_is_replaced() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        ip("rule add priority 512 from all lookup 77 protocol 86");
+        ip("rule add priority 512 from all lookup 78 protocol 4");
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        let first = (rules("-4"), rules("-6"), nft_json("inet veni"));
+        let words = first.0.join("\n");
+        assert!(!words.contains("lookup 77"), "{words}");
+        assert!(words.contains("lookup 78"), "{words}");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.warnings, Vec::<String>::new());
+        assert_eq!((rules("-4"), rules("-6"), nft_json("inet veni")), first);
+    });
+}
+
+#[test]
+fn our_chains_have_priorities_that_nobody_else_uses() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        let mut present = chains("inet veni");
+        present.sort();
+        assert_eq!(
+            present,
+            [
+                ("postrouting".into(), 111),
+                ("prerouting".into(), -137),
+                ("prerouting".into(), -87)
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_changed_plan_replaces_the_table_and_leaves_those_of_others() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        nft("table inet theirs { chain mine { type filter hook prerouting priority -137; }; }");
+        let theirs = nft_json("inet theirs");
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(chains("inet veni").len(), 3);
+        let mut without = plan();
+        without.source_nat = false;
+        kernel.prepare_node(&without).await.expect("prepared");
+        assert_eq!(chains("inet veni").len(), 2);
+        without.node_ports = false;
+        kernel.prepare_node(&without).await.expect("prepared");
+        assert_eq!(nft_json("inet veni"), Vec::<Value>::new());
+        assert_eq!(nft_json("inet theirs"), theirs);
+        assert!(!rules("-4").join("\n").contains("fwmark"));
+    });
+}
+
+#[test]
+fn a_table_that_another_program_deleted_is_loaded_again() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        nft("flush ruleset");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(chains("inet veni").len(), 3);
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    });
+}
+
+#[test]
+fn every_way_of_choosing_ports_is_loaded() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        for (ports, flag) in [
+            (SourceNatPorts::FullyRandom, "fully-random"),
+            (SourceNatPorts::Random, "random"),
+            (SourceNatPorts::Keep, ""),
+        ] {
+            let mut plan = plan();
+            plan.source_nat_ports = ports;
+            kernel.prepare_node(&plan).await.expect("prepared");
+            let objects = nft_json("inet veni");
+            let rules = objects.iter().filter_map(|object| object.get("rule"));
+            let snat = rules
+                .flat_map(|rule| rule["expr"].as_array().cloned().unwrap_or_default())
+                .find_map(|part| part.get("snat").cloned())
+                .expect("a rule that translates");
+            assert_eq!(snat["addr"], "10.0.0.5");
+            assert_eq!(text(&snat["flags"]), flag);
+        }
+    });
+}

@@ -1,0 +1,470 @@
+//! Getting more: which interfaces are filled, what is attached, and what is
+//! done instead when the cloud has not what the pool wants.
+//!
+//! Room on interfaces that are there comes first, the fullest first, several at
+//! once; then room on interfaces that are coming; then new interfaces. When
+//! slots are taken up by unused slots of the other kind, those make room. When
+//! no subnet has a prefix left, single addresses stand in.
+
+use crate::goal::Goal;
+use crate::ledger::{Holdings, Ledger, Line, saturate, slot_size};
+use crate::plan::amount;
+use crate::subnets::{Shortage, Subnets};
+use crate::{Action, InterfaceState, PlannedAction, SlotKind};
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+/// What is done to grow the pool, and what stands in the way.
+#[derive(Debug, Default)]
+pub(crate) struct Growth {
+    pub(crate) actions: Vec<PlannedAction>,
+    /// The pool is short of its goal, whether or not something can be done.
+    pub(crate) short: bool,
+    /// What keeps the pool from its goal, in words.
+    pub(crate) obstacles: Vec<String>,
+    /// When the first of them passes.
+    pub(crate) retry_ms: Option<u64>,
+}
+
+/// The actions that bring the pool to its goal.
+pub(crate) fn grow(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> Growth {
+    let mut grower = Grower::new(ledger, held, goal);
+    let missing = goal.usable.saturating_sub(held.usable());
+    let short = missing.min(grower.allowed);
+    let fill = goal
+        .whole
+        .map_or(0, |whole| whole.saturating_sub(held.total()))
+        .min(grower.allowed);
+    grower.growth.short = missing > 0;
+    if missing > 0 && grower.allowed == 0 {
+        grower.obstacle(format!(
+            "the pool holds {} addresses, all that the node may have for at most {} pods",
+            held.total(),
+            ledger.snapshot.limits.max_pods
+        ));
+    }
+    if short > 0 || fill > 0 {
+        grower.reason = grower.words(short);
+        grower.cover(short, fill);
+    }
+    grower.growth
+}
+
+/// What slots on their way out make room for, and what they held.
+#[derive(Default)]
+struct Room {
+    slots: u64,
+    addresses: u64,
+}
+
+struct Grower<'a> {
+    ledger: &'a Ledger<'a>,
+    held: &'a Holdings,
+    goal: &'a Goal,
+    subnets: Subnets<'a>,
+    /// Addresses the pool may still grow by.
+    allowed: u64,
+    /// Interfaces the node may still get.
+    places: u64,
+    reason: String,
+    /// Lines that have an action in this plan.
+    touched: HashSet<usize>,
+    growth: Growth,
+}
+
+impl<'a> Grower<'a> {
+    fn new(ledger: &'a Ledger<'a>, held: &'a Holdings, goal: &'a Goal) -> Self {
+        let limits = &ledger.snapshot.limits;
+        let attached = (ledger.lines.len() + ledger.unlisted.len()) as u64;
+        Self {
+            ledger,
+            held,
+            goal,
+            subnets: Subnets::new(ledger),
+            allowed: u64::from(limits.max_pods).saturating_sub(held.total()),
+            places: u64::from(limits.interfaces).saturating_sub(attached),
+            reason: String::new(),
+            touched: HashSet::new(),
+            growth: Growth::default(),
+        }
+    }
+
+    /// Gets `short` addresses, and fills interfaces that are there with `fill`.
+    fn cover(&mut self, short: u64, fill: u64) {
+        let kind = self.ledger.kind;
+        let mut need = short.div_ceil(self.ledger.size());
+        if short > 0 && kind == SlotKind::Prefix {
+            let free = self.goal.prefixes.saturating_sub(self.held.unused_prefixes);
+            need = need.max(free).min(self.allowed_slots());
+        }
+        let mut covered = self.use_room(need.max(fill));
+        covered += self.future_room(kind, need.saturating_sub(covered));
+        covered += self.going_room(kind, need.saturating_sub(covered));
+        let mut left = need.saturating_sub(covered);
+        if left == 0 {
+            return;
+        }
+        let either = self.held.usable_of_either_kind() + covered * self.ledger.size();
+        if self.goal.usable <= either {
+            // The other kind serves the pods meanwhile: no hurry, no more
+            // interfaces than it takes to get on.
+            let room = self.make_room(left);
+            let served = self.goal.usable <= either - room.addresses;
+            if !served || (covered + room.slots == 0 && !self.ledger.growing()) {
+                self.attach(left.saturating_sub(room.slots));
+            }
+            return;
+        }
+        let attached = self.attach(left);
+        left = left.saturating_sub(attached);
+        left = left.saturating_sub(self.make_room(left).slots);
+        if kind == SlotKind::Prefix && left > 0 {
+            let lacking = self.goal.usable - either;
+            let allowed = self.allowed.saturating_sub(self.held.free_other);
+            self.stand_in(
+                lacking
+                    .saturating_sub(attached * self.ledger.size())
+                    .min(allowed),
+            );
+        }
+    }
+
+    /// Slots of the kind in use that the node's limit still allows, rounded up.
+    fn allowed_slots(&self) -> u64 {
+        self.allowed.div_ceil(self.ledger.size())
+    }
+
+    fn batch(&self) -> u64 {
+        u64::from(self.ledger.snapshot.abilities.batch.max(1))
+    }
+
+    fn slots_per_interface(&self) -> u32 {
+        self.ledger.snapshot.limits.slots_per_interface
+    }
+
+    /// The lines that serve pods, the fullest first.
+    fn by_fullness(&self) -> Vec<&'a Line<'a>> {
+        let mut lines: Vec<_> = self
+            .ledger
+            .lines
+            .iter()
+            .filter(|line| line.serves() && line.ready())
+            .collect();
+        lines.sort_by_key(|line| (Reverse(line.assigned()), line.order));
+        lines
+    }
+
+    fn obstacle(&mut self, text: String) {
+        if !self.growth.obstacles.contains(&text) {
+            self.growth.obstacles.push(text);
+        }
+    }
+
+    fn shortage(&mut self, shortage: Shortage) {
+        let until = shortage.until_ms;
+        self.growth.retry_ms = Some(self.growth.retry_ms.map_or(until, |first| first.min(until)));
+        self.obstacle(shortage.text);
+    }
+
+    fn assign(&mut self, line: &Line<'_>, kind: SlotKind, count: u64, reason: String) {
+        self.subnets.take(&line.interface.subnet, kind, count);
+        let size = slot_size(self.ledger.snapshot.family, kind);
+        self.allowed = self.allowed.saturating_sub(count * size);
+        self.touched.insert(line.order);
+        let interface = line.interface.id.clone();
+        let action = Action::Assign {
+            interface,
+            kind,
+            count: saturate(count),
+        };
+        self.growth.actions.push(PlannedAction { action, reason });
+    }
+
+    /// Fills interfaces that are there; says how many of `want` slots that
+    /// covers, now or when the call under way on one of them has ended.
+    fn use_room(&mut self, want: u64) -> u64 {
+        let kind = self.ledger.kind;
+        let mut covered = 0;
+        for line in self.by_fullness() {
+            let room = line.room(self.slots_per_interface());
+            let left = (want - covered).min(room);
+            if left == 0 {
+                continue;
+            }
+            let subnet = line.interface.subnet.as_str();
+            if let Some(shortage) = self.subnets.shortage(subnet, kind) {
+                self.shortage(shortage);
+                continue;
+            }
+            if line.busy {
+                covered += left;
+                continue;
+            }
+            let available = self.subnets.room(subnet, kind).min(self.allowed_slots());
+            let count = left.min(self.batch()).min(available);
+            if count > 0 {
+                self.assign(line, kind, count, self.reason.clone());
+            }
+            // What a batch leaves over follows on the same interface; what the
+            // subnet has not got does not.
+            covered += left.min(available);
+            if available < left {
+                self.obstacle(format!("{subnet} has few free addresses left"));
+            }
+        }
+        covered
+    }
+
+    /// Slots that interfaces on their way will have room for.
+    fn future_room(&self, kind: SlotKind, want: u64) -> u64 {
+        let slots = self.slots_per_interface();
+        let open = |subnet: &str| self.subnets.shortage(subnet, kind).is_none();
+        let listed = self.ledger.lines.iter().filter(|line| {
+            line.serves()
+                && line.interface.state == InterfaceState::Attaching
+                && open(&line.interface.subnet)
+        });
+        let listed = listed.map(|line| line.room(slots));
+        let unlisted = self
+            .ledger
+            .unlisted
+            .iter()
+            .filter(|coming| coming.subnet.is_none_or(open));
+        let unlisted = unlisted.map(|coming| u64::from(slots).saturating_sub(coming.count));
+        listed.chain(unlisted).sum::<u64>().min(want)
+    }
+
+    /// Slots that are being released where the kind is to be had.
+    fn going_room(&self, kind: SlotKind, want: u64) -> u64 {
+        let lines = self.ledger.lines.iter().filter(|line| {
+            line.serves()
+                && self
+                    .subnets
+                    .shortage(&line.interface.subnet, kind)
+                    .is_none()
+        });
+        (lines.flat_map(Line::going).count() as u64).min(want)
+    }
+
+    /// Attaches interfaces with slots of the kind in use; says how many of
+    /// `want` slots they will have.
+    fn attach(&mut self, want: u64) -> u64 {
+        self.attach_with(self.ledger.kind, want, self.reason.clone())
+    }
+
+    fn attach_with(&mut self, kind: SlotKind, want: u64, reason: String) -> u64 {
+        let slots = u64::from(self.slots_per_interface());
+        let size = slot_size(self.ledger.snapshot.family, kind);
+        let mut covered = 0;
+        while covered < want && self.allowed > 0 {
+            let Some(subnet) = self.place(kind) else {
+                break;
+            };
+            let open = subnet.map_or(u64::MAX, |id| self.subnets.room(id, kind));
+            let wanted = if self.goal.whole.is_some() {
+                slots
+            } else {
+                want - covered
+            };
+            let count = wanted
+                .min(slots)
+                .min(self.batch())
+                .min(open)
+                .min(self.allowed.div_ceil(size));
+            if let Some(id) = subnet {
+                self.subnets.take_interface(id, kind, count);
+            }
+            self.allowed = self.allowed.saturating_sub(count * size);
+            self.places -= 1;
+            covered += slots;
+            let subnet = subnet.map(str::to_owned);
+            let action = Action::Attach {
+                subnet,
+                kind,
+                count: saturate(count),
+            };
+            let reason = format!("{reason}; no room on the interfaces attached");
+            self.growth.actions.push(PlannedAction { action, reason });
+        }
+        covered.min(want)
+    }
+
+    /// Where one more interface can be made: `Some(None)` leaves the subnet to
+    /// the provider. When nowhere, the obstacle is noted.
+    fn place(&mut self, kind: SlotKind) -> Option<Option<&'a str>> {
+        let limits = &self.ledger.snapshot.limits;
+        if !self.ledger.snapshot.abilities.attach {
+            let slots = limits.slots_per_interface;
+            self.obstacle(format!(
+                "all {slots} slots of each interface are taken, and this cloud attaches none while \
+                 the node runs"
+            ));
+            return None;
+        }
+        if limits.slots_per_interface == 0 {
+            self.obstacle("interfaces of this node have no slot for pods".to_owned());
+            return None;
+        }
+        if self.places == 0 {
+            let limit = limits.interfaces;
+            self.obstacle(format!(
+                "the node has all {limit} interfaces it may have, without room"
+            ));
+            return None;
+        }
+        if self.subnets.unknown() {
+            return Some(None);
+        }
+        let best = self.subnets.best(kind);
+        if best.is_none() {
+            let shortages = self.subnets.obstacles(kind);
+            if shortages.is_empty() {
+                self.obstacle("no subnet is open for another interface".to_owned());
+            }
+            for shortage in shortages {
+                self.shortage(shortage);
+            }
+        }
+        best.map(Some)
+    }
+
+    /// Gives unused slots of the other kind back so that `want` slots of the kind
+    /// in use find room; pods that wait or are expected keep their addresses.
+    fn make_room(&mut self, want: u64) -> Room {
+        let abilities = &self.ledger.snapshot.abilities;
+        if !abilities.release {
+            return Room::default();
+        }
+        let (kind, other) = (self.ledger.kind, self.ledger.other());
+        let demand = &self.ledger.snapshot.demand;
+        let demand = u64::from(demand.waiting) + u64::from(demand.expected);
+        let mut spare = self.held.free_now.saturating_sub(demand);
+        let mut lines = self.by_fullness();
+        lines.reverse();
+        let unused = lines.iter().flat_map(|line| line.unused(other)).count() as u64;
+        // While nothing of the kind in use is free, one slot stays for the next pod.
+        let want = if self.held.free == 0 && unused > 1 {
+            want.min(unused - 1)
+        } else {
+            want
+        };
+        let mut room = Room::default();
+        for line in lines {
+            let shut = self
+                .subnets
+                .shortage(&line.interface.subnet, kind)
+                .is_some();
+            if line.busy || shut || self.touched.contains(&line.order) {
+                continue;
+            }
+            let mut cidrs = Vec::new();
+            for slot in line.unused(other) {
+                let size = u64::from(slot.free());
+                if room.slots == want || spare < size || cidrs.len() as u64 == self.batch() {
+                    break;
+                }
+                spare -= size;
+                room.slots += 1;
+                room.addresses += size;
+                cidrs.push(slot.cidr);
+            }
+            if !cidrs.is_empty() {
+                self.touched.insert(line.order);
+                let interface = line.interface.id.clone();
+                let wanted = if kind == SlotKind::Prefix {
+                    "prefixes"
+                } else {
+                    "single addresses"
+                };
+                let reason = format!("unused, makes room for {wanted}: {}", self.reason);
+                let action = Action::Release { interface, cidrs };
+                self.growth.actions.push(PlannedAction { action, reason });
+            }
+        }
+        room
+    }
+
+    /// No prefix is to be had: single addresses stand in for `lacking` of them.
+    /// One slot an interface stays open for the prefix that comes later, and
+    /// interfaces are attached for pods only, not for the target.
+    fn stand_in(&mut self, lacking: u64) {
+        let demand = &self.ledger.snapshot.demand;
+        let free = self.held.free + self.held.free_other;
+        let demand = u64::from(demand.waiting) + u64::from(demand.expected);
+        let mut demand = demand.saturating_sub(free).min(lacking);
+        let mut lacking = lacking;
+        let reason = format!(
+            "{}; single addresses, as no prefix is to be had",
+            self.reason
+        );
+        for line in self.by_fullness() {
+            let subnet = line.interface.subnet.as_str();
+            let exhausted = self.subnets.shortage(subnet, SlotKind::Prefix).is_some();
+            if !exhausted || self.touched.contains(&line.order) {
+                continue;
+            }
+            if let Some(shortage) = self.subnets.shortage(subnet, SlotKind::Address) {
+                self.shortage(shortage);
+                continue;
+            }
+            let room = line.room(self.slots_per_interface());
+            let room = room.min(demand.max(room.saturating_sub(1))).min(lacking);
+            let mut count = room;
+            if !line.busy {
+                let available = self
+                    .subnets
+                    .room(subnet, SlotKind::Address)
+                    .min(self.allowed);
+                count = room.min(available);
+                let now = count.min(self.batch());
+                if now > 0 {
+                    self.assign(line, SlotKind::Address, now, reason.clone());
+                }
+            }
+            lacking -= count;
+            demand = demand.saturating_sub(count);
+        }
+        demand -= self.future_room(SlotKind::Address, demand);
+        if demand > 0 {
+            self.attach_with(SlotKind::Address, demand, reason);
+        }
+    }
+
+    /// Why more is needed: "need 4 more: 2 waiting, 2 to restore WARM_IP_TARGET=2".
+    fn words(&self, short: u64) -> String {
+        let label = &self.goal.label;
+        if short == 0 {
+            return format!("{label} holds whole interfaces: fill those attached");
+        }
+        let demand = &self.ledger.snapshot.demand;
+        let beyond = |pods: u64| pods.saturating_sub(self.held.free);
+        let waiting = beyond(u64::from(demand.waiting)).min(short);
+        let pods = u64::from(demand.waiting) + u64::from(demand.expected);
+        let expected = beyond(pods).min(short) - waiting;
+        let target = short - waiting - expected;
+        let mut parts = Vec::new();
+        if waiting > 0 {
+            parts.push(format!("{waiting} waiting"));
+        }
+        if expected > 0 {
+            parts.push(format!("{expected} expected"));
+        }
+        if target > 0 {
+            parts.push(format!("{target} to restore {label}"));
+        }
+        let mut words = format!("need {short} more: {}", parts.join(", "));
+        if self.held.usable_of_either_kind() >= self.goal.usable {
+            let other = amount(self.held.free_other, SlotKind::Address);
+            let held = match self.ledger.other() {
+                SlotKind::Address => format!("{other} free outside prefixes"),
+                SlotKind::Prefix => format!("{other} free in prefixes"),
+            };
+            words = format!("{words}, replacing {held}");
+        }
+        if short == self.allowed {
+            let limit = self.ledger.snapshot.limits.max_pods;
+            words = format!("{words} (no more than {limit} pods)");
+        }
+        words
+    }
+}

@@ -1,0 +1,31 @@
+//! The address pool's planner, and the arithmetic around it.
+//!
+//! `plan(&Snapshot, &Targets) -> Plan` decides which addresses, prefixes and
+//! interfaces to get and which to give back. It is a pure function: no clock,
+//! no environment, no I/O and no log; time is a number in the snapshot, and
+//! what is under way is part of it.
+//!
+//! It reads from the outside in: [`snapshot`] and [`targets`] are what it is
+//! told, `ledger` adds it up, `goal` says how much there should be, `grow` and
+//! `shrink` say how to get there, and [`decide`] puts the [`plan`](mod@plan)
+//! together. [`choose`] picks the address of a pod, [`max_pods`] does a node's
+//! arithmetic.
+
+pub mod choose;
+mod consolidate;
+pub mod decide;
+mod goal;
+mod grow;
+mod ledger;
+pub mod max_pods;
+pub mod plan;
+mod shrink;
+pub mod snapshot;
+mod subnets;
+pub mod targets;
+
+pub use decide::plan;
+pub use ledger::{Counts, counts};
+pub use plan::{Action, Plan, PlannedAction};
+pub use snapshot::*;
+pub use targets::{Scheme, Targets};

@@ -1,0 +1,167 @@
+//! What the planner is told: interfaces, subnets, demand, limits and what is
+//! under way.
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// Address family of the pool that is planned; each family has its own plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4: a prefix is a /28 of 16 addresses.
+    V4,
+    /// IPv6: a prefix is a /80; it never runs out of addresses.
+    V6,
+}
+
+/// What slots are filled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotKind {
+    /// One address a slot.
+    Address,
+    /// One delegated prefix a slot.
+    Prefix,
+}
+
+/// What the cloud can do, as far as the planner cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CloudAbilities {
+    /// Interfaces can be attached and detached while the node runs.
+    pub attach: bool,
+    /// Prefixes can be delegated.
+    pub prefixes: bool,
+    /// Addresses and prefixes can be given back.
+    pub release: bool,
+    /// Most addresses or prefixes in one call, at least 1.
+    pub batch: u32,
+}
+
+/// The node's limits, of the family that is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NodeLimits {
+    /// Interfaces, the primary one and unmanaged ones included; already
+    /// lowered by `MAX_ENI`.
+    pub interfaces: u32,
+    /// Slots per interface for pods: the interface's own address is not one.
+    pub slots_per_interface: u32,
+    /// Most pods the node may run; the pool never grows beyond.
+    pub max_pods: u32,
+}
+
+/// How far an interface is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterfaceState {
+    /// Attached and usable.
+    Ready,
+    /// On its way in: what it holds counts, but is not available yet.
+    Attaching,
+    /// On its way out: nothing on it counts.
+    Detaching,
+}
+
+/// A single secondary address or a delegated prefix, with how it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// A /32 (/128) is a single address, anything shorter a prefix.
+    pub cidr: IpNet,
+    /// Addresses in use by pods.
+    pub assigned: u32,
+    /// Addresses in cooldown.
+    pub cooling: u32,
+    /// Its release is under way: it does not count and gives nothing.
+    pub releasing: bool,
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InterfaceSnapshot {
+    /// The cloud's id.
+    pub id: String,
+    /// Subnet id.
+    pub subnet: String,
+    /// The primary interface is never detached.
+    pub primary: bool,
+    /// May pods have addresses of it? Not so for the primary interface under
+    /// custom networking, and for interfaces in excluded subnets: these only drain.
+    pub for_pods: bool,
+    /// False: it is not ours, takes a place on the node and does nothing else.
+    pub managed: bool,
+    /// State.
+    pub state: InterfaceState,
+    /// Milliseconds since it was attached.
+    pub age_ms: u64,
+    /// Its slots.
+    pub slots: Vec<Slot>,
+}
+
+/// A subnet in which interfaces may be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubnetSnapshot {
+    /// Id.
+    pub id: String,
+    /// Free addresses as the cloud last told.
+    pub free_addresses: u32,
+    /// New interfaces may be made in it.
+    pub usable: bool,
+    /// It has no free address until then (milliseconds on the snapshot's clock).
+    pub no_addresses_until_ms: Option<u64>,
+    /// It has no free prefix until then.
+    pub no_prefixes_until_ms: Option<u64>,
+}
+
+/// An action that has been started and has not ended.
+///
+/// What it will bring is not in [`Snapshot::interfaces`] before it has ended,
+/// but for an interface that is being attached: that may already be listed as
+/// [`InterfaceState::Attaching`]. What it takes away may or may not be marked
+/// (`releasing`, [`InterfaceState::Detaching`]) already; the planner sees to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InFlight {
+    /// The action.
+    pub action: crate::Action,
+}
+
+/// Pods that want addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Demand {
+    /// ADDs that wait for an address now.
+    pub waiting: u32,
+    /// Pods scheduled to the node whose ADD has not come yet.
+    pub expected: u32,
+}
+
+/// Everything that a plan depends on, but for the targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The time on the owner's own clock, milliseconds; only differences matter.
+    pub now_ms: u64,
+    /// Family.
+    pub family: Family,
+    /// Abilities.
+    pub abilities: CloudAbilities,
+    /// Limits.
+    pub limits: NodeLimits,
+    /// Interfaces in order of device index.
+    pub interfaces: Vec<InterfaceSnapshot>,
+    /// Subnets, best first.
+    pub subnets: Vec<SubnetSnapshot>,
+    /// What is under way.
+    pub in_flight: Vec<InFlight>,
+    /// Demand.
+    pub demand: Demand,
+    /// Since when the pool has had more than it needs without interruption:
+    /// the `excess_since_ms` of the last plan, `None` at first.
+    pub excess_since_ms: Option<u64>,
+    /// The most addresses the pool has been found to need since then, those
+    /// cooling meanwhile included: the `recent_peak` of the last plan, 0 at first.
+    /// Only what exceeds it goes back.
+    pub recent_peak: u32,
+    /// The cloud takes no changes now (throttled, denied, unreachable) until then.
+    pub hold_until_ms: Option<u64>,
+    /// Why the cloud refuses changes, in its own words, when the hold of
+    /// `hold_until_ms` is a refusal (permission denied) and not a pause:
+    /// waiting ADDs are then hopeless. Ignored without a hold.
+    pub denied: Option<String>,
+}

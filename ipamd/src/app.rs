@@ -1,0 +1,436 @@
+//! The composition root: the only place that names concrete providers and the
+//! real kernel, and the order in which things start and stop.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use veni_api::v1::cni_server::CniServer;
+use veni_api::v1::operator_server::OperatorServer;
+use veni_dataplane::{DataPlane, NodePlan};
+use veni_provider::{Family, Inventory, Limited, LimiterConfig, Provider};
+
+use crate::attachment::AttachmentKey;
+use crate::cloud::{CallMeter, FirstLook, first_look};
+use crate::config::{CloudProfile, Config, ProviderChoice};
+use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
+use crate::events::{EventKind, Events};
+use crate::introspection;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
+use crate::recovery::{Recovered, recover, work_off_notes};
+use crate::rpc::{CniService, OperatorService};
+use crate::run_dir::RunDir;
+use crate::targets::{families, pool_settings};
+
+/// How long ADDs and DELs may go on after the daemon was told to stop.
+const GRACE: Duration = Duration::from_secs(4);
+/// Between two tries of something that the kernel refused at the start.
+const KERNEL_PAUSE: Duration = Duration::from_secs(2);
+
+/// The daemon's parts, running.
+pub struct App {
+    /// Endpoints.
+    pub endpoints: Arc<Endpoints>,
+    /// Pool.
+    pub pool: Pool,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    run_dir: RunDir,
+    config: Config,
+    tasks: JoinSet<()>,
+    /// Stops what serves endpoints; the pool stops after them.
+    stop_pool: CancellationToken,
+}
+
+/// Runs a daemon until `shutdown`.
+///
+/// # Errors
+/// The run folder is taken, the kernel cannot be used at all, the settings
+/// make no provider.
+pub async fn run(
+    config: Config,
+    run_dir: &Path,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let run_dir = RunDir::try_new(run_dir)?;
+    let (provider, profile) = connect(&config).await?;
+    let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
+    let started = App::start(
+        config,
+        profile,
+        run_dir,
+        provider,
+        Arc::new(kernel),
+        &shutdown,
+    );
+    match started.await? {
+        Some(app) => app.serve(shutdown).await,
+        None => Ok(()),
+    }
+}
+
+/// The provider that the settings choose.
+async fn connect(config: &Config) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
+    match &config.provider {
+        #[cfg(feature = "mock")]
+        ProviderChoice::Mock {
+            endpoint,
+            instance_id,
+            instance_type,
+            primary_link,
+            primary_address,
+            profile,
+        } => {
+            use veni_provider_mock::{MockSettings, Profile};
+            let mut settings = MockSettings::new(instance_id);
+            settings.endpoint.clone_from(endpoint);
+            settings.instance_type.clone_from(instance_type);
+            settings.profile = match profile {
+                CloudProfile::Aws => Profile::Aws,
+                CloudProfile::Azure => Profile::Azure,
+            };
+            if endpoint.is_none() {
+                settings.primary_mac = Some(mac_of(primary_link)?);
+                settings.primary_address = Some(primary_address.addr());
+                settings.subnet_cidrs = vec![primary_address.trunc()];
+                settings.vpc_cidrs = vec![primary_address.trunc()];
+            }
+            let provider = veni_provider_mock::connect(&settings)
+                .await
+                .context("failed to make the mock cloud")?;
+            Ok((provider, *profile))
+        }
+    }
+}
+
+#[cfg(feature = "mock")]
+fn mac_of(link: &str) -> anyhow::Result<veni_provider::Mac> {
+    let path = format!("/sys/class/net/{link}/address");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("VENI_MOCK_PRIMARY_LINK={link}: failed to read {path}; is there such a link?")
+    })?;
+    Ok(text.trim().parse()?)
+}
+
+impl App {
+    /// Starts a daemon with this provider and kernel: recovery first, so that
+    /// it is ready when this returns. `None` when it was told to stop before.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn start(
+        config: Config,
+        profile: CloudProfile,
+        run_dir: RunDir,
+        provider: Arc<dyn Provider>,
+        kernel: Arc<dyn DataPlane>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let events = Events::default();
+        let metrics = Arc::new(Metrics::default());
+        let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
+        let provider = limited(&config, provider, &metrics, &events);
+        let Some(look) = first_look(&journal, &provider, shutdown).await? else {
+            return Ok(None);
+        };
+        let settings = pool_settings(&config, profile, &look.memory.node);
+        metrics.set_max_interfaces(look.memory.node.limits.interfaces);
+        let own = own_addresses(&look.memory.inventory);
+        let node_plan = node_plan(&config, &look.memory, &own);
+        let Some(recovered) = prepare(&kernel, &node_plan, &journal, shutdown).await? else {
+            return Ok(None);
+        };
+        let (pool, commands) = Pool::channel();
+        let tools = Tools {
+            pool: pool.clone(),
+            kernel: Arc::clone(&kernel),
+            journal: journal.clone(),
+            events: events.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own), tools);
+        report_repairs(&recovered.repairs, &events, &metrics);
+        let known = known_pool(&look, &recovered, &settings, &provider, &run_dir);
+        endpoints.restore(recovered.records);
+        let task = PoolTask::new(
+            known,
+            settings,
+            crate::pool::Worlds { provider, kernel },
+            journal,
+            events.clone(),
+            Arc::clone(&metrics),
+            (pool.clone(), commands),
+        );
+        let mut app = Self {
+            endpoints,
+            pool,
+            events,
+            metrics,
+            run_dir,
+            config,
+            tasks: JoinSet::new(),
+            stop_pool: CancellationToken::new(),
+        };
+        app.spawn_core(task, reaper);
+        Ok(Some(app))
+    }
+
+    fn spawn_core(&mut self, task: PoolTask, reaper: Reaper) {
+        let stop = self.stop_pool.clone();
+        self.tasks.spawn(task.run(stop.clone()));
+        self.tasks.spawn(reaper.run(stop.clone()));
+        let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
+        let (folder, boot) = (
+            self.run_dir.folder().to_owned(),
+            self.run_dir.boot().to_owned(),
+        );
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(interval) => {}
+                }
+                if let Err(error) = endpoints.audit().await {
+                    tracing::warn!(%error, "failed to compare endpoints with the kernel");
+                }
+                work_off_notes(&folder, &boot, &endpoints).await;
+            }
+        });
+    }
+
+    /// Serves both sockets and metrics until `shutdown`, then ends in order:
+    /// no new request, ADDs and DELs under way, the pool.
+    ///
+    /// # Errors
+    /// A socket cannot be made.
+    pub async fn serve(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let cni = self.run_dir.listen(veni_api::CNI_SOCKET)?;
+        let operator = self.run_dir.listen(veni_api::OPERATOR_SOCKET)?;
+        // Listening, then notes, then answering: a plugin that finds nobody
+        // leaves a note before there is a socket, or is answered after.
+        let (folder, boot) = (self.run_dir.folder(), self.run_dir.boot());
+        work_off_notes(folder, boot, &self.endpoints).await;
+        let mut servers = JoinSet::new();
+        servers.spawn(serve_cni(
+            cni,
+            Arc::clone(&self.endpoints),
+            shutdown.clone(),
+        ));
+        let service = OperatorService {
+            pool: self.pool.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            events: self.events.clone(),
+        };
+        servers.spawn(serve_operator(operator, service, shutdown.clone()));
+        if let Some(address) = self.config.metrics {
+            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
+            servers.spawn(async move {
+                introspection::serve(address, metrics, shutdown).await;
+                Ok(())
+            });
+        }
+        self.run_dir.mark_ready()?;
+        tracing::info!(run_dir = %self.run_dir.folder().display(), "ready");
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            Some(panicked) = self.tasks.join_next() => {
+                panicked.context("a task of the daemon has died")?;
+            }
+            Some(ended) = servers.join_next() => {
+                ended.context("a server of the daemon has died")??;
+                shutdown.cancelled().await;
+            }
+        }
+        tracing::info!("stopping");
+        self.stop().await;
+        // Streams of events do not end by themselves.
+        servers.shutdown().await;
+        Ok(())
+    }
+
+    /// Ends what is under way, journalled; pods keep their network.
+    pub async fn stop(mut self) {
+        if tokio::time::timeout(GRACE, self.endpoints.drained())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some adds or dels did not end in time; the next start undoes them");
+        }
+        self.stop_pool.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+fn limited(
+    config: &Config,
+    provider: Arc<dyn Provider>,
+    metrics: &Arc<Metrics>,
+    events: &Events,
+) -> Arc<dyn Provider> {
+    let limits = LimiterConfig {
+        deadline: config.timing.cloud_deadline,
+        ..LimiterConfig::default()
+    };
+    let meter = CallMeter {
+        metrics: Arc::clone(metrics),
+        events: events.clone(),
+    };
+    Arc::new(Limited::new(provider, &limits, Arc::new(meter)))
+}
+
+/// The kernel may refuse for a moment, or until somebody loads a module: the
+/// daemon says so and tries again. `None` on shutdown.
+async fn prepare(
+    kernel: &Arc<dyn DataPlane>,
+    plan: &NodePlan,
+    journal: &Journal,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Recovered>> {
+    loop {
+        let prepared = kernel.prepare_node(plan).await;
+        match prepared {
+            Ok(report) => {
+                for warning in report.warnings {
+                    tracing::warn!(warning, "the node is not set up as it should be");
+                }
+                return Ok(Some(recover(journal, kernel).await?));
+            }
+            Err(error) => tracing::error!(%error, "not ready: failed to prepare the node"),
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(KERNEL_PAUSE) => {}
+        }
+    }
+}
+
+/// The primary interface's own addresses, IPv4 first.
+fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {
+    let primary = inventory.interfaces.iter().find(|i| i.primary);
+    let mut own = primary.map_or_else(Vec::new, |i| i.own_addresses.clone());
+    own.sort_by_key(IpAddr::is_ipv6);
+    own
+}
+
+fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -> NodePlan {
+    let primary = memory.inventory.interfaces.iter().find(|i| i.primary);
+    let mut untranslated = memory.node.network_cidrs.clone();
+    untranslated.extend(&config.network.untranslated);
+    let wanted = families(config);
+    NodePlan {
+        primary_mac: primary.map_or([0; 6], |interface| interface.mac.0),
+        node_v4: own.iter().find_map(|address| match address {
+            IpAddr::V4(address) if wanted.contains(&Family::V4) => Some(*address),
+            _ => None,
+        }),
+        node_v6: own.iter().find_map(|address| match address {
+            IpAddr::V6(address) if wanted.contains(&Family::V6) => Some(*address),
+            _ => None,
+        }),
+        untranslated,
+        source_nat: config.network.source_nat,
+        source_nat_ports: config.network.source_nat_ports,
+        node_ports: config.network.node_ports,
+        veth_prefix: config.network.veth_prefix.clone(),
+    }
+}
+
+fn endpoint_settings(config: &Config, node_addresses: Vec<IpAddr>) -> EndpointSettings {
+    EndpointSettings {
+        veth_prefix: config.network.veth_prefix.clone(),
+        pod_mtu: config.network.pod_mtu,
+        add_wait: config.timing.add_wait,
+        cooldown: config.timing.cooldown,
+        node_addresses,
+    }
+}
+
+/// The pool as journal and cloud describe it.
+fn known_pool(
+    look: &FirstLook,
+    recovered: &Recovered,
+    settings: &PoolSettings,
+    provider: &Arc<dyn Provider>,
+    run_dir: &RunDir,
+) -> Known {
+    let mut known = Known::new(look, settings, provider.capabilities());
+    for (entry, cidrs) in &recovered.releases {
+        known.bury(entry, cidrs);
+    }
+    known.take_in(look);
+    for record in &recovered.records {
+        let addresses = record.addresses();
+        match record.state {
+            RecordState::Ready | RecordState::Adding => {
+                known.state.restore_lease(&record.key, &addresses);
+            }
+            RecordState::Dying => cool_the_rest(&mut known, record, &addresses, settings.cooldown),
+        }
+    }
+    if !run_dir.was_ready() {
+        soft_cooldown(&mut known.state, Instant::now(), settings.cooldown);
+    }
+    known
+}
+
+fn cool_the_rest(known: &mut Known, record: &Record, addresses: &[IpAddr], cooldown: Duration) {
+    let released = record.released_ms.unwrap_or_default();
+    let since = Duration::from_millis(crate::events::unix_millis().saturating_sub(released));
+    let until = Instant::now() + cooldown.saturating_sub(since);
+    let key: &AttachmentKey = &record.key;
+    known.state.restore_lease(key, addresses);
+    known.state.give_back(key, addresses, Some(until));
+}
+
+fn report_repairs(repairs: &[String], events: &Events, metrics: &Metrics) {
+    for repair in repairs {
+        tracing::info!(repair, "repaired at the start");
+        metrics.repaired();
+        events.emit(EventKind::Repair, repair.clone());
+    }
+}
+
+async fn serve_cni(
+    listener: tokio::net::UnixListener,
+    endpoints: Arc<Endpoints>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let incoming = veni_api::server::incoming(listener, |error| {
+        tracing::warn!(%error, "refused a connection to the plugin's socket");
+    });
+    tonic::transport::Server::builder()
+        .add_service(CniServer::new(CniService { endpoints }))
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+        .await
+        .context("failed to serve the plugin's socket")
+}
+
+async fn serve_operator(
+    listener: tokio::net::UnixListener,
+    service: OperatorService,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_serving::<OperatorServer<OperatorService>>()
+        .await;
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    tonic::transport::Server::builder()
+        .add_service(health_service)
+        .add_service(OperatorServer::new(service))
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+        .await
+        .context("failed to serve the operators' socket")
+}

@@ -1,0 +1,115 @@
+//! The start without a cloud and with one: which pool to begin with, and what
+//! the limiter tells to metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use veni_provider::limiter::CallObserver;
+use veni_provider::{ApiFamily, ErrorClass, Operation, Provider};
+
+use crate::events::Events;
+use crate::journal::{Journal, JournalError, Shelf};
+use crate::metrics::Metrics;
+use crate::pool::CloudMemory;
+
+/// Between two tries to reach the cloud at the start.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often a start that waits says what for.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Puts every cloud call into metrics and levels.
+pub(crate) struct CallMeter {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) events: Events,
+}
+
+impl CallObserver for CallMeter {
+    fn call(
+        &self,
+        operation: Operation,
+        outcome: Result<(), &ErrorClass>,
+        waited: Duration,
+        took: Duration,
+    ) {
+        let outcome = outcome.err().map_or("ok", ErrorClass::label);
+        self.metrics
+            .cloud_call(operation.label(), outcome, waited, took);
+        let calls = &self.events.levels().cloud_calls;
+        calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn budget(&self, family: ApiFamily, per_second: f64) {
+        self.metrics.cloud_budget(family.label(), per_second);
+    }
+}
+
+/// What is known of the cloud at the start, and whether it is only remembered.
+pub(crate) struct FirstLook {
+    pub(crate) memory: CloudMemory,
+    pub(crate) remembered: bool,
+    /// When the look began; nothing that changed later is in it.
+    pub(crate) began: Instant,
+}
+
+/// What the daemon before knew in this boot, if there was one: pods are served
+/// from it at once, and the cloud is looked at beside. Otherwise waits for the
+/// cloud. `None` on shutdown.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(crate) async fn first_look(
+    journal: &Journal,
+    provider: &Arc<dyn Provider>,
+    shutdown: &CancellationToken,
+) -> Result<Option<FirstLook>, JournalError> {
+    let began = Instant::now();
+    let shelf = journal.read::<CloudMemory>(Shelf::Cloud)?;
+    if let Some((_, memory)) = shelf.current.into_iter().next() {
+        return Ok(Some(FirstLook {
+            memory,
+            remembered: true,
+            began,
+        }));
+    }
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(None),
+        look = ask_until_answered(provider) => Ok(Some(look)),
+    }
+}
+
+async fn ask_until_answered(provider: &Arc<dyn Provider>) -> FirstLook {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut said = started;
+    loop {
+        let began = Instant::now();
+        let error = match ask(provider).await {
+            Ok(memory) => {
+                return FirstLook {
+                    memory,
+                    remembered: false,
+                    began,
+                };
+            }
+            Err(error) => error,
+        };
+        if said == started || said.elapsed() >= PATIENCE {
+            said = Instant::now();
+            let waited = started.elapsed().as_secs();
+            tracing::warn!(waited_seconds = waited, %error, "not ready: waiting for the cloud to describe this node");
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn ask(provider: &Arc<dyn Provider>) -> Result<CloudMemory, veni_provider::ProviderError> {
+    let (node, inventory) = tokio::try_join!(provider.node(), provider.inventory())?;
+    Ok(CloudMemory { node, inventory })
+}

@@ -1,0 +1,50 @@
+//! Named points at which tests kill the daemon, to prove that SIGKILL at any
+//! instant loses nothing. Without the feature `crash-points` they are nothing.
+
+/// All points, in the order in which an ADD, a DEL and the pool pass them.
+pub const POINTS: &[&str] = &[
+    "add.acquired",
+    "add.journalled",
+    "add.networked",
+    "add.committed",
+    "del.journalled",
+    "del.unwired",
+    "del.released",
+    "reap.deleted",
+    "reap.forgotten",
+    "release.journalled",
+    "release.answered",
+    "assign.answered",
+    "attach.answered",
+    "detach.unwired",
+];
+
+/// Kills the process with SIGKILL when the environment asks for this point:
+/// `VENI_CRASH_AT=add.networked`, or `add.networked:3` for the third passage.
+#[cfg(feature = "crash-points")]
+pub fn point(name: &'static str) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static PASSED: AtomicU32 = AtomicU32::new(0);
+    debug_assert!(
+        POINTS.contains(&name),
+        "{name} is not in the list of points"
+    );
+    let Ok(wanted) = std::env::var("VENI_CRASH_AT") else {
+        return;
+    };
+    let (wanted, passage) = match wanted.split_once(':') {
+        Some((point, count)) => (point, count.parse().unwrap_or(1)),
+        None => (wanted.as_str(), 1),
+    };
+    if wanted == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == passage {
+        let process = rustix::process::getpid();
+        let killed = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        panic!("failed to kill ourselves at {name}: {killed:?}");
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn point(_name: &'static str) {}

@@ -1,0 +1,321 @@
+//! ADD: an address, a veth pair, routes; all or nothing.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use veni_api::failure::{CniFailure, code};
+use veni_dataplane::{EndpointPlan, PodAddress};
+
+use super::record::{Record, RecordState};
+use super::{Endpoints, Gate, journal_failure, kernel_failure};
+use crate::attachment::{AttachmentKey, PodName, host_link_names, random_mac};
+use crate::crash;
+use crate::events::{EventKind, unix_millis};
+use crate::journal::Shelf;
+use crate::metrics::Phase;
+use crate::pool::{AcquireError, Lease};
+
+/// An ADD as the plugin asks for it.
+#[derive(Debug)]
+pub struct AddOrder {
+    /// Key.
+    pub key: AttachmentKey,
+    /// Pod.
+    pub pod: PodName,
+    /// The pod's namespace.
+    pub namespace: OwnedFd,
+    /// MTU, bytes; 0 leaves it to the settings.
+    pub mtu: u32,
+}
+
+impl Endpoints {
+    /// Gives an attachment its network, or returns what it has already. The
+    /// work goes on when this future is dropped; only waiting for an address
+    /// ends with it.
+    ///
+    /// # Errors
+    /// No address can be had, the kernel refused, the journal cannot be
+    /// written; nothing of the attachment is left then.
+    pub async fn add(self: &Arc<Self>, order: AddOrder) -> Result<Record, CniFailure> {
+        self.tools.metrics.add_started();
+        let caller = CancellationToken::new();
+        let _gone = caller.clone().drop_guard();
+        let endpoints = Arc::clone(self);
+        let task = self
+            .tasks
+            .spawn(async move { endpoints.add_serialised(order, caller).await });
+        match task.await {
+            Ok(result) => result,
+            // A defect: it ends the process.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn add_serialised(
+        &self,
+        order: AddOrder,
+        caller: CancellationToken,
+    ) -> Result<Record, CniFailure> {
+        let begun = Instant::now();
+        let key = order.key.clone();
+        let gate = self.gate(&key);
+        let turn = gate.turn.lock().await;
+        let result = self.add_in_turn(order, &gate, &caller, begun).await;
+        drop(turn);
+        self.leave(&key, gate);
+        self.tell_added(&key, &result);
+        result
+    }
+
+    async fn add_in_turn(
+        &self,
+        order: AddOrder,
+        gate: &Gate,
+        caller: &CancellationToken,
+        begun: Instant,
+    ) -> Result<Record, CniFailure> {
+        let known = self.lock_records().get(&order.key).cloned();
+        if let Some(record) = known {
+            if let Some(record) = self.same_again(&record, &order).await {
+                return Ok(record);
+            }
+            // Another namespace, or a network that was damaged.
+            self.take_away(record).await?;
+        }
+        let lease = self.lease(&order.key, gate, caller).await?;
+        let waited = begun.elapsed();
+        self.tools.metrics.add_took(Phase::Acquire, waited);
+        crash::point("add.acquired");
+        self.build(order, lease, begun, waited).await
+    }
+
+    /// The record of a repeated ADD, when the kernel has it as it was made.
+    async fn same_again(&self, record: &Record, order: &AddOrder) -> Option<Record> {
+        let links = record.links?;
+        let namespace = order.namespace.try_clone().ok()?;
+        let again = self
+            .tools
+            .kernel
+            .add_endpoint(&record.plan, Some(namespace))
+            .await;
+        (again.ok()? == links).then(|| record.clone())
+    }
+
+    async fn lease(
+        &self,
+        key: &AttachmentKey,
+        gate: &Gate,
+        caller: &CancellationToken,
+    ) -> Result<Lease, CniFailure> {
+        let deleted = CancellationToken::new();
+        *gate.lock_waiting() = Some(deleted.clone());
+        let acquired = tokio::select! {
+            biased;
+            acquired = self.tools.pool.acquire(key) => Some(acquired),
+            () = deleted.cancelled() => None,
+            () = caller.cancelled() => None,
+            () = tokio::time::sleep(self.settings.add_wait) => {
+                *gate.lock_waiting() = None;
+                return Err(self.waited_in_vain(key).await);
+            }
+        };
+        *gate.lock_waiting() = None;
+        match acquired {
+            Some(Ok(lease)) => Ok(lease),
+            Some(Err(AcquireError::Hopeless(reason))) => Err(CniFailure::new(
+                code::NO_ADDRESS,
+                format!("no address for {key}: {reason}"),
+                "waiting would not help; `veni status --explain` on the node tells more",
+            )),
+            Some(Err(AcquireError::Closed)) => Err(CniFailure::new(
+                code::TRY_AGAIN_LATER,
+                format!("no address for {key}: the daemon is shutting down"),
+                "it will be back after its restart",
+            )),
+            None => Err(CniFailure::new(
+                code::TRY_AGAIN_LATER,
+                format!("add of {key} was given up while it waited for an address"),
+                "the attachment was deleted, or the caller went away",
+            )),
+        }
+    }
+
+    async fn waited_in_vain(&self, key: &AttachmentKey) -> CniFailure {
+        let plan = self.tools.pool.plan().await.unwrap_or_default();
+        let under_way = plan
+            .actions
+            .iter()
+            .map(|action| format!("under way: {}", action.action));
+        let why: Vec<String> = plan.notes.iter().cloned().chain(under_way).collect();
+        CniFailure::new(
+            code::TRY_AGAIN_LATER,
+            format!(
+                "no address for {key} within {} s: {}",
+                self.settings.add_wait.as_secs(),
+                why.join("; ")
+            ),
+            "the pool is refilled as fast as the cloud allows; `veni status --explain` tells more",
+        )
+    }
+
+    async fn build(
+        &self,
+        order: AddOrder,
+        lease: Lease,
+        begun: Instant,
+        waited: Duration,
+    ) -> Result<Record, CniFailure> {
+        let mut record = self.intent(&order, &lease, waited);
+        let built = self.build_journalled(&mut record, order.namespace).await;
+        if let Err(failure) = built {
+            self.undo(&record).await;
+            return Err(failure);
+        }
+        record.add_micros = micros(begun.elapsed());
+        self.tools.metrics.add_took(Phase::Total, begun.elapsed());
+        self.lock_records()
+            .insert(record.key.clone(), record.clone());
+        Ok(record)
+    }
+
+    async fn build_journalled(
+        &self,
+        record: &mut Record,
+        namespace: OwnedFd,
+    ) -> Result<(), CniFailure> {
+        let journal = &self.tools.journal;
+        let key = record.key.clone();
+        let started = Instant::now();
+        journal
+            .write(Shelf::Endpoints, &record.id, record)
+            .map_err(|error| journal_failure(&key, &error))?;
+        self.lock_records().insert(key.clone(), record.clone());
+        crash::point("add.journalled");
+        let journalled = started.elapsed();
+        let started = Instant::now();
+        let links = self
+            .tools
+            .kernel
+            .add_endpoint(&record.plan, Some(namespace))
+            .await
+            .map_err(|error| kernel_failure("set up the network of", &key, &error))?;
+        crash::point("add.networked");
+        self.tools
+            .metrics
+            .add_took(Phase::Kernel, started.elapsed());
+        let started = Instant::now();
+        record.links = Some(links);
+        record.state = RecordState::Ready;
+        journal
+            .write(Shelf::Endpoints, &record.id, record)
+            .map_err(|error| journal_failure(&key, &error))?;
+        crash::point("add.committed");
+        let journalled = journalled + started.elapsed();
+        self.tools.metrics.add_took(Phase::Journal, journalled);
+        Ok(())
+    }
+
+    fn intent(&self, order: &AddOrder, lease: &Lease, waited: Duration) -> Record {
+        let created_ms = unix_millis();
+        let addresses = lease
+            .addresses
+            .iter()
+            .map(|address| PodAddress { address: *address });
+        Record {
+            id: format!("{}-{created_ms:012x}", &order.key.hash()[..16]),
+            key: order.key.clone(),
+            pod: order.pod.clone(),
+            state: RecordState::Adding,
+            plan: EndpointPlan {
+                pod_link: order.key.interface_name.clone(),
+                host_link: self.reserve_name(&order.key, &order.pod),
+                pod_mac: random_mac(),
+                host_mac: random_mac(),
+                mtu: match order.mtu {
+                    0 => self.settings.pod_mtu,
+                    mtu => mtu,
+                },
+                addresses: addresses.collect(),
+                node_addresses: self.settings.node_addresses.clone(),
+            },
+            links: None,
+            cloud_interface: lease.interface.to_string(),
+            created_ms,
+            add_micros: 0,
+            waited_micros: micros(waited),
+            released_ms: None,
+        }
+    }
+
+    /// The best name that no link of ours has. The last one is tried even when
+    /// it is taken: the kernel then says so.
+    fn reserve_name(&self, key: &AttachmentKey, pod: &PodName) -> String {
+        let candidates = host_link_names(&self.settings.veth_prefix, key, pod);
+        let mut names = self.lock_names();
+        let free = candidates.iter().find(|name| !names.contains(*name));
+        let name = free.or(candidates.last()).cloned().unwrap_or_default();
+        names.insert(name.clone());
+        name
+    }
+
+    /// Undoes a failed ADD; its address has not been used by anybody.
+    async fn undo(&self, record: &Record) {
+        let index = record.links.map(|links| links.host_index);
+        let kernel = &self.tools.kernel;
+        if let Err(error) = kernel.remove_endpoint(&record.plan.addresses, index).await {
+            tracing::warn!(attachment = %record.key, %error, "failed to undo an add; the next start will");
+            return;
+        }
+        self.lock_records().remove(&record.key);
+        self.lock_names().remove(&record.plan.host_link);
+        let removed = self.tools.journal.remove(Shelf::Endpoints, &record.id);
+        if let Err(error) = removed {
+            tracing::warn!(attachment = %record.key, %error, "an add that was undone stays in the journal");
+        }
+        // A link that came up for a moment may have been heard of.
+        let cools = record.links.is_some();
+        self.tools
+            .pool
+            .give_back(&record.key, record.addresses(), cools);
+    }
+
+    fn tell_added(&self, key: &AttachmentKey, result: &Result<Record, CniFailure>) {
+        match result {
+            Ok(record) => {
+                let addresses = record.response().addresses.join(", ");
+                tracing::info!(
+                    attachment = %key,
+                    pod.namespace = record.pod.namespace,
+                    pod.name = record.pod.name,
+                    ip = addresses,
+                    interface = record.cloud_interface,
+                    link = record.plan.host_link,
+                    micros = record.add_micros,
+                    waited_micros = record.waited_micros,
+                    "pod added"
+                );
+                self.tools.metrics.add_ended("ok");
+                let message = format!("{} has {addresses}", record.label());
+                self.tools.events.emit(EventKind::Add, message);
+            }
+            Err(failure) => {
+                tracing::warn!(attachment = %key, code = failure.code, error = failure.message, "pod not added");
+                self.tools.metrics.add_ended(match failure.code {
+                    code::NO_ADDRESS | code::TRY_AGAIN_LATER => "no_address",
+                    code::UNKNOWN_CONTAINER => "namespace_gone",
+                    _ => "failed",
+                });
+                self.tools
+                    .events
+                    .emit(EventKind::Add, failure.message.clone());
+            }
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

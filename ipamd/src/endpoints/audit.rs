@@ -1,0 +1,90 @@
+//! The slow audit: endpoints whose pod is gone are released, host routes that
+//! somebody removed are made again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use veni_dataplane::KernelError;
+
+use super::Endpoints;
+use super::record::{Record, RecordState};
+use crate::events::EventKind;
+
+impl Endpoints {
+    /// Compares all endpoints that are ready with the kernel.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub async fn audit(self: &Arc<Self>) -> Result<(), KernelError> {
+        // Only what was ready before the look can be missed in it.
+        let ready: Vec<Record> = self
+            .list()
+            .into_iter()
+            .filter(|record| record.state == RecordState::Ready)
+            .collect();
+        let observed = self.tools.kernel.observe().await?;
+        let living: HashSet<u32> = observed
+            .links
+            .iter()
+            .filter(|link| !link.dying)
+            .map(|link| link.index)
+            .collect();
+        let routed: HashSet<(std::net::IpAddr, u32)> = observed
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.address, endpoint.link_index))
+            .collect();
+        for record in ready {
+            let Some(links) = record.links else { continue };
+            if !living.contains(&links.host_index) {
+                self.release_vanished(&record).await;
+                continue;
+            }
+            let complete = record
+                .addresses()
+                .iter()
+                .all(|address| routed.contains(&(*address, links.host_index)));
+            if !complete {
+                self.repair_host_side(&record).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn release_vanished(self: &Arc<Self>, record: &Record) {
+        let id = record.id.clone();
+        let same = move |other: &Record| other.id == id;
+        let deleted = self
+            .delete_if(&record.key, same, "its namespace is gone")
+            .await;
+        match deleted {
+            Ok(true) => self.repaired(format!("{}: its namespace is gone", record.label())),
+            Ok(false) => {}
+            Err(failure) => {
+                tracing::warn!(attachment = %record.key, error = failure.message, "failed to release a vanished endpoint");
+            }
+        }
+    }
+
+    async fn repair_host_side(&self, record: &Record) {
+        let gate = self.gate(&record.key);
+        let turn = gate.turn.lock().await;
+        let current = self.lock_records().get(&record.key).cloned();
+        if current.is_some_and(|current| current.id == record.id) {
+            match self.tools.kernel.add_endpoint(&record.plan, None).await {
+                Ok(_) => self.repaired(format!("{}: host routes were missing", record.label())),
+                Err(error) => {
+                    tracing::warn!(attachment = %record.key, %error, "failed to repair an endpoint's host routes");
+                }
+            }
+        }
+        drop(turn);
+        self.leave(&record.key, gate);
+    }
+
+    fn repaired(&self, what: String) {
+        tracing::info!(what, "repaired");
+        self.tools.metrics.repaired();
+        self.tools.events.emit(EventKind::Repair, what);
+    }
+}

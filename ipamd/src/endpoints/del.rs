@@ -1,0 +1,181 @@
+//! DEL and GC: what an ADD has made goes away, once and for all.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use veni_api::failure::CniFailure;
+
+use super::record::{Record, RecordState};
+use super::{Endpoints, journal_failure, kernel_failure};
+use crate::attachment::AttachmentKey;
+use crate::crash;
+use crate::events::{EventKind, unix_millis};
+use crate::journal::Shelf;
+use crate::metrics::Phase;
+
+impl Endpoints {
+    /// Takes an attachment's network away and tells whether there was one. An
+    /// ADD that waits for an address is ended, one that builds is awaited.
+    ///
+    /// # Errors
+    /// The kernel refused or the journal cannot be written; repeating it goes
+    /// on where it stopped.
+    pub async fn delete(self: &Arc<Self>, key: &AttachmentKey) -> Result<bool, CniFailure> {
+        self.delete_if(key, |_| true, "deleted").await
+    }
+
+    /// As [`Endpoints::delete`], but only when the endpoint that is there in
+    /// turn still meets a condition.
+    pub(super) async fn delete_if(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        condition: impl Fn(&Record) -> bool + Send + 'static,
+        why: &'static str,
+    ) -> Result<bool, CniFailure> {
+        let endpoints = Arc::clone(self);
+        let key = key.clone();
+        let task = self
+            .tasks
+            .spawn(async move { endpoints.delete_serialised(&key, condition, why).await });
+        match task.await {
+            Ok(result) => result,
+            // A defect: it ends the process.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Works a DEL off that came while the daemon was down, at `time_ms`. An
+    /// ADD that came later is another endpoint and stays.
+    ///
+    /// # Errors
+    /// As [`Endpoints::delete`].
+    pub async fn delete_noted(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        time_ms: u64,
+    ) -> Result<bool, CniFailure> {
+        self.delete_if(
+            key,
+            move |record| record.created_ms <= time_ms,
+            "deleted by a note that was left while the daemon was down",
+        )
+        .await
+    }
+
+    /// Releases all attachments of a network that are not in `valid` and are
+    /// not younger than this call. Returns how many.
+    ///
+    /// # Errors
+    /// The first failure; the others are released all the same.
+    pub async fn collect_garbage(
+        self: &Arc<Self>,
+        network: &str,
+        valid: &HashSet<(String, String)>,
+    ) -> Result<u32, CniFailure> {
+        let called_ms = unix_millis();
+        let stale = |record: &&Record| {
+            let key = &record.key;
+            key.network == network
+                && !valid.contains(&(key.container_id.clone(), key.interface_name.clone()))
+        };
+        let all = self.list();
+        let stale: Vec<AttachmentKey> = all.iter().filter(stale).map(|r| r.key.clone()).collect();
+        let mut released = 0;
+        let mut failure = None;
+        for key in stale {
+            let older = move |record: &Record| record.created_ms < called_ms;
+            match self.delete_if(&key, older, "garbage collected").await {
+                Ok(existed) => released += u32::from(existed),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(released), Err)
+    }
+
+    async fn delete_serialised(
+        &self,
+        key: &AttachmentKey,
+        condition: impl Fn(&Record) -> bool,
+        why: &'static str,
+    ) -> Result<bool, CniFailure> {
+        let begun = Instant::now();
+        self.tools.metrics.del_started();
+        let gate = self.gate(key);
+        if let Some(waiting) = gate.lock_waiting().take() {
+            waiting.cancel();
+        }
+        let turn = gate.turn.lock().await;
+        let record = self.lock_records().get(key).cloned();
+        let record = record.filter(|record| condition(record));
+        let result = match record {
+            Some(record) => self.take_away(record).await.map(Some),
+            None => Ok(None),
+        };
+        drop(turn);
+        self.leave(key, gate);
+        self.tools.metrics.del_took(Phase::Total, begun.elapsed());
+        match &result {
+            Ok(Some(record)) => self.tell_deleted(record, why, begun),
+            Ok(None) => {}
+            Err(failure) => {
+                tracing::warn!(attachment = %key, error = failure.message, "pod not deleted");
+            }
+        }
+        result.map(|record| record.is_some())
+    }
+
+    /// The caller holds the attachment's turn.
+    pub(super) async fn take_away(&self, mut record: Record) -> Result<Record, CniFailure> {
+        let key = record.key.clone();
+        record.state = RecordState::Dying;
+        record.released_ms = Some(unix_millis());
+        let started = Instant::now();
+        self.tools
+            .journal
+            .write(Shelf::Endpoints, &record.id, &record)
+            .map_err(|error| journal_failure(&key, &error))?;
+        self.tools
+            .metrics
+            .del_took(Phase::Journal, started.elapsed());
+        crash::point("del.journalled");
+        let started = Instant::now();
+        let index = record.links.map(|links| links.host_index);
+        self.tools
+            .kernel
+            .remove_endpoint(&record.plan.addresses, index)
+            .await
+            .map_err(|error| kernel_failure("remove the network of", &key, &error))?;
+        self.tools
+            .metrics
+            .del_took(Phase::Kernel, started.elapsed());
+        crash::point("del.unwired");
+        self.lock_records().remove(&key);
+        self.tools.pool.give_back(&key, record.addresses(), true);
+        crash::point("del.released");
+        self.bury(record.clone());
+        Ok(record)
+    }
+
+    /// Hands a dying endpoint to the reaper.
+    pub(super) fn bury(&self, record: Record) {
+        // The reaper lives as long as anybody can delete.
+        drop(self.dying.send(record));
+    }
+
+    fn tell_deleted(&self, record: &Record, why: &'static str, begun: Instant) {
+        let addresses = record.response().addresses.join(", ");
+        tracing::info!(
+            attachment = %record.key,
+            pod.namespace = record.pod.namespace,
+            pod.name = record.pod.name,
+            ip = addresses,
+            link = record.plan.host_link,
+            why,
+            micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "pod deleted"
+        );
+        let message = format!("{} gave back {addresses}", record.label());
+        self.tools.events.emit(EventKind::Del, message);
+    }
+}

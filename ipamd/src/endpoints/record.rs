@@ -1,0 +1,133 @@
+//! What is kept for one attachment, in memory and in the journal.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use veni_api::v1;
+use veni_dataplane::{EndpointLinks, EndpointPlan};
+
+use crate::attachment::{AttachmentKey, PodName, mac_text};
+
+/// How far an endpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordState {
+    /// Its ADD has begun: whatever carries its names in the kernel is half made.
+    Adding,
+    /// Its pod uses it.
+    Ready,
+    /// Its DEL has begun; the entry stays while its link exists or its
+    /// addresses cool.
+    Dying,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Name of its journal entry; another for every ADD, also of one attachment.
+    pub id: String,
+    /// Key.
+    pub key: AttachmentKey,
+    /// Pod.
+    pub pod: PodName,
+    /// State.
+    pub state: RecordState,
+    /// What the kernel was told.
+    pub plan: EndpointPlan,
+    /// What it answered; absent until it has.
+    pub links: Option<EndpointLinks>,
+    /// Cloud interface that holds its first address.
+    pub cloud_interface: String,
+    /// When its ADD began, milliseconds since the epoch.
+    pub created_ms: u64,
+    /// How long that took in the daemon, microseconds.
+    pub add_micros: u64,
+    /// Of that, waiting for an address.
+    pub waited_micros: u64,
+    /// When its addresses were given back, milliseconds since the epoch.
+    pub released_ms: Option<u64>,
+}
+
+impl Record {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.plan
+            .addresses
+            .iter()
+            .map(|address| address.address)
+            .collect()
+    }
+
+    /// The pod where one is known, else the attachment.
+    pub fn label(&self) -> String {
+        self.pod.label().unwrap_or_else(|| self.key.to_string())
+    }
+
+    /// The answer to its ADD.
+    pub fn response(&self) -> v1::AddResponse {
+        let gateways = self.addresses().into_iter().map(gateway_of);
+        let gateways: Vec<String> = gateways.map(|gateway| gateway.to_string()).collect();
+        let mut routes = Vec::new();
+        for gateway in &gateways {
+            let (any, host) = if gateway.contains(':') {
+                ("::/0", 128)
+            } else {
+                ("0.0.0.0/0", 32)
+            };
+            routes.push(route(format!("{gateway}/{host}"), String::new()));
+            routes.push(route(any.to_owned(), gateway.clone()));
+        }
+        v1::AddResponse {
+            addresses: self.cidr_texts(),
+            gateways,
+            routes,
+            host_interface: self.plan.host_link.clone(),
+            host_mac: mac_text(self.plan.host_mac),
+            pod_mac: mac_text(self.plan.pod_mac),
+            mtu: self.plan.mtu,
+            cloud_interface: self.cloud_interface.clone(),
+        }
+    }
+
+    /// For operators.
+    pub fn report(&self) -> v1::Endpoint {
+        v1::Endpoint {
+            attachment: Some((&self.key).into()),
+            pod: Some((&self.pod).into()),
+            addresses: self.cidr_texts(),
+            host_interface: self.plan.host_link.clone(),
+            cloud_interface: self.cloud_interface.clone(),
+            state: match self.state {
+                RecordState::Adding => "adding",
+                RecordState::Ready => "ready",
+                RecordState::Dying => "dying",
+            }
+            .to_owned(),
+            created_ms: self.created_ms,
+            add_micros: self.add_micros,
+            waited_micros: self.waited_micros,
+        }
+    }
+
+    fn cidr_texts(&self) -> Vec<String> {
+        self.addresses()
+            .into_iter()
+            .map(|address| ipnet::IpNet::from(address).to_string())
+            .collect()
+    }
+}
+
+/// The next hop that a pod has for an address.
+fn gateway_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => veni_dataplane::plan::GATEWAY_V4.into(),
+        IpAddr::V6(_) => veni_dataplane::plan::GATEWAY_V6.into(),
+    }
+}
+
+fn route(destination: String, gateway: String) -> v1::Route {
+    v1::Route {
+        destination,
+        gateway,
+    }
+}

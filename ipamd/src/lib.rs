@@ -1,0 +1,23 @@
+//! The node daemon as a library: `main` and the tests start the same
+//! [`app::App`], the tests with an in-memory kernel where they pause the clock.
+//!
+//! One owner task holds the pool ([`pool`]); endpoints are made and taken away
+//! by tasks of their own ([`endpoints`]); what must not be forgotten stands in
+//! the [`journal`].
+
+pub mod app;
+pub mod attachment;
+mod cloud;
+pub mod config;
+pub mod crash;
+pub mod endpoints;
+pub mod events;
+mod introspection;
+pub mod journal;
+pub mod logging;
+pub mod metrics;
+pub mod pool;
+mod recovery;
+pub mod rpc;
+pub mod run_dir;
+mod targets;

@@ -1,0 +1,86 @@
+//! The node daemon: arguments, log, signals; everything else is the library's.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use ipamd::config::Config;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Owns this node's pool of cloud addresses and every pod's network.
+///
+/// Settings come from the environment; docs/configuration.md lists them all.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Folder of sockets and journal, on a file system that a reboot empties.
+    #[arg(long, env = "VENI_RUN_DIR", default_value = veni_api::DEFAULT_RUN_DIR)]
+    run_dir: PathBuf,
+
+    /// Print every setting with its default and effect, and exit.
+    #[arg(long)]
+    settings: bool,
+
+    /// Print the points at which tests kill the daemon, and exit.
+    #[cfg(feature = "crash-points")]
+    #[arg(long)]
+    list_crash_points: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.settings {
+        for variable in ipamd::config::VARIABLES {
+            println!("{} [{}]", variable.name, variable.default);
+            println!("    {}", variable.effect);
+        }
+        return ExitCode::SUCCESS;
+    }
+    #[cfg(feature = "crash-points")]
+    if arguments.list_crash_points {
+        for point in ipamd::crash::POINTS {
+            println!("{point}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ipamd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let host_name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let config = Config::try_new(&lookup, &host_name)?;
+    ipamd::logging::init(&config)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ipamd");
+    tracing::info!(?config, "effective configuration");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+        });
+        ipamd::app::run(config, &arguments.run_dir, shutdown).await
+    })
+}

@@ -1,0 +1,151 @@
+//! What a failed cloud call means for the pool.
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+use veni_pool::Action;
+use veni_provider::{ErrorClass, Family, ProviderError, Scarcity, SubnetId};
+
+use super::state::Exhaustion;
+use super::task::{PoolTask, Unsettled};
+use crate::events::EventKind;
+
+/// First pause after a failure; it doubles with each one that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Until a missing permission is tried again: somebody has to grant it.
+const DENIED_PAUSE: Duration = Duration::from_secs(30);
+/// Until an exhausted subnet is tried again, as the AWS plugin has it.
+const EXHAUSTED_PAUSE: Duration = Duration::from_secs(120);
+
+/// The cloud takes no changes for a while.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    pub(crate) until: Instant,
+    /// Why.
+    pub(crate) reason: String,
+    /// Waiting does not help: somebody must repair something.
+    pub(crate) lasting: bool,
+}
+
+impl Hold {
+    /// What an ADD that waits is told.
+    pub(crate) fn hopeless(&self) -> Option<String> {
+        self.lasting.then(|| self.reason.clone())
+    }
+}
+
+impl PoolTask {
+    /// Notes a success: the cloud answers again.
+    pub(super) fn cloud_succeeded(&mut self) {
+        self.failures = 0;
+        self.cloud_error = None;
+        self.hold = None;
+    }
+
+    /// Draws the consequences of a change that failed. Tells whether the
+    /// outcome is known: nothing was changed.
+    pub(super) fn change_failed(
+        &mut self,
+        family: Family,
+        action: Action,
+        error: &ProviderError,
+        now: Instant,
+    ) -> bool {
+        self.note_failure(&action.to_string(), error);
+        match &error.class {
+            ErrorClass::Throttled { retry_after } => {
+                let pause = self.pause().max(retry_after.unwrap_or_default());
+                self.hold_for(pause, error, false, now);
+            }
+            ErrorClass::Transient => {
+                let pause = self.pause();
+                self.hold_for(pause, error, false, now);
+            }
+            ErrorClass::Denied => self.hold_for(DENIED_PAUSE, error, true, now),
+            ErrorClass::Invalid | ErrorClass::Unsupported | ErrorClass::Fatal => {
+                self.hold_for(LONGEST_PAUSE, error, true, now);
+            }
+            ErrorClass::Exhausted { subnet, scarcity } => {
+                self.subnet_is_exhausted(subnet, *scarcity, error, now);
+            }
+            ErrorClass::LimitReached | ErrorClass::NotFound => {
+                let limit_reached = error.class == ErrorClass::LimitReached;
+                self.unsettle(family, action, now, limit_reached);
+                return !limit_reached;
+            }
+            ErrorClass::OutcomeUnknown => {
+                let settled = now + self.state.capabilities.settle_time;
+                self.unsettle(family, action, settled, false);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A look at the inventory that failed: the next one comes sooner.
+    pub(super) fn look_failed(&mut self, error: &ProviderError, now: Instant) {
+        self.note_failure("look at the inventory", error);
+        let pause = self.pause();
+        self.next_inventory = self.next_inventory.min(now + pause);
+    }
+
+    fn note_failure(&mut self, what: &str, error: &ProviderError) {
+        self.failures = self.failures.saturating_add(1);
+        self.cloud_error = Some(error.to_string());
+        tracing::warn!(what, class = error.class.label(), %error, "cloud call failed");
+        self.tell(EventKind::Cloud, format!("{what} failed: {error}"));
+    }
+
+    /// Doubles with each failure, with half of it at random so that nodes that
+    /// failed together do not come back together.
+    fn pause(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(8);
+        let pause = (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE);
+        pause.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+
+    fn hold_for(&mut self, pause: Duration, error: &ProviderError, lasting: bool, now: Instant) {
+        self.hold = Some(Hold {
+            until: now + pause,
+            reason: error.to_string(),
+            lasting,
+        });
+    }
+
+    fn subnet_is_exhausted(
+        &mut self,
+        subnet: &SubnetId,
+        scarcity: Scarcity,
+        error: &ProviderError,
+        now: Instant,
+    ) {
+        let until = now + EXHAUSTED_PAUSE.mul_f64(rand::rng().random_range(0.9..1.1));
+        let entry = self
+            .state
+            .exhausted
+            .entry(subnet.clone())
+            .or_insert_with(|| Exhaustion {
+                addresses_until: None,
+                prefixes_until: None,
+                reason: String::new(),
+            });
+        entry.reason = error.to_string();
+        match scarcity {
+            Scarcity::Addresses => entry.addresses_until = Some(until),
+            Scarcity::Prefixes => entry.prefixes_until = Some(until),
+        }
+    }
+
+    fn unsettle(&mut self, family: Family, action: Action, trust_after: Instant, limit: bool) {
+        self.next_inventory = self.next_inventory.min(trust_after);
+        self.unsettled.push(Unsettled {
+            trust_after,
+            family,
+            action,
+            limit_reached: limit,
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! What the owner task has others do for it, and what comes back: cloud calls
+//! and the wiring of interfaces. A job touches no state; its result does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+use veni_dataplane::plan::{INTERFACE_TABLE_BASE, InterfacePlan};
+use veni_dataplane::{DataPlane, KernelError};
+use veni_pool::Action;
+use veni_provider::{
+    AddressSlots, AttachRequest, Family, Grant, Interface, InterfaceId, Inventory, Provider,
+    ProviderError,
+};
+
+use super::state::PoolInterface;
+use crate::crash;
+
+/// A job's number, unique in this process.
+pub(crate) type JobId = u64;
+
+/// What a job is about, for the planner and for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A planned change of what the node holds.
+    Cloud {
+        /// The family whose plan asked for it.
+        family: Family,
+        /// The action.
+        action: Action,
+        /// Why.
+        reason: String,
+    },
+    /// A look at the inventory.
+    Inventory,
+    /// Bringing an interface into service, or its rules up to date.
+    Wire {
+        /// The interface.
+        interface: InterfaceId,
+    },
+}
+
+/// What a job has brought.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Assigned {
+        interface: InterfaceId,
+        slots: AddressSlots,
+        result: Result<Grant, ProviderError>,
+    },
+    Attached {
+        result: Result<Interface, ProviderError>,
+    },
+    Released {
+        interface: InterfaceId,
+        cidrs: Vec<IpNet>,
+        entry: String,
+        result: Result<(), ProviderError>,
+    },
+    Detached {
+        interface: InterfaceId,
+        result: Result<(), ProviderError>,
+    },
+    Inventory {
+        began: Instant,
+        result: Result<Inventory, ProviderError>,
+    },
+    Wired {
+        interface: InterfaceId,
+        sources: BTreeSet<IpNet>,
+        result: Result<String, KernelError>,
+    },
+}
+
+/// The two worlds that jobs act in.
+#[derive(Clone)]
+pub(crate) struct Worlds {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) kernel: Arc<dyn DataPlane>,
+}
+
+impl Worlds {
+    pub(crate) async fn assign(self, interface: InterfaceId, slots: AddressSlots) -> Outcome {
+        let result = self.provider.assign(&interface, slots).await;
+        crash::point("assign.answered");
+        Outcome::Assigned {
+            interface,
+            slots,
+            result,
+        }
+    }
+
+    pub(crate) async fn attach(self, request: AttachRequest) -> Outcome {
+        let result = self.provider.attach_interface(&request).await;
+        crash::point("attach.answered");
+        Outcome::Attached { result }
+    }
+
+    pub(crate) async fn release(
+        self,
+        interface: InterfaceId,
+        cidrs: Vec<IpNet>,
+        entry: String,
+    ) -> Outcome {
+        let grant = super::state::grant_of(&cidrs);
+        let result = self.provider.release(&interface, &grant).await;
+        crash::point("release.answered");
+        Outcome::Released {
+            interface,
+            cidrs,
+            entry,
+            result,
+        }
+    }
+
+    pub(crate) async fn detach(self, interface: InterfaceId, table: u32) -> Outcome {
+        // Rules that outlive their interface would swallow the next one's
+        // packets; a kernel that refuses is told in the log and tried again by
+        // the next interface that gets this table.
+        if let Err(error) = self.kernel.remove_interface(table).await {
+            tracing::warn!(%interface, table, %error, "failed to remove an interface's rules");
+        }
+        crash::point("detach.unwired");
+        let result = self.provider.detach_interface(&interface).await;
+        Outcome::Detached { interface, result }
+    }
+
+    pub(crate) async fn inventory(self, delay: Duration) -> Outcome {
+        tokio::time::sleep(delay).await;
+        let began = Instant::now();
+        let result = self.provider.inventory().await;
+        Outcome::Inventory { began, result }
+    }
+
+    pub(crate) async fn wire(
+        self,
+        interface: InterfaceId,
+        plan: InterfacePlan,
+        delay: Duration,
+    ) -> Outcome {
+        tokio::time::sleep(delay).await;
+        let result = self.kernel.ensure_interface(&plan).await;
+        Outcome::Wired {
+            interface,
+            sources: plan.sources.into_iter().collect(),
+            result,
+        }
+    }
+}
+
+/// The routing table of an interface.
+pub(crate) fn table_of(interface: &PoolInterface) -> u32 {
+    INTERFACE_TABLE_BASE + interface.cloud.device_index
+}
+
+/// What the data plane shall make of an interface.
+pub(crate) fn interface_plan(
+    interface: &PoolInterface,
+    sources: &BTreeSet<IpNet>,
+    mtu: u32,
+) -> InterfacePlan {
+    InterfacePlan {
+        mac: interface.cloud.mac.0,
+        primary: interface.cloud.primary,
+        table: table_of(interface),
+        own_addresses: interface.cloud.own_addresses.clone(),
+        gateways: interface.cloud.gateways.clone(),
+        sources: sources.iter().copied().collect(),
+        mtu: (!interface.cloud.primary).then_some(mtu),
+    }
+}

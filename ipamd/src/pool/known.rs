@@ -1,0 +1,81 @@
+//! What the owner task starts with: the pool as journal and cloud describe it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+use veni_provider::Capabilities;
+
+use super::pick::addresses;
+use super::state::{Cooling, PoolState, family_of};
+use super::task::PoolSettings;
+use crate::cloud::FirstLook;
+
+/// What the owner task starts with.
+pub(crate) struct Known {
+    pub(crate) state: PoolState,
+    /// When to look at the cloud first; `None` is at once.
+    pub(crate) next_inventory: Option<Instant>,
+    /// Releases of the daemon before, by journal entry.
+    pub(crate) buried: BTreeMap<String, BTreeSet<IpNet>>,
+}
+
+impl Known {
+    /// A pool that knows its node and nothing else.
+    pub(crate) fn new(
+        look: &FirstLook,
+        settings: &PoolSettings,
+        capabilities: &Capabilities,
+    ) -> Self {
+        let next_inventory = (!look.remembered).then(|| look.began + settings.inventory_interval);
+        Self {
+            state: PoolState::new(
+                look.memory.node.clone(),
+                capabilities.clone(),
+                settings.families.clone(),
+                settings.targets.mode,
+            ),
+            next_inventory,
+            buried: BTreeMap::new(),
+        }
+    }
+
+    /// A release whose outcome the daemon before did not learn: nobody gets
+    /// these addresses until the cloud has told.
+    pub(crate) fn bury(&mut self, entry: &str, cidrs: &BTreeSet<IpNet>) {
+        let trust_after = Instant::now() + self.state.capabilities.settle_time;
+        for cidr in cidrs {
+            self.state.tombstones.insert(*cidr, trust_after);
+        }
+        self.buried.insert(entry.to_owned(), cidrs.clone());
+        let look = self.next_inventory.unwrap_or(trust_after);
+        self.next_inventory = Some(look.min(trust_after));
+    }
+
+    /// The first inventory, or the remembered one.
+    pub(crate) fn take_in(&mut self, look: &FirstLook) {
+        let inventory = look.memory.inventory.clone();
+        self.state.merge(inventory, look.began, Instant::now());
+    }
+}
+
+/// After a reboot others may still send to yesterday's pods: every address that
+/// is found cools once, unless an ADD waits for it.
+pub(crate) fn soft_cooldown(state: &mut PoolState, now: Instant, cooldown: Duration) {
+    let until = now + cooldown;
+    let held: Vec<IpNet> = state
+        .interfaces
+        .values()
+        .flat_map(|interface| interface.held.keys().copied())
+        .filter(|cidr| family_of(cidr) == veni_provider::Family::V4)
+        .collect();
+    for address in held.iter().flat_map(addresses) {
+        if !state.leases.contains_key(&address) {
+            state
+                .cooling
+                .entry(address)
+                .or_insert(Cooling { until, soft: true });
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The pool's owner: one task that holds the pool's state, asks the planner
+//! after every change, and starts what the plan says. Everybody else sends it
+//! commands through a [`Pool`].
+
+mod errors;
+mod jobs;
+mod known;
+mod merge;
+mod outcome;
+mod pick;
+mod report;
+mod snapshot;
+mod state;
+mod task;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use veni_api::v1;
+use veni_provider::{Inventory, Node};
+
+use crate::attachment::AttachmentKey;
+
+pub(crate) use jobs::Worlds;
+pub(crate) use known::{Known, soft_cooldown};
+pub(crate) use report::LevelCounts;
+pub use state::Lease;
+pub(crate) use task::{PoolSettings, PoolTask};
+
+/// Why an address could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcquireError {
+    /// Waiting does not help; the reason is the planner's or the cloud's own.
+    #[error("{0}")]
+    Hopeless(String),
+    /// The daemon is shutting down.
+    #[error("the daemon is shutting down")]
+    Closed,
+}
+
+/// What the owner task is asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Acquire {
+        key: AttachmentKey,
+        reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
+    },
+    GiveBack {
+        key: AttachmentKey,
+        addresses: Vec<IpAddr>,
+        cools: bool,
+    },
+    Report {
+        reply: oneshot::Sender<v1::PoolResponse>,
+    },
+    Plan {
+        reply: oneshot::Sender<v1::PlanResponse>,
+    },
+}
+
+/// A lease on its way to its new owner. Dropped on the way, because the owner
+/// has gone, it goes back.
+#[derive(Debug)]
+pub(crate) struct GivenLease {
+    key: AttachmentKey,
+    lease: Option<Lease>,
+    pool: Pool,
+}
+
+impl GivenLease {
+    fn keep(mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+}
+
+impl Drop for GivenLease {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.pool.give_back(&self.key, lease.addresses, false);
+        }
+    }
+}
+
+/// What the daemon knew of the cloud when it last looked; it serves pods from
+/// it after a restart while the cloud is unreachable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CloudMemory {
+    pub(crate) node: Node,
+    pub(crate) inventory: Inventory,
+}
+
+/// A way to ask the owner task. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Pool {
+    /// A pool and the end that its owner task listens on.
+    pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        (Self { commands }, receiver)
+    }
+
+    /// Gets one address per family, waiting in order of arrival while the pool
+    /// is empty. Dropping the future gives up the place in the queue, and the
+    /// addresses if they were given in that very moment.
+    ///
+    /// # Errors
+    /// At once when nothing can come, with the reason.
+    pub async fn acquire(&self, key: &AttachmentKey) -> Result<Lease, AcquireError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Acquire {
+            key: key.clone(),
+            reply,
+        };
+        self.commands
+            .send(command)
+            .map_err(|_| AcquireError::Closed)?;
+        let given = answer.await.map_err(|_| AcquireError::Closed)??;
+        given.keep().ok_or(AcquireError::Closed)
+    }
+
+    /// Gives addresses back. `cools` is false for an address that no packet has
+    /// ever left from.
+    pub fn give_back(&self, key: &AttachmentKey, addresses: Vec<IpAddr>, cools: bool) {
+        // The owner task ends after everybody who could hold an address.
+        drop(self.commands.send(Command::GiveBack {
+            key: key.clone(),
+            addresses,
+            cools,
+        }));
+    }
+
+    /// The pool for operators.
+    pub async fn report(&self) -> Option<v1::PoolResponse> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Report { reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// The last plan and what is under way, for operators.
+    pub async fn plan(&self) -> Option<v1::PlanResponse> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Plan { reply }).ok()?;
+        answer.await.ok()
+    }
+}

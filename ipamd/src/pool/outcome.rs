@@ -1,0 +1,361 @@
+//! What the results of jobs change.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use veni_dataplane::KernelError;
+use veni_pool::Action;
+use veni_provider::{
+    AddressSlots, Family, Grant, Interface, InterfaceId, Inventory, ProviderError,
+};
+
+use super::jobs::{JobId, Outcome, Work};
+use super::state::grant_cidrs;
+use super::task::PoolTask;
+use crate::events::EventKind;
+use crate::journal::Shelf;
+
+/// From then on a link that does not appear is worth a line in the log.
+const PATIENCE: u32 = 12;
+
+impl PoolTask {
+    pub(super) fn job_ended(&mut self, ended: Result<(JobId, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            // A panic is a defect: it ends the process, which starts again
+            // from journal, kernel and cloud.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        let Some(work) = self.work.remove(&id) else {
+            return;
+        };
+        let now = Instant::now();
+        match outcome {
+            Outcome::Inventory { began, result } => self.looked(began, result, now),
+            Outcome::Wired {
+                interface,
+                sources,
+                result,
+            } => self.wired(interface, sources, result),
+            changed => {
+                if let Work::Cloud { family, action, .. } = work {
+                    self.changed(family, action, changed, now);
+                    self.remember_cloud();
+                }
+            }
+        }
+    }
+
+    fn changed(&mut self, family: Family, action: Action, outcome: Outcome, now: Instant) {
+        match outcome {
+            Outcome::Assigned {
+                interface,
+                slots,
+                result,
+            } => self.assigned(family, action, interface, slots, result, now),
+            Outcome::Attached { result } => self.attached(family, action, result, now),
+            Outcome::Released {
+                interface,
+                cidrs,
+                entry,
+                result,
+            } => self.released(family, action, interface, &cidrs, &entry, result, now),
+            Outcome::Detached { interface, result } => {
+                self.detached(family, action, interface, result, now);
+            }
+            Outcome::Inventory { .. } | Outcome::Wired { .. } => {}
+        }
+    }
+
+    fn assigned(
+        &mut self,
+        family: Family,
+        action: Action,
+        interface: InterfaceId,
+        slots: AddressSlots,
+        result: Result<Grant, ProviderError>,
+        now: Instant,
+    ) {
+        match result {
+            Ok(grant) => {
+                self.cloud_succeeded();
+                self.state.add_grant(&interface, &grant, now);
+                let came = grant_cidrs(&grant).len();
+                tracing::info!(%interface, ?slots, came, "addresses assigned");
+                self.tell(
+                    EventKind::Cloud,
+                    format!("{interface}: {came} {} assigned", noun(slots, came)),
+                );
+            }
+            Err(error) => {
+                self.change_failed(family, action, &error, now);
+            }
+        }
+    }
+
+    fn attached(
+        &mut self,
+        family: Family,
+        action: Action,
+        result: Result<Interface, ProviderError>,
+        now: Instant,
+    ) {
+        match result {
+            Ok(interface) => {
+                self.cloud_succeeded();
+                let (id, index) = (interface.id.clone(), interface.device_index);
+                let held = interface.addresses.len() + interface.prefixes.len();
+                tracing::info!(interface = %id, device_index = index, held, "interface attached");
+                self.tell(
+                    EventKind::Cloud,
+                    format!("interface {id} attached as device {index} with {held} slots filled"),
+                );
+                self.state.add_attached(interface, now);
+            }
+            Err(error) => {
+                self.change_failed(family, action, &error, now);
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one outcome, taken apart where they are used"
+    )]
+    fn released(
+        &mut self,
+        family: Family,
+        action: Action,
+        interface: InterfaceId,
+        cidrs: &[IpNet],
+        entry: &str,
+        result: Result<(), ProviderError>,
+        now: Instant,
+    ) {
+        let known = match result {
+            Ok(()) => {
+                self.cloud_succeeded();
+                self.state.remove_released(&interface, cidrs, now);
+                tracing::info!(%interface, count = cidrs.len(), "addresses given back");
+                self.tell(
+                    EventKind::Cloud,
+                    format!("{interface}: {} slots given back", cidrs.len()),
+                );
+                // The entry stays as a tombstone until the cloud agrees.
+                return self.bury(entry, cidrs);
+            }
+            Err(error) => self.change_failed(family, action, &error, now),
+        };
+        if known {
+            self.state.set_releasing(&interface, cidrs, false);
+            self.forget_release(entry);
+        } else {
+            self.bury(entry, cidrs);
+        }
+    }
+
+    fn detached(
+        &mut self,
+        family: Family,
+        action: Action,
+        interface: InterfaceId,
+        result: Result<(), ProviderError>,
+        now: Instant,
+    ) {
+        match result {
+            Ok(()) => {
+                self.cloud_succeeded();
+                self.state.interfaces.remove(&interface);
+                let trust_after = now + self.state.capabilities.settle_time;
+                self.state.departed.insert(interface.clone(), trust_after);
+                tracing::info!(%interface, "interface detached");
+                self.tell(EventKind::Cloud, format!("interface {interface} detached"));
+            }
+            Err(error) => {
+                if self.change_failed(family, action, &error, now) {
+                    self.bring_back(&interface);
+                }
+            }
+        }
+    }
+
+    /// An interface that stays after all: its rules are made anew.
+    fn bring_back(&mut self, interface: &InterfaceId) {
+        if let Some(interface) = self.state.interfaces.get_mut(interface) {
+            interface.detaching = false;
+            interface.link = None;
+            interface.wired = BTreeSet::new();
+        }
+    }
+
+    fn looked(&mut self, began: Instant, result: Result<Inventory, ProviderError>, now: Instant) {
+        let inventory = match result {
+            Ok(inventory) => inventory,
+            Err(error) => return self.look_failed(&error, now),
+        };
+        let listed: Vec<InterfaceId> = inventory
+            .interfaces
+            .iter()
+            .map(|interface| interface.id.clone())
+            .collect();
+        let merge = self.state.merge(inventory, began, now);
+        for change in &merge.changes {
+            tracing::info!(change, "inventory differs from what was known");
+        }
+        if !merge.changes.is_empty() {
+            let count = merge.changes.len();
+            self.tell(
+                EventKind::Cloud,
+                format!("inventory: {count} changes ({})", merge.changes[0]),
+            );
+            self.remember_cloud();
+        }
+        for address in &merge.lost {
+            tracing::error!(%address, "a pod uses an address that the cloud no longer gives this node");
+            self.metrics.address_lost();
+            self.tell(
+                EventKind::Repair,
+                format!("{address} is in use by a pod, but the cloud took it away"),
+            );
+        }
+        for cidr in merge.settled {
+            self.settle_release(&cidr);
+        }
+        self.settle(began, &listed);
+        self.cloud_error = None;
+    }
+
+    /// Ends what was unknown until this inventory.
+    fn settle(&mut self, began: Instant, listed: &[InterfaceId]) {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        for unsettled in unsettled {
+            if began < unsettled.trust_after {
+                self.unsettled.push(unsettled);
+                continue;
+            }
+            if unsettled.limit_reached {
+                self.learn_limit(unsettled.family, &unsettled.action);
+            }
+            match &unsettled.action {
+                Action::Detach { interface } => {
+                    let interface = InterfaceId::new(interface.clone());
+                    if listed.contains(&interface) {
+                        self.bring_back(&interface);
+                    } else {
+                        self.state.interfaces.remove(&interface);
+                    }
+                }
+                Action::Release { interface, cidrs } => {
+                    let interface = InterfaceId::new(interface.clone());
+                    self.state.set_releasing(&interface, cidrs, false);
+                    for cidr in cidrs {
+                        self.settle_release(cidr);
+                    }
+                }
+                Action::Assign { .. } | Action::Attach { .. } => {}
+            }
+        }
+    }
+
+    /// The cloud knows the node's limits better than our table.
+    fn learn_limit(&mut self, family: Family, action: &Action) {
+        let limits = &mut self.state.node.limits;
+        match action {
+            Action::Attach { .. } => {
+                let there = u32::try_from(self.state.interfaces.len()).unwrap_or(u32::MAX);
+                limits.interfaces = limits.interfaces.min(there.max(1));
+                tracing::warn!(
+                    limit = limits.interfaces,
+                    "the cloud attaches no more interfaces"
+                );
+            }
+            Action::Assign { interface, .. } => {
+                let interface = InterfaceId::new(interface.clone());
+                let Some(interface) = self.state.interfaces.get(&interface) else {
+                    return;
+                };
+                let held = interface.held.keys();
+                let held = held.filter(|cidr| super::state::family_of(cidr) == family);
+                let slots = u32::try_from(held.count()).unwrap_or(u32::MAX) + 1;
+                let limit = match family {
+                    Family::V4 => &mut limits.ipv4_per_interface,
+                    Family::V6 => &mut limits.ipv6_per_interface,
+                };
+                *limit = slots.min(*limit);
+                tracing::warn!(limit = *limit, "the cloud assigns no more to an interface");
+            }
+            Action::Release { .. } | Action::Detach { .. } => {}
+        }
+    }
+
+    fn wired(
+        &mut self,
+        id: InterfaceId,
+        sources: BTreeSet<IpNet>,
+        result: Result<String, KernelError>,
+    ) {
+        match result {
+            Ok(link) => {
+                self.wire_failures.remove(&id);
+                let Some(interface) = self.state.interfaces.get_mut(&id) else {
+                    return;
+                };
+                interface.wired = sources;
+                if interface.link.replace(link.clone()).is_none() {
+                    tracing::info!(interface = %id, link, "interface in service");
+                    self.tell(
+                        EventKind::Pool,
+                        format!("interface {id} in service on {link}"),
+                    );
+                }
+            }
+            Err(error) => {
+                let failures = self.wire_failures.entry(id.clone()).or_default();
+                *failures = failures.saturating_add(1);
+                let waiting = matches!(error, KernelError::NoSuchLink(_));
+                if !waiting || failures.is_multiple_of(PATIENCE) {
+                    tracing::warn!(interface = %id, failures, %error, "interface not in service yet");
+                }
+            }
+        }
+    }
+
+    fn bury(&mut self, entry: &str, cidrs: &[IpNet]) {
+        self.buried
+            .insert(entry.to_owned(), cidrs.iter().copied().collect());
+    }
+
+    /// One range of a release that the cloud has settled; with the last one its
+    /// journal entry goes.
+    fn settle_release(&mut self, cidr: &IpNet) {
+        let mut over = Vec::new();
+        for (entry, cidrs) in &mut self.buried {
+            cidrs.remove(cidr);
+            if cidrs.is_empty() {
+                over.push(entry.clone());
+            }
+        }
+        for entry in over {
+            self.buried.remove(&entry);
+            self.forget_release(&entry);
+        }
+    }
+
+    fn forget_release(&self, entry: &str) {
+        if let Err(error) = self.journal.remove(Shelf::Releases, entry) {
+            tracing::warn!(%error, "a release that is over stays in the journal");
+        }
+    }
+}
+
+fn noun(slots: AddressSlots, count: usize) -> &'static str {
+    match (slots, count) {
+        (AddressSlots::Addresses { .. }, 1) => "address",
+        (AddressSlots::Addresses { .. }, _) => "addresses",
+        (AddressSlots::Prefixes { .. }, 1) => "prefix",
+        (AddressSlots::Prefixes { .. }, _) => "prefixes",
+    }
+}

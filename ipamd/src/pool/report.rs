@@ -1,0 +1,249 @@
+//! The pool in numbers and for operators.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+use veni_api::v1;
+use veni_provider::{Interface, InterfaceState, Inventory};
+
+use super::jobs::Work;
+use super::pick::capacity;
+use super::state::{PoolInterface, PoolState, family_of};
+use super::task::PoolTask;
+use crate::events::Events;
+
+/// The pool in numbers, of the first family that is served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LevelCounts {
+    pub(crate) total: u32,
+    pub(crate) free: u32,
+    pub(crate) assigned: u32,
+    pub(crate) cooling: u32,
+    pub(crate) interfaces: u32,
+    pub(crate) prefixes: u32,
+}
+
+impl PoolState {
+    /// Counts what pods have and could have at once.
+    pub(crate) fn levels(&self, now: Instant) -> LevelCounts {
+        let Some(family) = self.families.first().copied() else {
+            return LevelCounts::default();
+        };
+        let mut counts = LevelCounts::default();
+        let mut available = 0;
+        for interface in self.interfaces.values() {
+            counts.interfaces += 1;
+            for (cidr, held) in &interface.held {
+                if family_of(cidr) != family || held.releasing {
+                    continue;
+                }
+                counts.total += capacity(cidr);
+                counts.prefixes += u32::from(cidr.prefix_len() != cidr.max_prefix_len());
+                if interface.serves() {
+                    available += capacity(cidr);
+                }
+            }
+        }
+        let held = |address: &&IpAddr| self.holder(**address).is_some();
+        let of_family = |address: &&IpAddr| veni_provider::Family::of(**address) == family;
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        counts.assigned = number(self.leases.keys().filter(of_family).count());
+        let cooling = self.cooling.iter().filter(|(_, c)| c.until > now);
+        let cooling = cooling.map(|(address, _)| address);
+        counts.cooling = number(cooling.filter(of_family).filter(held).count());
+        counts.free = available.saturating_sub(counts.assigned + counts.cooling);
+        counts
+    }
+
+    /// The inventory that this state amounts to.
+    pub(crate) fn inventory(&self) -> Inventory {
+        let interfaces = self.ordered().into_iter().map(|interface| {
+            let kept = interface.held.iter().filter(|(_, held)| !held.releasing);
+            let cidrs: Vec<IpNet> = kept.map(|(cidr, _)| *cidr).collect();
+            let grant = super::state::grant_of(&cidrs);
+            Interface {
+                addresses: grant.addresses,
+                prefixes: grant.prefixes,
+                ..interface.cloud.clone()
+            }
+        });
+        Inventory {
+            interfaces: interfaces.collect(),
+            subnets: self.subnets.clone(),
+        }
+    }
+
+    fn address_report(&self, address: IpAddr, releasing: bool, now: Instant) -> v1::PoolAddress {
+        let cooling = self.cooling.get(&address);
+        let left = cooling.map(|cooling| cooling.until.saturating_duration_since(now));
+        let owner = self.leases.get(&address);
+        let state = match (owner, left) {
+            (Some(_), _) => "assigned",
+            (None, Some(left)) if !left.is_zero() => "cooling",
+            _ if releasing => "releasing",
+            _ => "free",
+        };
+        v1::PoolAddress {
+            address: address.to_string(),
+            state: state.to_owned(),
+            owner: owner.map(ToString::to_string).unwrap_or_default(),
+            cooling_seconds: seconds_up(left.unwrap_or_default()),
+        }
+    }
+
+    fn prefix_report(&self, prefix: &IpNet, releasing: bool, now: Instant) -> v1::PoolPrefix {
+        let leased = self.leases.keys().filter(|a| prefix.contains(*a));
+        let cooling = self.cooling.keys().filter(|a| prefix.contains(*a));
+        let mut used: Vec<IpAddr> = leased.chain(cooling).copied().collect();
+        used.sort();
+        used.dedup();
+        let used: Vec<v1::PoolAddress> = used
+            .into_iter()
+            .map(|address| self.address_report(address, releasing, now))
+            .collect();
+        let count = |state: &str| {
+            let count = used.iter().filter(|address| address.state == state).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        let (assigned, cooling) = (count("assigned"), count("cooling"));
+        v1::PoolPrefix {
+            prefix: prefix.to_string(),
+            free: capacity(prefix).saturating_sub(assigned + cooling),
+            assigned,
+            cooling,
+            used,
+        }
+    }
+
+    fn interface_report(&self, interface: &PoolInterface, now: Instant) -> v1::PoolInterface {
+        let mut addresses = Vec::new();
+        let mut prefixes = Vec::new();
+        for (cidr, held) in &interface.held {
+            if cidr.prefix_len() == cidr.max_prefix_len() {
+                addresses.push(self.address_report(cidr.addr(), held.releasing, now));
+            } else {
+                prefixes.push(self.prefix_report(cidr, held.releasing, now));
+            }
+        }
+        let cloud = &interface.cloud;
+        v1::PoolInterface {
+            id: cloud.id.to_string(),
+            mac: cloud.mac.to_string(),
+            link: interface.link.clone().unwrap_or_default(),
+            device_index: cloud.device_index,
+            primary: cloud.primary,
+            subnet: cloud.subnet.to_string(),
+            state: interface_state(interface).to_owned(),
+            primary_address: cloud
+                .own_addresses
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            slots: self.node.limits.ipv4_per_interface.saturating_sub(1),
+            slots_used: u32::try_from(interface.held.len()).unwrap_or(u32::MAX),
+            addresses,
+            prefixes,
+        }
+    }
+
+    fn subnet_report(&self, subnet: &veni_provider::Subnet, now: Instant) -> v1::PoolSubnet {
+        let exhaustion = self.exhausted.get(&subnet.id);
+        let until = exhaustion.and_then(|e| e.addresses_until.max(e.prefixes_until));
+        let left = until.map(|until| until.saturating_duration_since(now));
+        v1::PoolSubnet {
+            id: subnet.id.to_string(),
+            cidr: subnet
+                .cidrs
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            free_addresses: subnet.free_ipv4,
+            exhausted: exhaustion.map(|e| e.reason.clone()).unwrap_or_default(),
+            retry_seconds: seconds_up(left.unwrap_or_default()),
+        }
+    }
+}
+
+impl PoolTask {
+    pub(super) fn report(&self, now: Instant) -> v1::PoolResponse {
+        let state = &self.state;
+        let counts = state.levels(now);
+        v1::PoolResponse {
+            node: state.node.instance_id.clone(),
+            provider: self.worlds.provider.name().to_owned(),
+            instance_type: state.node.instance_type.clone(),
+            max_pods: self.settings.max_pods,
+            interfaces: state
+                .ordered()
+                .into_iter()
+                .map(|interface| state.interface_report(interface, now))
+                .collect(),
+            subnets: state
+                .subnets
+                .iter()
+                .map(|subnet| state.subnet_report(subnet, now))
+                .collect(),
+            free: counts.free,
+            assigned: counts.assigned,
+            cooling: counts.cooling,
+            total: counts.total,
+            waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
+            targets: self.settings.targets_in_words.clone(),
+            cloud_calls: cloud_calls(&self.events),
+            cloud_error: self.cloud_error.clone().unwrap_or_default(),
+            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            max_interfaces: state.node.limits.interfaces,
+        }
+    }
+
+    pub(super) fn plan_report(&self) -> v1::PlanResponse {
+        let in_flight = self.work.values().filter_map(|work| match work {
+            Work::Cloud { action, reason, .. } => Some(v1::PlanAction {
+                action: action.to_string(),
+                reason: reason.clone(),
+                in_flight: true,
+            }),
+            _ => None,
+        });
+        let unsettled = self.unsettled.iter().map(|unsettled| v1::PlanAction {
+            action: unsettled.action.to_string(),
+            reason: "its outcome is not known; the next inventory tells".to_owned(),
+            in_flight: true,
+        });
+        let mut notes = Vec::new();
+        if let Some(hold) = &self.hold {
+            notes.push(format!("no cloud change for a moment: {}", hold.reason));
+        }
+        for plan in self.plans.values() {
+            notes.extend(plan.notes.iter().cloned());
+            notes.extend(plan.hopeless.clone());
+        }
+        v1::PlanResponse {
+            actions: in_flight.chain(unsettled).collect(),
+            notes,
+        }
+    }
+}
+
+fn cloud_calls(events: &Events) -> u64 {
+    let calls = &events.levels().cloud_calls;
+    calls.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+fn interface_state(interface: &PoolInterface) -> &'static str {
+    match interface.cloud.state {
+        _ if interface.detaching => "detaching",
+        InterfaceState::Detaching => "detaching",
+        _ if !interface.cloud.managed => "unmanaged",
+        InterfaceState::Attached if interface.link.is_some() => "attached",
+        InterfaceState::Attached | InterfaceState::Attaching => "attaching",
+    }
+}
+
+/// Whole seconds, rounded up: 0 means that it is over.
+fn seconds_up(left: Duration) -> u32 {
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,296 @@
+//! What the pool knows: interfaces and what they hold, who has which address,
+//! what is cooling, and what has been given back and may still show up.
+//!
+//! Plain data with plain methods; only the owner task has one. It starts
+//! nothing and waits for nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+use veni_pool::SlotKind;
+use veni_provider::{
+    Capabilities, Family, Grant, Interface, InterfaceId, InterfaceState, Node, Subnet, SubnetId,
+};
+
+use crate::attachment::AttachmentKey;
+
+/// One address or prefix that an interface holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// When we learnt of it. An inventory that began before it had time to
+    /// settle says nothing about it.
+    pub(crate) since: Instant,
+    /// It is being given back.
+    pub(crate) releasing: bool,
+}
+
+/// One interface of the node.
+#[derive(Debug, Clone)]
+pub(crate) struct PoolInterface {
+    /// As the cloud describes it; addresses and prefixes stand in `held`.
+    pub(crate) cloud: Interface,
+    /// When it came.
+    pub(crate) since: Instant,
+    /// What it holds for pods.
+    pub(crate) held: BTreeMap<IpNet, Held>,
+    /// Its link on the node, once the data plane has brought it into service.
+    pub(crate) link: Option<String>,
+    /// What the data plane routes out of it by rule.
+    pub(crate) wired: BTreeSet<IpNet>,
+    /// It is being detached.
+    pub(crate) detaching: bool,
+}
+
+impl PoolInterface {
+    /// What must leave by this interface, so needs a rule.
+    pub(crate) fn sources(&self, capabilities: &Capabilities) -> BTreeSet<IpNet> {
+        if self.cloud.primary || !capabilities.source_routing {
+            return BTreeSet::new();
+        }
+        self.held
+            .iter()
+            .filter(|(_, held)| !held.releasing)
+            .map(|(cidr, _)| *cidr)
+            .collect()
+    }
+
+    /// Whether pods may have addresses of it now.
+    pub(crate) fn serves(&self) -> bool {
+        self.cloud.managed
+            && self.cloud.state == InterfaceState::Attached
+            && self.link.is_some()
+            && !self.detaching
+    }
+}
+
+/// An address that nobody may have for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cooling {
+    pub(crate) until: Instant,
+    /// Only a caution after a reboot: an ADD that waits may have it.
+    pub(crate) soft: bool,
+}
+
+/// A subnet that has nothing to give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exhaustion {
+    pub(crate) addresses_until: Option<Instant>,
+    pub(crate) prefixes_until: Option<Instant>,
+    pub(crate) reason: String,
+}
+
+/// The pool.
+#[derive(Debug)]
+pub(crate) struct PoolState {
+    pub(crate) node: Node,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) families: Vec<Family>,
+    /// What IPv4 slots are filled with.
+    pub(crate) mode: SlotKind,
+    pub(crate) interfaces: BTreeMap<InterfaceId, PoolInterface>,
+    pub(crate) subnets: Vec<Subnet>,
+    pub(crate) exhausted: HashMap<SubnetId, Exhaustion>,
+    pub(crate) leases: HashMap<IpAddr, AttachmentKey>,
+    pub(crate) cooling: HashMap<IpAddr, Cooling>,
+    /// Given back; an inventory that began before this moment may still list it.
+    pub(crate) tombstones: HashMap<IpNet, Instant>,
+    /// Interfaces given back, likewise.
+    pub(crate) departed: HashMap<InterfaceId, Instant>,
+}
+
+/// What an attachment was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// One address per family, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// The interface that holds the first.
+    pub interface: InterfaceId,
+}
+
+impl PoolState {
+    pub(crate) fn new(
+        node: Node,
+        capabilities: Capabilities,
+        families: Vec<Family>,
+        mode: SlotKind,
+    ) -> Self {
+        Self {
+            node,
+            capabilities,
+            families,
+            mode,
+            interfaces: BTreeMap::new(),
+            subnets: Vec::new(),
+            exhausted: HashMap::new(),
+            leases: HashMap::new(),
+            cooling: HashMap::new(),
+            tombstones: HashMap::new(),
+            departed: HashMap::new(),
+        }
+    }
+
+    /// Interfaces in order of device index, as the planner wants them.
+    pub(crate) fn ordered(&self) -> Vec<&PoolInterface> {
+        let mut interfaces: Vec<&PoolInterface> = self.interfaces.values().collect();
+        interfaces.sort_by_key(|interface| interface.cloud.device_index);
+        interfaces
+    }
+
+    /// The interface that holds an address.
+    pub(crate) fn holder(&self, address: IpAddr) -> Option<&PoolInterface> {
+        self.interfaces
+            .values()
+            .find(|interface| interface.held.keys().any(|cidr| cidr.contains(&address)))
+    }
+
+    /// Gives one address per family to an attachment, all or none.
+    pub(crate) fn lease(
+        &mut self,
+        key: &AttachmentKey,
+        now: Instant,
+        waits: bool,
+    ) -> Option<Lease> {
+        let mut picked = Vec::with_capacity(self.families.len());
+        for family in &self.families {
+            picked.push(self.pick(*family, now, waits)?);
+        }
+        let interface = picked.first().map(|(interface, _)| interface.clone())?;
+        let addresses: Vec<IpAddr> = picked.into_iter().map(|(_, address)| address).collect();
+        for address in &addresses {
+            self.cooling.remove(address);
+            self.leases.insert(*address, key.clone());
+        }
+        Some(Lease {
+            addresses,
+            interface,
+        })
+    }
+
+    /// Notes that an attachment has addresses already: recovery.
+    pub(crate) fn restore_lease(&mut self, key: &AttachmentKey, addresses: &[IpAddr]) {
+        for address in addresses {
+            self.cooling.remove(address);
+            self.leases.insert(*address, key.clone());
+        }
+    }
+
+    /// Takes addresses back from an attachment; those of others stay theirs.
+    pub(crate) fn give_back(
+        &mut self,
+        key: &AttachmentKey,
+        addresses: &[IpAddr],
+        cools_until: Option<Instant>,
+    ) {
+        for address in addresses {
+            if self.leases.get(address) == Some(key) {
+                self.leases.remove(address);
+                if let Some(until) = cools_until {
+                    self.cooling
+                        .insert(*address, Cooling { until, soft: false });
+                }
+            }
+        }
+    }
+
+    /// Ends cooldowns and exhaustions that are over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.cooling.retain(|_, cooling| cooling.until > now);
+        let over = |until: Option<Instant>| until.filter(|until| *until > now);
+        self.exhausted.retain(|_, exhaustion| {
+            exhaustion.addresses_until = over(exhaustion.addresses_until);
+            exhaustion.prefixes_until = over(exhaustion.prefixes_until);
+            exhaustion.addresses_until.is_some() || exhaustion.prefixes_until.is_some()
+        });
+    }
+
+    /// Whether an address may be given out.
+    pub(crate) fn is_free(&self, address: IpAddr, now: Instant, waits: bool) -> bool {
+        let cooling = self
+            .cooling
+            .get(&address)
+            .is_some_and(|cooling| cooling.until > now && !(cooling.soft && waits));
+        !cooling && !self.leases.contains_key(&address)
+    }
+
+    /// Adds what the cloud has just granted to an interface.
+    pub(crate) fn add_grant(&mut self, interface: &InterfaceId, grant: &Grant, now: Instant) {
+        let Some(interface) = self.interfaces.get_mut(interface) else {
+            return;
+        };
+        for cidr in grant_cidrs(grant) {
+            self.tombstones.remove(&cidr);
+            interface.held.insert(
+                cidr,
+                Held {
+                    since: now,
+                    releasing: false,
+                },
+            );
+        }
+    }
+
+    /// Drops what the cloud has just taken back. It may show up in inventories
+    /// until the cloud has settled.
+    pub(crate) fn remove_released(
+        &mut self,
+        interface: &InterfaceId,
+        cidrs: &[IpNet],
+        now: Instant,
+    ) {
+        let trust_after = now + self.capabilities.settle_time;
+        for cidr in cidrs {
+            self.tombstones.insert(*cidr, trust_after);
+            if let Some(interface) = self.interfaces.get_mut(interface) {
+                interface.held.remove(cidr);
+            }
+        }
+    }
+
+    /// Marks what is being given back, or no longer is.
+    pub(crate) fn set_releasing(&mut self, interface: &InterfaceId, cidrs: &[IpNet], on: bool) {
+        let Some(interface) = self.interfaces.get_mut(interface) else {
+            return;
+        };
+        for cidr in cidrs {
+            if let Some(held) = interface.held.get_mut(cidr) {
+                held.releasing = on;
+            }
+        }
+    }
+
+    /// Whether a plan's release still holds: nothing of it in use or cooling.
+    pub(crate) fn may_release(&self, interface: &InterfaceId, cidrs: &[IpNet]) -> bool {
+        let used = |cidr: &IpNet| {
+            self.leases.keys().any(|address| cidr.contains(address))
+                || self.cooling.keys().any(|address| cidr.contains(address))
+        };
+        self.interfaces.contains_key(interface) && !cidrs.iter().any(used)
+    }
+}
+
+/// The ranges of a grant; a single address is a /32 or /128.
+pub(crate) fn grant_cidrs(grant: &Grant) -> Vec<IpNet> {
+    let addresses = grant.addresses.iter().map(|address| IpNet::from(*address));
+    addresses.chain(grant.prefixes.iter().copied()).collect()
+}
+
+/// The grant that some ranges make up.
+pub(crate) fn grant_of(cidrs: &[IpNet]) -> Grant {
+    let (addresses, prefixes): (Vec<IpNet>, Vec<IpNet>) = cidrs
+        .iter()
+        .partition(|cidr| cidr.prefix_len() == cidr.max_prefix_len());
+    Grant {
+        addresses: addresses.iter().map(IpNet::addr).collect(),
+        prefixes,
+    }
+}
+
+/// The family of a range.
+pub(crate) fn family_of(cidr: &IpNet) -> Family {
+    match cidr {
+        IpNet::V4(_) => Family::V4,
+        IpNet::V6(_) => Family::V6,
+    }
+}

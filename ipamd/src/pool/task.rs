@@ -1,0 +1,488 @@
+//! The owner task's loop: take what has come, serve who waits, wire what is not
+//! wired, plan, start, publish, sleep until something can have changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use veni_pool::{Action, Demand, InFlight, Plan, Targets, plan};
+use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
+
+use super::errors::Hold;
+use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
+use super::known::Known;
+use super::snapshot::{Circumstances, PlanMemory, cloud_slots};
+use super::state::PoolState;
+use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
+use crate::attachment::AttachmentKey;
+use crate::crash;
+use crate::events::{EventKind, Events};
+use crate::journal::{Journal, Shelf};
+use crate::metrics::Metrics;
+
+/// How long jobs may go on after the daemon was told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Between two turns that only time has asked for.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+
+/// What the pool's behaviour depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct PoolSettings {
+    pub(crate) targets: Targets,
+    /// For IPv6: one prefix is plenty.
+    pub(crate) targets_v6: Targets,
+    pub(crate) targets_in_words: Vec<String>,
+    pub(crate) max_pods: u32,
+    pub(crate) max_interfaces: Option<u32>,
+    pub(crate) cooldown: Duration,
+    pub(crate) inventory_interval: Duration,
+    pub(crate) interface_mtu: u32,
+    pub(crate) families: Vec<Family>,
+}
+
+/// An ADD that waits for an address.
+pub(super) struct Waiter {
+    key: AttachmentKey,
+    reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
+}
+
+/// A cloud change whose outcome is not known: for the planner it is in flight
+/// until an inventory that began after `trust_after` has told.
+pub(super) struct Unsettled {
+    pub(super) trust_after: Instant,
+    pub(super) family: Family,
+    pub(super) action: Action,
+    /// The cloud said that a limit was reached; if the inventory does not
+    /// explain it, our limits are wrong.
+    pub(super) limit_reached: bool,
+}
+
+/// The owner task.
+pub(crate) struct PoolTask {
+    pub(super) state: PoolState,
+    pub(super) settings: PoolSettings,
+    pub(super) worlds: Worlds,
+    pub(super) journal: Journal,
+    pub(super) events: Events,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) waiters: VecDeque<Waiter>,
+    pub(super) jobs: JoinSet<(JobId, Outcome)>,
+    pub(super) work: BTreeMap<JobId, Work>,
+    pub(super) next_job: JobId,
+    pub(super) unsettled: Vec<Unsettled>,
+    pub(super) memory: HashMap<Family, PlanMemory>,
+    pub(super) plans: HashMap<Family, Plan>,
+    pub(super) hold: Option<Hold>,
+    /// Failures since the last success, for the back-off.
+    pub(super) failures: u32,
+    pub(super) cloud_error: Option<String>,
+    pub(super) next_inventory: Instant,
+    pub(super) wire_failures: HashMap<InterfaceId, u32>,
+    pub(super) releases: u64,
+    /// Releases whose tombstones the cloud has not agreed with yet.
+    pub(super) buried: BTreeMap<String, BTreeSet<IpNet>>,
+    pub(super) epoch: Instant,
+    /// Ourselves, for leases that come back.
+    pool: Pool,
+    commands: mpsc::UnboundedReceiver<Command>,
+}
+
+impl PoolTask {
+    pub(crate) fn new(
+        known: Known,
+        settings: PoolSettings,
+        worlds: Worlds,
+        journal: Journal,
+        events: Events,
+        metrics: Arc<Metrics>,
+        (pool, commands): (Pool, mpsc::UnboundedReceiver<Command>),
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            state: known.state,
+            settings,
+            worlds,
+            journal,
+            events,
+            metrics,
+            waiters: VecDeque::new(),
+            jobs: JoinSet::new(),
+            work: BTreeMap::new(),
+            next_job: 0,
+            unsettled: Vec::new(),
+            memory: HashMap::new(),
+            plans: HashMap::new(),
+            hold: None,
+            failures: 0,
+            cloud_error: None,
+            next_inventory: known.next_inventory.unwrap_or(now),
+            wire_failures: HashMap::new(),
+            releases: 0,
+            buried: known.buried,
+            epoch: now,
+            pool,
+            commands,
+        }
+    }
+
+    /// Runs until `shutdown`; jobs under way then get a moment to end, so that
+    /// what they bring is journalled.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            self.turn();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(command) = self.commands.recv() => self.take(command),
+                Some(ended) = self.jobs.join_next() => self.job_ended(ended),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            while let Ok(command) = self.commands.try_recv() {
+                self.take(command);
+            }
+            while let Some(ended) = self.jobs.try_join_next() {
+                self.job_ended(ended);
+            }
+        }
+        self.finish().await;
+    }
+
+    async fn finish(&mut self) {
+        self.waiters.clear();
+        let deadline = Instant::now() + GRACE;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.jobs.join_next()).await {
+            self.job_ended(ended);
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(command);
+        }
+        self.remember_cloud();
+    }
+
+    /// Everything that follows from the state alone.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        self.state.expire(now);
+        if self.hold.as_ref().is_some_and(|hold| hold.until <= now) {
+            self.hold = None;
+        }
+        self.serve_waiters(now);
+        self.look_if_due(now);
+        self.wire_interfaces();
+        for family in self.settings.families.clone() {
+            self.plan_family(family, now);
+        }
+        self.fail_hopeless();
+        self.publish(now);
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Acquire { key, reply } => {
+                self.waiters.push_back(Waiter { key, reply });
+                // Whoever finds an address at once does not count as waiting.
+                self.serve_waiters(Instant::now());
+            }
+            Command::GiveBack {
+                key,
+                addresses,
+                cools,
+            } => {
+                let until = cools.then(|| Instant::now() + self.settings.cooldown);
+                self.state.give_back(&key, &addresses, until);
+            }
+            Command::Report { reply } => drop(reply.send(self.report(Instant::now()))),
+            Command::Plan { reply } => drop(reply.send(self.plan_report())),
+        }
+    }
+
+    /// In order of arrival; who has gone away is forgotten.
+    fn serve_waiters(&mut self, now: Instant) {
+        self.waiters.retain(|waiter| !waiter.reply.is_closed());
+        while let Some(waiter) = self.waiters.front() {
+            let Some(lease) = self.state.lease(&waiter.key, now, true) else {
+                return;
+            };
+            let Some(waiter) = self.waiters.pop_front() else {
+                return;
+            };
+            let given = GivenLease {
+                key: waiter.key,
+                lease: Some(lease),
+                pool: self.pool.clone(),
+            };
+            // Should the caller have gone in this very moment, the lease comes
+            // back as a command.
+            drop(waiter.reply.send(Ok(given)));
+        }
+    }
+
+    /// Fails those who wait for what cannot come. An address in cooldown will
+    /// come, so as many may go on waiting as there are.
+    fn fail_hopeless(&mut self) {
+        let Some(reason) = self.plans.values().find_map(|plan| plan.hopeless.clone()) else {
+            return;
+        };
+        let reason = match &self.cloud_error {
+            Some(error) if !reason.contains(error.as_str()) => format!("{reason} ({error})"),
+            _ => reason,
+        };
+        let keep = self.state.cooling.len().min(self.waiters.len());
+        for waiter in self.waiters.drain(keep..) {
+            drop(
+                waiter
+                    .reply
+                    .send(Err(AcquireError::Hopeless(reason.clone()))),
+            );
+        }
+    }
+
+    fn look_if_due(&mut self, now: Instant) {
+        let looking = self.work.values().any(|work| *work == Work::Inventory);
+        if looking || now < self.next_inventory {
+            return;
+        }
+        self.next_inventory = now + self.settings.inventory_interval;
+        let job = self.worlds.clone().inventory(Duration::ZERO);
+        self.start(Work::Inventory, job);
+    }
+
+    /// Brings interfaces into service whose rules are not what they hold.
+    fn wire_interfaces(&mut self) {
+        let mut plans = Vec::new();
+        for (id, interface) in &self.state.interfaces {
+            let busy = self
+                .work
+                .values()
+                .any(|work| matches!(work, Work::Wire { interface } if interface == id));
+            let sources = interface.sources(&self.state.capabilities);
+            let wired = interface.link.is_some() && interface.wired == sources;
+            if wired || busy || interface.detaching || !interface.cloud.managed {
+                continue;
+            }
+            let plan = interface_plan(interface, &sources, self.settings.interface_mtu);
+            plans.push((id.clone(), plan));
+        }
+        for (interface, plan) in plans {
+            let failures = self.wire_failures.get(&interface).copied().unwrap_or(0);
+            let delay = wire_delay(failures);
+            let job = self.worlds.clone().wire(interface.clone(), plan, delay);
+            self.start(Work::Wire { interface }, job);
+        }
+    }
+
+    fn plan_family(&mut self, family: Family, now: Instant) {
+        let memory = self.memory.get(&family).cloned().unwrap_or_default();
+        let circumstances = Circumstances {
+            epoch: self.epoch,
+            now,
+            in_flight: self.in_flight(family),
+            demand: Demand {
+                waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
+                expected: 0,
+            },
+            memory: &memory,
+            hold_until: self.hold.as_ref().map(|hold| hold.until),
+            denied: self.hold.as_ref().and_then(Hold::hopeless),
+            max_pods: self.settings.max_pods,
+            max_interfaces: self.settings.max_interfaces,
+        };
+        let snapshot = self.state.snapshot(family, &circumstances);
+        let targets = match family {
+            Family::V4 => &self.settings.targets,
+            Family::V6 => &self.settings.targets_v6,
+        };
+        let plan = plan(&snapshot, targets);
+        self.memory.insert(
+            family,
+            PlanMemory {
+                excess_since_ms: plan.excess_since_ms,
+                recent_peak: plan.recent_peak,
+            },
+        );
+        for planned in &plan.actions {
+            self.start_action(family, planned.action.clone(), planned.reason.clone());
+        }
+        self.plans.insert(family, plan);
+    }
+
+    fn in_flight(&self, family: Family) -> Vec<InFlight> {
+        let running = self.work.values().filter_map(|work| match work {
+            Work::Cloud {
+                family: of, action, ..
+            } if *of == family => Some(action),
+            _ => None,
+        });
+        let unsettled = self
+            .unsettled
+            .iter()
+            .filter(|unsettled| unsettled.family == family)
+            .map(|unsettled| &unsettled.action);
+        running
+            .chain(unsettled)
+            .map(|action| InFlight {
+                action: action.clone(),
+            })
+            .collect()
+    }
+
+    fn start_action(&mut self, family: Family, action: Action, reason: String) {
+        if self.interface_is_busy(&action) {
+            return;
+        }
+        let worlds = self.worlds.clone();
+        let work = Work::Cloud {
+            family,
+            action: action.clone(),
+            reason,
+        };
+        match action {
+            Action::Assign {
+                interface,
+                kind,
+                count,
+            } => {
+                let slots = cloud_slots(family, kind, count);
+                self.start(work, worlds.assign(InterfaceId::new(interface), slots));
+            }
+            Action::Attach {
+                subnet,
+                kind,
+                count,
+            } => {
+                let request = AttachRequest {
+                    subnet: subnet.map(SubnetId::new),
+                    slots: (count > 0).then(|| cloud_slots(family, kind, count)),
+                    token: attach_token(&self.state.node.instance_id),
+                };
+                self.start(work, worlds.attach(request));
+            }
+            Action::Release { interface, cidrs } => {
+                self.start_release(work, InterfaceId::new(interface), cidrs);
+            }
+            Action::Detach { interface } => {
+                let interface = InterfaceId::new(interface);
+                let Some(known) = self.state.interfaces.get_mut(&interface) else {
+                    return;
+                };
+                known.detaching = true;
+                let table = table_of(known);
+                self.start(work, worlds.detach(interface, table));
+            }
+        }
+    }
+
+    /// Journalled before the call: after a restart these addresses must not be
+    /// given out until the cloud has told whether they are still ours.
+    fn start_release(&mut self, work: Work, interface: InterfaceId, cidrs: Vec<IpNet>) {
+        if !self.state.may_release(&interface, &cidrs) {
+            return;
+        }
+        self.releases += 1;
+        let entry = format!("{:016x}-{}", crate::events::unix_millis(), self.releases);
+        if let Err(error) = self.journal.write(Shelf::Releases, &entry, &cidrs) {
+            tracing::error!(%error, "releasing nothing: it could not be journalled");
+            return;
+        }
+        crash::point("release.journalled");
+        self.state.set_releasing(&interface, &cidrs, true);
+        let job = self.worlds.clone().release(interface, cidrs, entry);
+        self.start(work, job);
+    }
+
+    /// One action per interface at a time, whichever family asks for it.
+    fn interface_is_busy(&self, action: &Action) -> bool {
+        let Some(wanted) = interface_of(action) else {
+            return false;
+        };
+        self.work.values().any(|work| match work {
+            Work::Cloud { action, .. } => interface_of(action) == Some(wanted),
+            _ => false,
+        })
+    }
+
+    fn start(&mut self, work: Work, job: impl Future<Output = Outcome> + Send + 'static) {
+        let id = self.next_job;
+        self.next_job += 1;
+        if let Work::Cloud { action, reason, .. } = &work {
+            tracing::info!(%action, %reason, "cloud change started");
+        }
+        self.work.insert(id, work);
+        self.jobs.spawn(async move { (id, job.await) });
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mut wake = self.next_inventory;
+        for plan in self.plans.values() {
+            if let Some(look) = plan.next_look_ms {
+                wake = wake.min(self.epoch + Duration::from_millis(look));
+            }
+        }
+        let cooling = self.state.cooling.values().map(|cooling| cooling.until);
+        let exhausted = self.state.exhausted.values();
+        let exhausted = exhausted.flat_map(|e| [e.addresses_until, e.prefixes_until]);
+        let hold = self.hold.as_ref().map(|hold| hold.until);
+        let wake = cooling
+            .chain(exhausted.flatten())
+            .chain(hold)
+            .fold(wake, Instant::min);
+        // A moment that has just passed must not make the loop spin.
+        wake.max(Instant::now() + SHORTEST_SLEEP)
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let counts = self.state.levels(now);
+        let levels = self.events.levels();
+        levels.free.store(counts.free, Ordering::Relaxed);
+        levels.assigned.store(counts.assigned, Ordering::Relaxed);
+        levels.cooling.store(counts.cooling, Ordering::Relaxed);
+        let waiting = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
+        levels.waiting.store(waiting, Ordering::Relaxed);
+        self.metrics.set_pool(&counts, waiting, &self.settings);
+    }
+
+    /// Keeps what we know of the cloud for a restart without it.
+    pub(super) fn remember_cloud(&self) {
+        let memory = CloudMemory {
+            node: self.state.node.clone(),
+            inventory: self.state.inventory(),
+        };
+        if let Err(error) = self.journal.write(Shelf::Cloud, "inventory", &memory) {
+            tracing::warn!(%error, "a restart without the cloud would not know the pool");
+        }
+    }
+
+    pub(super) fn tell(&self, kind: EventKind, message: String) {
+        self.events.emit(kind, message);
+    }
+}
+
+/// The first tries follow the appearance of a hot-plugged link closely.
+fn wire_delay(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => Duration::from_millis(25 << n.min(6)),
+    }
+}
+
+fn interface_of(action: &Action) -> Option<&str> {
+    match action {
+        Action::Assign { interface, .. }
+        | Action::Release { interface, .. }
+        | Action::Detach { interface } => Some(interface),
+        Action::Attach { .. } => None,
+    }
+}
+
+/// Makes one attachment recognisable should its request reach the cloud twice.
+fn attach_token(instance: &str) -> String {
+    format!("veni-{instance}-{:032x}", rand::random::<u128>())
+}

@@ -1,0 +1,337 @@
+//! What a daemon finds when it starts: the journal of the one before, and what
+//! that one has left in the kernel. Differences are repaired without touching
+//! a healthy pod's traffic.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use veni_dataplane::{
+    DataPlane, EndpointLinks, EndpointPlan, KernelError, Observed, ObservedLink, PodAddress,
+};
+
+use crate::attachment::{AttachmentKey, PodName};
+use crate::endpoints::{Endpoints, Record, RecordState};
+use crate::events::unix_millis;
+use crate::journal::{Contents, Journal, JournalError, Shelf};
+
+/// Network name of an endpoint whose journal entry was lost: its address stays
+/// taken until its link is gone, whoever it belongs to.
+const UNKNOWN: &str = "(unknown)";
+
+/// Why recovery failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveryError {
+    /// The journal cannot be read or mended.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The kernel refused.
+    #[error("failed to compare the journal with the kernel: {0}")]
+    Kernel(#[from] KernelError),
+}
+
+/// What recovery has found.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// Endpoints that live, and dying ones that are not forgotten yet.
+    pub(crate) records: Vec<Record>,
+    /// Releases to the cloud whose outcome the cloud must tell.
+    pub(crate) releases: BTreeMap<String, BTreeSet<IpNet>>,
+    /// What was repaired, in words.
+    pub(crate) repairs: Vec<String>,
+}
+
+/// Reads the journal, compares it with the kernel and repairs the difference.
+///
+/// # Errors
+/// See [`RecoveryError`]; repeating it goes on where it stopped.
+pub(crate) async fn recover(
+    journal: &Journal,
+    kernel: &Arc<dyn DataPlane>,
+) -> Result<Recovered, RecoveryError> {
+    let mut recovered = Recovered::default();
+    let endpoints = journal.read::<Record>(Shelf::Endpoints)?;
+    note_damage(&endpoints.damaged, &mut recovered);
+    for (name, _) in &endpoints.earlier {
+        // The boot took the pod, its link and its routes with it.
+        journal.remove(Shelf::Endpoints, name)?;
+    }
+    read_releases(journal, &mut recovered)?;
+    let mut observed = kernel.observe().await?;
+    for (_, record) in endpoints.current {
+        take_in(record, journal, kernel, &mut observed, &mut recovered).await?;
+    }
+    adopt_strangers(journal, kernel, &observed, &mut recovered).await?;
+    Ok(recovered)
+}
+
+fn note_damage(damaged: &[(String, String)], recovered: &mut Recovered) {
+    for (name, reason) in damaged {
+        tracing::error!(
+            name,
+            reason,
+            "a journal entry was damaged and has been dropped"
+        );
+        let repair = format!("dropped the damaged journal entry {name}: {reason}");
+        recovered.repairs.push(repair);
+    }
+}
+
+fn read_releases(journal: &Journal, recovered: &mut Recovered) -> Result<(), JournalError> {
+    let releases: Contents<BTreeSet<IpNet>> = journal.read(Shelf::Releases)?;
+    note_damage(&releases.damaged, recovered);
+    for (name, _) in &releases.earlier {
+        journal.remove(Shelf::Releases, name)?;
+    }
+    recovered.releases = releases.current.into_iter().collect();
+    Ok(())
+}
+
+/// One entry of this boot against the kernel.
+async fn take_in(
+    mut record: Record,
+    journal: &Journal,
+    kernel: &Arc<dyn DataPlane>,
+    observed: &mut Observed,
+    recovered: &mut Recovered,
+) -> Result<(), RecoveryError> {
+    let link = find_link(&record, observed);
+    if let Some(link) = &link {
+        observed.links.retain(|other| other.index != link.index);
+    }
+    let lives = link.as_ref().is_some_and(|link| !link.dying);
+    if record.state == RecordState::Ready && lives {
+        forget_routes(&record, observed);
+        complete_host_side(&record, kernel, recovered).await;
+        recovered.records.push(record);
+        return Ok(());
+    }
+    let index = link.as_ref().map(|link| link.index);
+    kernel
+        .remove_endpoint(&record.plan.addresses, index)
+        .await?;
+    forget_routes(&record, observed);
+    match record.state {
+        RecordState::Ready => recovered
+            .repairs
+            .push(format!("{}: its namespace is gone", record.label())),
+        RecordState::Adding => recovered.repairs.push(format!(
+            "{}: undid an add that was not finished",
+            record.label()
+        )),
+        RecordState::Dying => {}
+    }
+    record.links = link.map(|link| EndpointLinks {
+        host_index: link.index,
+        pod_index: 0,
+        namespace_cookie: 0,
+    });
+    record.state = RecordState::Dying;
+    record.released_ms.get_or_insert(unix_millis());
+    journal.write(Shelf::Endpoints, &record.id, &record)?;
+    recovered.records.push(record);
+    Ok(())
+}
+
+/// A record's own link: by index and MAC when it was committed, by name and MAC
+/// when it was not.
+fn find_link(record: &Record, observed: &Observed) -> Option<ObservedLink> {
+    let is_it = |link: &&ObservedLink| {
+        let named = match record.links {
+            Some(links) => link.index == links.host_index,
+            None => link.name == record.plan.host_link,
+        };
+        named && link.mac == record.plan.host_mac
+    };
+    observed.links.iter().find(is_it).cloned()
+}
+
+/// What is left in `observed` in the end belongs to nobody.
+fn forget_routes(record: &Record, observed: &mut Observed) {
+    let addresses = record.addresses();
+    observed
+        .endpoints
+        .retain(|endpoint| !addresses.contains(&endpoint.address));
+}
+
+async fn complete_host_side(
+    record: &Record,
+    kernel: &Arc<dyn DataPlane>,
+    recovered: &mut Recovered,
+) {
+    // Changes nothing where nothing is missing.
+    if let Err(error) = kernel.add_endpoint(&record.plan, None).await {
+        tracing::warn!(attachment = %record.key, %error, "failed to complete an endpoint's host side");
+        recovered
+            .repairs
+            .push(format!("{}: host side incomplete: {error}", record.label()));
+    }
+}
+
+/// Links and routes of ours that no entry explains: their entry was damaged.
+/// The pod behind may be healthy, so it keeps its network and its address
+/// stays taken until the link goes.
+async fn adopt_strangers(
+    journal: &Journal,
+    kernel: &Arc<dyn DataPlane>,
+    observed: &Observed,
+    recovered: &mut Recovered,
+) -> Result<(), RecoveryError> {
+    let mut by_link: HashMap<u32, Vec<IpAddr>> = HashMap::new();
+    for endpoint in &observed.endpoints {
+        by_link
+            .entry(endpoint.link_index)
+            .or_default()
+            .push(endpoint.address);
+    }
+    let living: HashSet<u32> = observed
+        .links
+        .iter()
+        .filter(|link| !link.dying)
+        .map(|link| link.index)
+        .collect();
+    for link in &observed.links {
+        let mut addresses = by_link.remove(&link.index).unwrap_or_default();
+        addresses.sort();
+        let adopted = living.contains(&link.index) && !addresses.is_empty();
+        let record = stranger(link, &addresses, adopted);
+        if adopted {
+            recovered.repairs.push(format!(
+                "link {} has no journal entry: its addresses stay taken until it is gone",
+                link.name
+            ));
+        } else {
+            let addresses = pod_addresses(&addresses);
+            kernel.remove_endpoint(&addresses, Some(link.index)).await?;
+        }
+        journal.write(Shelf::Endpoints, &record.id, &record)?;
+        recovered.records.push(record);
+    }
+    for (index, addresses) in by_link {
+        kernel
+            .remove_endpoint(&pod_addresses(&addresses), Some(index))
+            .await?;
+        recovered
+            .repairs
+            .push(format!("removed routes of nobody: {addresses:?}"));
+    }
+    Ok(())
+}
+
+fn pod_addresses(addresses: &[IpAddr]) -> Vec<PodAddress> {
+    addresses
+        .iter()
+        .map(|address| PodAddress { address: *address })
+        .collect()
+}
+
+fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
+    let key = AttachmentKey {
+        network: UNKNOWN.to_owned(),
+        container_id: link.name.clone(),
+        interface_name: UNKNOWN.to_owned(),
+    };
+    let created_ms = unix_millis();
+    Record {
+        id: format!("{}-{created_ms:012x}", &key.hash()[..16]),
+        key,
+        pod: PodName::default(),
+        state: if lives {
+            RecordState::Ready
+        } else {
+            RecordState::Dying
+        },
+        plan: EndpointPlan {
+            pod_link: String::new(),
+            host_link: link.name.clone(),
+            pod_mac: [0; 6],
+            host_mac: link.mac,
+            mtu: 0,
+            addresses: pod_addresses(addresses),
+            node_addresses: Vec::new(),
+        },
+        links: Some(EndpointLinks {
+            host_index: link.index,
+            pod_index: 0,
+            namespace_cookie: 0,
+        }),
+        cloud_interface: String::new(),
+        created_ms,
+        add_micros: 0,
+        waited_micros: 0,
+        released_ms: (!lives).then_some(created_ms),
+    }
+}
+
+/// A note that the plugin has left about a DEL.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    version: u32,
+    network: String,
+    container_id: String,
+    interface_name: String,
+    time_ms: u64,
+    boot_id: String,
+}
+
+/// Works off the DELs that came while the daemon was down. A note that cannot
+/// be read is dropped and reported; one that fails stays for the next time.
+pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<Endpoints>) {
+    let folder = run_dir.join(veni_api::PENDING_DIR);
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        // No folder: the plugin has never left a note.
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if hidden || path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        if work_off(&path, boot, endpoints).await
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "a note that was worked off stays");
+        }
+    }
+}
+
+/// Whether the note is done with.
+async fn work_off(path: &Path, boot: &str, endpoints: &Arc<Endpoints>) -> bool {
+    let note: Note = match read_note(path) {
+        Ok(note) => note,
+        Err(reason) => {
+            tracing::error!(path = %path.display(), reason, "dropped a note about a del that cannot be read");
+            return true;
+        }
+    };
+    if !note.boot_id.is_empty() && note.boot_id != boot {
+        return true;
+    }
+    let key = AttachmentKey {
+        network: note.network,
+        container_id: note.container_id,
+        interface_name: note.interface_name,
+    };
+    match endpoints.delete_noted(&key, note.time_ms).await {
+        Ok(_) => true,
+        Err(failure) => {
+            tracing::warn!(attachment = %key, error = failure.message, "a noted del failed and will be repeated");
+            false
+        }
+    }
+}
+
+fn read_note(path: &Path) -> Result<Note, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let note: Note = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    if note.version == 1 {
+        Ok(note)
+    } else {
+        Err(format!("its version {} is not 1", note.version))
+    }
+}

@@ -1,0 +1,101 @@
+"""The hook's place in LocalStack's gateway: before the service, and after the answer.
+
+Before: faults strike, then the hook's own operations are answered; everything
+else goes on to LocalStack. After: every call is counted with its outcome.
+"""
+
+import re
+import time
+from typing import Any
+
+from localstack.aws import handlers
+from localstack.aws.api import CommonServiceException, RequestContext
+from localstack.aws.protocol.serializer import create_serializer
+from localstack.http import Response
+
+from . import calls, connection, errors, faults
+from .call import Call
+from .operations import OPERATIONS
+from .region import find_region
+
+_ACCESS_KEY = re.compile(r"Credential=([^/]+)/")
+_FATE = "veni_fate"
+
+
+def install() -> None:
+    """Joins the gateway's handler chain."""
+    handlers.serve_custom_service_request_handlers.append(_before)
+    handlers.run_custom_response_handlers.append(_after)
+
+
+def access_key(context: RequestContext) -> str:
+    """The access key that signed the request; faults can tell nodes apart by it."""
+    found = _ACCESS_KEY.search(context.request.headers.get("Authorization", ""))
+    return found.group(1) if found else ""
+
+
+def _before(chain: Any, context: RequestContext, response: Response) -> None:
+    if not context.service or not context.operation or context.is_internal_call:
+        return
+    is_ec2 = context.service.service_name == "ec2"
+    operation, request = context.operation.name, dict(context.service_request or {})
+    outcome = faults.decide(operation if is_ec2 else _name(context), request, access_key(context))
+    if outcome.latency_seconds:
+        time.sleep(outcome.latency_seconds)
+    if outcome.connection:
+        connection.doom(context.request.environ, outcome.connection)
+        setattr(context, _FATE, outcome.connection)
+    if outcome.connection == "drop-request":
+        response.data = b"never sent: the connection is cut when this is written"
+        chain.stop()
+        return
+    try:
+        if outcome.error:
+            raise outcome.error
+        if not is_ec2 or operation not in OPERATIONS:
+            return
+        _answer(context, response, _run(context, operation, request))
+    except CommonServiceException as error:
+        _refuse(context, response, error)
+    chain.stop()
+
+
+def _run(context: RequestContext, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    region = find_region(context.account_id, context.region)
+    if request.get("DryRun"):
+        raise errors.dry_run()
+    with region.lock:
+        region.settle()
+        return OPERATIONS[operation](Call(context, region, request))
+
+
+def _answer(context: RequestContext, response: Response, result: dict[str, Any]) -> None:
+    result = {name: value for name, value in result.items() if value is not None}
+    context.service_response = result
+    serializer = create_serializer(context.service, context.protocol)
+    answer = serializer.serialize_to_response(result, context.operation, context.request.headers, context.request_id)
+    response.update_from(answer)
+
+
+def _refuse(context: RequestContext, response: Response, error: CommonServiceException) -> None:
+    context.service_exception = error
+    serializer = create_serializer(context.service, context.protocol)
+    answer = serializer.serialize_error_to_response(
+        error, context.operation, context.request.headers, context.request_id
+    )
+    response.update_from(answer)
+
+
+def _after(_chain: Any, context: RequestContext, response: Response) -> None:
+    if not context.service or not context.operation or context.is_internal_call:
+        return
+    error = context.service_exception
+    outcome = error.code if error is not None else ("ok" if response.status_code < 400 else str(response.status_code))
+    outcome = getattr(context, _FATE, None) or outcome
+    calls.finished(_name(context), dict(context.service_request or {}), access_key(context), outcome)
+
+
+def _name(context: RequestContext) -> str:
+    """The operation's name; with the service's before it when that is not EC2."""
+    service = context.service.service_name
+    return context.operation.name if service == "ec2" else f"{service}:{context.operation.name}"

@@ -1,0 +1,76 @@
+//! What can go wrong with a lab.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a lab could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// Namespaces need privileges.
+    #[error("a lab makes network namespaces, which needs root: run it with sudo")]
+    NotRoot,
+    /// Somebody runs this lab already.
+    #[error("the lab in {folder} is running already (process {pid}): stop it with `veni lab down` or choose another name")]
+    Running {
+        /// Its folder.
+        folder: PathBuf,
+        /// Its process; 0 when it does not say.
+        pid: u32,
+    },
+    /// The folder is somebody else's.
+    #[error("{folder} is not a lab's folder of ours ({reason}): remove it or choose another name")]
+    ForeignFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A path is too long for a unix socket.
+    #[error("{path} is too long for a unix socket ({length} of at most 107 bytes): choose a shorter folder")]
+    LongPath {
+        /// The socket's path.
+        path: PathBuf,
+        /// Its length.
+        length: usize,
+    },
+    /// A program that the lab executes failed.
+    #[error("failed to {operation}: {reason}")]
+    Tool {
+        /// What was to be done.
+        operation: String,
+        /// What the program said.
+        reason: String,
+    },
+    /// The system refused something.
+    #[error("failed to {operation}")]
+    Io {
+        /// What was to be done, and to what.
+        operation: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The control plane refused something.
+    #[error("the mock cloud failed to {operation}: {reason}")]
+    Cloud {
+        /// What was to be done.
+        operation: String,
+        /// Its reason.
+        reason: String,
+    },
+    /// There is no such node.
+    #[error("there is no node {name}: this lab has {known}")]
+    NoSuchNode {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+impl LabError {
+    /// For `map_err`: an I/O error with what was being done.
+    pub(crate) fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Io { operation, source }
+    }
+}

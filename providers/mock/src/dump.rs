@@ -1,0 +1,127 @@
+//! The whole truth of a cloud at one instant, without lag, for auditors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use veni_provider::{Interface, Limits, Operation, SubnetId};
+
+use crate::allocator::Lease;
+use crate::change::Change;
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudDump {
+    /// Nodes in order of their ids.
+    pub nodes: Vec<NodeDump>,
+    /// Subnets in order of their configuration.
+    pub subnets: Vec<SubnetDump>,
+    /// Calls by node, operation and outcome.
+    pub calls: Vec<CallCount>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDump {
+    /// Id.
+    pub instance_id: String,
+    /// Type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// Limits.
+    pub limits: Limits,
+    /// Interfaces in order of device index.
+    pub interfaces: Vec<InterfaceDump>,
+}
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceDump {
+    /// The interface with all it holds.
+    pub interface: Interface,
+    /// Its security groups.
+    pub security_groups: Vec<String>,
+}
+
+/// A subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetDump {
+    /// Id.
+    pub id: SubnetId,
+    /// Free IPv4 addresses.
+    pub free_ipv4: u32,
+    /// Free aligned /28.
+    pub free_ipv4_prefixes: u32,
+    /// Free aligned /80.
+    pub free_ipv6_prefixes: u32,
+    /// IPv4 addresses that somebody holds, a prefix counted as its sixteen,
+    /// without those that the cloud reserves.
+    pub used_ipv4: u32,
+    /// What was taken by filling and fragmenting, and by no interface.
+    pub filled: Vec<Lease>,
+}
+
+/// How often a call had an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallCount {
+    /// The node that called.
+    pub instance: String,
+    /// The operation.
+    pub operation: Operation,
+    /// `ok`, or the label of the error's class as the caller was told it.
+    pub outcome: String,
+    /// How often.
+    pub count: u64,
+}
+
+impl CloudDump {
+    /// A node by its id.
+    pub fn node(&self, instance_id: &str) -> Option<&NodeDump> {
+        self.nodes
+            .iter()
+            .find(|node| node.instance_id == instance_id)
+    }
+
+    /// A subnet by its id.
+    pub fn subnet(&self, id: &SubnetId) -> Option<&SubnetDump> {
+        self.subnets.iter().find(|subnet| subnet.id == *id)
+    }
+
+    /// How often an operation was called by all nodes, whatever came of it.
+    pub fn calls_of(&self, operation: Operation) -> u64 {
+        self.calls
+            .iter()
+            .filter(|call| call.operation == operation)
+            .map(|call| call.count)
+            .sum()
+    }
+
+    /// Calls of a node by operation and outcome.
+    pub fn calls_by(&self, instance_id: &str) -> BTreeMap<(Operation, String), u64> {
+        self.calls
+            .iter()
+            .filter(|call| call.instance == instance_id)
+            .map(|call| ((call.operation, call.outcome.clone()), call.count))
+            .collect()
+    }
+
+    /// The changes that lead from an empty cloud to this one: what a follower
+    /// applies before those that come.
+    pub fn as_changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for node in &self.nodes {
+            changes.push(Change::NodeAdded {
+                instance: node.instance_id.clone(),
+                instance_type: node.instance_type.clone(),
+            });
+            for held in &node.interfaces {
+                changes.push(Change::InterfaceAttached {
+                    instance: node.instance_id.clone(),
+                    interface: held.interface.clone(),
+                    security_groups: held.security_groups.clone(),
+                });
+            }
+        }
+        changes
+    }
+}

@@ -1,0 +1,103 @@
+//! What can go wrong with a cloud call, in classes a planner can act on.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nouns::SubnetId;
+
+/// What a subnet has run out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scarcity {
+    /// It has no free address.
+    Addresses,
+    /// It has no free, aligned block of a prefix's size; single addresses may
+    /// still be there.
+    Prefixes,
+}
+
+/// Classes of errors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// Too many calls; slow down, then repeat.
+    Throttled {
+        /// The cloud's own hint.
+        retry_after: Option<Duration>,
+    },
+    /// The subnet has nothing left.
+    Exhausted {
+        /// Which subnet.
+        subnet: SubnetId,
+        /// Of what.
+        scarcity: Scarcity,
+    },
+    /// The node or the interface holds as many as its type allows; our own
+    /// numbers are wrong or stale.
+    LimitReached,
+    /// The interface does not exist (any more); look again.
+    NotFound,
+    /// Permission is missing; repeating helps only after somebody grants it.
+    Denied,
+    /// Passing trouble: repeat later. Nothing was changed.
+    Transient,
+    /// No answer, or one that does not tell: the change may have been made.
+    /// Look before repeating.
+    OutcomeUnknown,
+    /// The request itself is wrong: a defect of ours.
+    Invalid,
+    /// This cloud cannot do that.
+    Unsupported,
+    /// Nothing will work until somebody repairs the node's set-up.
+    Fatal,
+}
+
+impl ErrorClass {
+    /// A short name for metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Throttled { .. } => "throttled",
+            Self::Exhausted { .. } => "exhausted",
+            Self::LimitReached => "limit_reached",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Transient => "transient",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Invalid => "invalid",
+            Self::Unsupported => "unsupported",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// A cloud call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderError {
+    /// What a planner may do about it.
+    pub class: ErrorClass,
+    /// The operation, in the cloud's own name (`AssignPrivateIpAddresses`).
+    pub operation: String,
+    /// The cloud's own code and text, request id included where there is one.
+    pub reason: String,
+}
+
+impl ProviderError {
+    /// An error of a class.
+    pub fn new(class: ErrorClass, operation: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            class,
+            operation: operation.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for ProviderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.operation, self.reason)
+    }
+}
+
+impl std::error::Error for ProviderError {}

@@ -1,0 +1,320 @@
+//! The nouns of the provider trait: plain data, serialisable, no behaviour
+//! beyond parsing and counting.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps the cloud's own text.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The cloud's own text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+identifier! {
+    /// The cloud's id of an interface (`eni-…` on AWS, a resource id on Azure).
+    InterfaceId
+}
+
+identifier! {
+    /// The cloud's id of a subnet.
+    SubnetId
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+/// Text that is not a MAC address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not a mac address: twelve hexadecimal digits, in pairs split by ':' or '-' or not at all"
+)]
+pub struct InvalidMac(String);
+
+impl FromStr for Mac {
+    type Err = InvalidMac;
+
+    /// Takes the three ways in which clouds write one: `0e:1f:…`, `0E-1F-…`, `0E1F…`.
+    fn from_str(text: &str) -> Result<Self, InvalidMac> {
+        let invalid = || InvalidMac(text.to_owned());
+        let digits: Vec<u8> = text
+            .bytes()
+            .filter(|byte| !matches!(byte, b':' | b'-'))
+            .collect();
+        if digits.len() != 12 {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 6];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = InvalidMac;
+
+    fn try_from(text: String) -> Result<Self, InvalidMac> {
+        text.parse()
+    }
+}
+
+/// Address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Length of the prefixes that a cloud delegates: /28 for IPv4 (AWS and
+    /// Azure), /80 for IPv6 (AWS).
+    pub fn delegated_prefix_length(self) -> u8 {
+        match self {
+            Self::V4 => 28,
+            Self::V6 => 80,
+        }
+    }
+}
+
+/// What a cloud can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Interfaces can be attached and detached while the node runs (AWS yes, Azure no).
+    pub attach_while_running: bool,
+    /// /28 prefixes can be delegated to an interface.
+    pub ipv4_prefixes: bool,
+    /// /80 prefixes can be delegated to an interface.
+    pub ipv6_prefixes: bool,
+    /// Single IPv6 secondary addresses can be assigned.
+    pub ipv6_addresses: bool,
+    /// Addresses may only leave the node by the interface that holds them, so
+    /// pods need policy routing (AWS); otherwise all interfaces' addresses share
+    /// one route (Azure: one NIC).
+    pub source_routing: bool,
+    /// Addresses and prefixes can be given back.
+    pub release: bool,
+    /// Most addresses or prefixes in one assign or release call.
+    pub batch: u32,
+    /// After this time a change shows in [`crate::Provider::inventory`].
+    pub settle_time: Duration,
+}
+
+/// What the node's instance type allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Interfaces, the primary one included.
+    pub interfaces: u32,
+    /// IPv4 slots per interface, its own address included. A slot holds one
+    /// address or one prefix.
+    pub ipv4_per_interface: u32,
+    /// IPv6 slots per interface; 0 where the type has no IPv6.
+    pub ipv6_per_interface: u32,
+    /// Virtual CPUs, for the recommended cap of pods; 0 where unknown.
+    pub vcpus: u32,
+}
+
+/// The node that the provider speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The cloud's id of the instance.
+    pub instance_id: String,
+    /// Instance type or size.
+    pub instance_type: String,
+    /// Availability zone; may be empty.
+    pub zone: String,
+    /// Its limits.
+    pub limits: Limits,
+    /// The network's own ranges: traffic that stays inside is never translated.
+    pub network_cidrs: Vec<IpNet>,
+}
+
+/// How far an interface is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterfaceState {
+    /// On its way in: it may not carry traffic yet.
+    Attaching,
+    /// In use.
+    Attached,
+    /// On its way out: nothing on it may be given to a pod.
+    Detaching,
+}
+
+/// One interface of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Id.
+    pub id: InterfaceId,
+    /// MAC; the link on the node is found by it.
+    pub mac: Mac,
+    /// Device index; 0 is the primary interface.
+    pub device_index: u32,
+    /// The interface that the node was born with.
+    pub primary: bool,
+    /// Whether Veni may use it; an operator's or another program's is not.
+    pub managed: bool,
+    /// State.
+    pub state: InterfaceState,
+    /// Subnet.
+    pub subnet: SubnetId,
+    /// Ranges of the subnet, one per family.
+    pub subnet_cidrs: Vec<IpNet>,
+    /// Next hops of the subnet, one per family.
+    pub gateways: Vec<IpAddr>,
+    /// The interface's own addresses: never given to a pod.
+    pub own_addresses: Vec<IpAddr>,
+    /// Secondary addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Delegated prefixes.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// A subnet that the node may take addresses from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// Id.
+    pub id: SubnetId,
+    /// Its ranges.
+    pub cidrs: Vec<IpNet>,
+    /// Free IPv4 addresses, as the cloud last told.
+    pub free_ipv4: u32,
+    /// Whether new interfaces may be made in it.
+    pub usable: bool,
+}
+
+/// Everything the cloud knows of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Interfaces in order of device index.
+    pub interfaces: Vec<Interface>,
+    /// Subnets, best first.
+    pub subnets: Vec<Subnet>,
+}
+
+/// How many addresses or prefixes, of which family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressSlots {
+    /// Single secondary addresses.
+    Addresses {
+        /// Family.
+        family: Family,
+        /// How many, at least 1.
+        count: u32,
+    },
+    /// Delegated prefixes.
+    Prefixes {
+        /// Family.
+        family: Family,
+        /// How many, at least 1.
+        count: u32,
+    },
+}
+
+/// A request for one more interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// Subnet to make it in; `None` leaves the choice to the provider.
+    pub subnet: Option<SubnetId>,
+    /// What it should hold from the start.
+    pub slots: Option<AddressSlots>,
+    /// Makes a repetition of this very request recognisable to the cloud.
+    pub token: String,
+}
+
+/// Addresses and prefixes, given or to give back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Single addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Prefixes.
+    pub prefixes: Vec<IpNet>,
+}
+
+impl Grant {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.prefixes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_three_spellings_of_a_mac_are_the_same() {
+        let expected = Mac([0x0e, 0x1f, 0, 0xa, 0xb, 0xc]);
+        for text in ["0e:1f:00:0a:0b:0c", "0E-1F-00-0A-0B-0C", "0E1F000A0B0C"] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_short_or_odd_mac_is_refused_with_its_text() {
+        for text in ["0e:1f", "0e:1f:00:0a:0b:zz", ""] {
+            let error = text.parse::<Mac>().expect_err("must be refused");
+            assert!(error.to_string().contains(text));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The calls of [`crate::Provider`] by name, and the families in which clouds
+//! count them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One call of the trait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// [`crate::Provider::node`].
+    Node,
+    /// [`crate::Provider::inventory`].
+    Inventory,
+    /// [`crate::Provider::attach_interface`].
+    AttachInterface,
+    /// [`crate::Provider::detach_interface`].
+    DetachInterface,
+    /// [`crate::Provider::assign`].
+    Assign,
+    /// [`crate::Provider::release`].
+    Release,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Node,
+        Self::Inventory,
+        Self::AttachInterface,
+        Self::DetachInterface,
+        Self::Assign,
+        Self::Release,
+    ];
+
+    /// A short name for metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Inventory => "inventory",
+            Self::AttachInterface => "attach_interface",
+            Self::DetachInterface => "detach_interface",
+            Self::Assign => "assign",
+            Self::Release => "release",
+        }
+    }
+
+    /// The budget it is paid from.
+    pub fn family(self) -> ApiFamily {
+        match self {
+            Self::Node | Self::Inventory => ApiFamily::Describe,
+            Self::Assign | Self::Release => ApiFamily::Addresses,
+            Self::AttachInterface | Self::DetachInterface => ApiFamily::Interfaces,
+        }
+    }
+
+    /// Whether it changes anything, so that a missing answer leaves doubt.
+    pub fn mutates(self) -> bool {
+        self.family() != ApiFamily::Describe
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// Calls that share one budget at the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiFamily {
+    /// Reads.
+    Describe,
+    /// Giving addresses and taking them back.
+    Addresses,
+    /// Attaching and detaching interfaces.
+    Interfaces,
+}
+
+impl ApiFamily {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Describe, Self::Addresses, Self::Interfaces];
+
+    /// A short name for metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Describe => "describe",
+            Self::Addresses => "addresses",
+            Self::Interfaces => "interfaces",
+        }
+    }
+}
