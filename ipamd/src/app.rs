@@ -30,7 +30,7 @@ use crate::run_dir::RunDir;
 use crate::targets::{families, pool_settings};
 
 /// How long ADDs and DELs may go on after the daemon was told to stop.
-const GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(2);
 /// Between two tries of something that the kernel refused at the start.
 const KERNEL_PAUSE: Duration = Duration::from_secs(2);
 
@@ -261,6 +261,7 @@ impl App {
 
     /// Ends what is under way, journalled; pods keep their network.
     pub async fn stop(mut self) {
+        self.pool.close();
         if tokio::time::timeout(GRACE, self.endpoints.drained())
             .await
             .is_err()

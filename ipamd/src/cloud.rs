@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use veni_provider::limiter::CallObserver;
 use veni_provider::{ApiFamily, ErrorClass, Operation, Provider};
 
-use crate::events::Events;
+use crate::events::{Events, unix_millis};
 use crate::journal::{Journal, JournalError, Shelf};
 use crate::metrics::Metrics;
 use crate::pool::CloudMemory;
@@ -111,5 +111,9 @@ async fn ask_until_answered(provider: &Arc<dyn Provider>) -> FirstLook {
 
 async fn ask(provider: &Arc<dyn Provider>) -> Result<CloudMemory, veni_provider::ProviderError> {
     let (node, inventory) = tokio::try_join!(provider.node(), provider.inventory())?;
-    Ok(CloudMemory { node, inventory })
+    Ok(CloudMemory {
+        node,
+        inventory,
+        as_of_ms: unix_millis(),
+    })
 }

@@ -64,7 +64,11 @@ pub(crate) async fn run_in(
 
 fn missing_program(program: &str, error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::NotFound {
-        let package = if program == "nft" { "nftables" } else { "iproute2" };
+        let package = if program == "nft" {
+            "nftables"
+        } else {
+            "iproute2"
+        };
         io::Error::new(
             error.kind(),
             format!("{program} is not installed: install the package {package}"),
@@ -124,6 +128,9 @@ mod tests {
             "link set a up\nlink set b up\n",
             "Cannot find device \"b\"\nCommand failed -:2\n",
         );
-        assert!(text.starts_with("ip link set b up: Cannot find device"), "{text}");
+        assert!(
+            text.starts_with("ip link set b up: Cannot find device"),
+            "{text}"
+        );
     }
 }

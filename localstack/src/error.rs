@@ -10,7 +10,9 @@ pub enum LabError {
     #[error("a lab makes network namespaces, which needs root: run it with sudo")]
     NotRoot,
     /// Somebody runs this lab already.
-    #[error("the lab in {folder} is running already (process {pid}): stop it with `veni lab down` or choose another name")]
+    #[error(
+        "the lab in {folder} is running already (process {pid}): stop it with `veni lab down` or choose another name"
+    )]
     Running {
         /// Its folder.
         folder: PathBuf,
@@ -26,7 +28,9 @@ pub enum LabError {
         reason: String,
     },
     /// A path is too long for a unix socket.
-    #[error("{path} is too long for a unix socket ({length} of at most 107 bytes): choose a shorter folder")]
+    #[error(
+        "{path} is too long for a unix socket ({length} of at most 107 bytes): choose a shorter folder"
+    )]
     LongPath {
         /// The socket's path.
         path: PathBuf,

@@ -131,8 +131,8 @@ mod tests {
     fn members_of_the_default_group_may_open_flows_to_each_other() {
         let config = CloudConfig::aws().instant();
         let groups = config.security_groups.clone();
-        let nodes = ["i-1", "i-2", "i-elsewhere"]
-            .map(|id| NodeConfig::new(id, "m5.large", "subnet-a"));
+        let nodes =
+            ["i-1", "i-2", "i-elsewhere"].map(|id| NodeConfig::new(id, "m5.large", "subnet-a"));
         let cloud = cloud(config, &nodes).expect("a cloud");
         let wiring = wiring(&cloud.dump(), &groups, &numbers());
         assert_eq!(wiring.0.keys().collect::<Vec<_>>(), ["n1e0", "n2e0"]);

@@ -47,7 +47,10 @@ impl LabFolder {
         let socket = path.join("node99/run/operator.sock");
         let length = socket.as_os_str().len();
         if length > LONGEST_SOCKET {
-            return Err(LabError::LongPath { path: socket, length });
+            return Err(LabError::LongPath {
+                path: socket,
+                length,
+            });
         }
         let mut lock = OpenOptions::new()
             .read(true)
@@ -128,15 +131,17 @@ fn make_private(path: &Path) -> Result<(), LabError> {
             });
         }
     }
-    let found = fs::symlink_metadata(path)
-        .map_err(LabError::io(format!("look at {}", path.display())))?;
+    let found =
+        fs::symlink_metadata(path).map_err(LabError::io(format!("look at {}", path.display())))?;
     let reason = if !found.is_dir() {
         "it is not a folder"
     } else if found.uid() != rustix::process::geteuid().as_raw() {
         "it belongs to another user"
     } else if found.mode() & 0o022 != 0 {
         "others may write to it"
-    } else if !path.join(LOCK).exists() && fs::read_dir(path).is_ok_and(|mut all| all.next().is_some()) {
+    } else if !path.join(LOCK).exists()
+        && fs::read_dir(path).is_ok_and(|mut all| all.next().is_some())
+    {
         "it holds other files"
     } else {
         return Ok(());
@@ -198,7 +203,10 @@ mod tests {
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join("dear"), "x").unwrap();
         let refused = LabFolder::claim(&foreign).unwrap_err();
-        assert!(matches!(refused, LabError::ForeignFolder { .. }), "{refused}");
+        assert!(
+            matches!(refused, LabError::ForeignFolder { .. }),
+            "{refused}"
+        );
         assert!(foreign.join("dear").exists());
     }
 }

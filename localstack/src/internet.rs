@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::command::ip_batch;
 use crate::error::LabError;
@@ -31,7 +32,7 @@ const GATEWAY_V6: &str = "fe80::1";
 #[derive(Debug)]
 pub(crate) struct Internet {
     namespace: Namespace,
-    responder: tokio::task::JoinHandle<()>,
+    responder: AbortOnDropHandle<()>,
 }
 
 impl Internet {
@@ -57,12 +58,22 @@ impl Internet {
                 "neigh replace {address} lladdr {MAC} dev {PORT} nud permanent"
             ));
             outside.push(format!("route replace {address} dev {PORT}"));
-            let (length, nodad) = if address.is_ipv4() { (32, "") } else { (128, " nodad") };
-            inside.push(format!("address replace {address}/{length} dev eth0{nodad}"));
+            let (length, nodad) = if address.is_ipv4() {
+                (32, "")
+            } else {
+                (128, " nodad")
+            };
+            inside.push(format!(
+                "address replace {address}/{length} dev eth0{nodad}"
+            ));
         }
-        inside.push(format!("route replace default via {GATEWAY_V4} dev eth0 onlink"));
+        inside.push(format!(
+            "route replace default via {GATEWAY_V4} dev eth0 onlink"
+        ));
         if addresses.iter().any(IpAddr::is_ipv6) {
-            inside.push(format!("route replace default via {GATEWAY_V6} dev eth0 onlink"));
+            inside.push(format!(
+                "route replace default via {GATEWAY_V6} dev eth0 onlink"
+            ));
         }
         ip_batch(vpc.to_owned(), "connect the internet host", outside).await?;
         let path: PathBuf = namespace.path().to_owned();
@@ -87,7 +98,7 @@ impl Internet {
 }
 
 /// Answers each connection with one line, the caller's address, and closes it.
-async fn respond(namespace: &Path) -> Result<tokio::task::JoinHandle<()>, LabError> {
+async fn respond(namespace: &Path) -> Result<AbortOnDropHandle<()>, LabError> {
     let operation = "start the internet host's responder";
     let listener = enter(namespace, || {
         // Both families where the kernel has IPv6.
@@ -99,7 +110,7 @@ async fn respond(namespace: &Path) -> Result<tokio::task::JoinHandle<()>, LabErr
     .await
     .map_err(LabError::io(operation))?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(LabError::io(operation))?;
-    Ok(tokio::spawn(async move {
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             match listener.accept().await {
                 Ok((mut stream, caller)) => {
@@ -113,7 +124,7 @@ async fn respond(namespace: &Path) -> Result<tokio::task::JoinHandle<()>, LabErr
                 }
             }
         }
-    }))
+    })))
 }
 
 /// Calls the responder of an internet host from inside a namespace and returns

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use veni_provider::InterfaceId;
 use veni_provider_mock::config::SecurityGroup;
-use veni_provider_mock::{Change, CloudConfig, MockCloud, NodeConfig};
+use veni_provider_mock::{Change, MockCloud, NodeConfig};
 
 use crate::command::ip_batch;
+use crate::config::LabConfig;
 use crate::error::LabError;
 use crate::feed;
-use crate::folder::{LabFolder, PROCESSES, default_folder};
-use crate::internet::{INTERNET_V6, Internet};
+use crate::folder::{LabFolder, PROCESSES};
+use crate::internet::Internet;
 use crate::namespace::Namespace;
 use crate::node::{Node, Pod};
 use crate::ports;
@@ -29,60 +30,7 @@ use crate::wiring::Wiring;
 /// Name of the mock cloud's socket in the lab's folder.
 const CLOUD_SOCKET: &str = "cloud.sock";
 
-/// What a lab is made of.
-#[derive(Debug, Clone)]
-pub struct LabConfig {
-    /// Its name; labs with different names live side by side.
-    pub name: String,
-    /// Its folder; must not hold anything else.
-    pub folder: PathBuf,
-    /// The cloud: network, subnets, latencies, limits, faults.
-    pub cloud: CloudConfig,
-    /// The nodes, in order.
-    pub nodes: Vec<NodeConfig>,
-}
-
-impl LabConfig {
-    /// A lab with `nodes` nodes of one type, spread over the cloud's subnets,
-    /// in the default folder of its name.
-    pub fn new(name: &str, cloud: CloudConfig, nodes: u32, instance_type: &str) -> Self {
-        let subnets: Vec<String> = cloud.subnets.iter().map(|one| one.id.to_string()).collect();
-        let nodes = (1..=nodes)
-            .zip(subnets.iter().cycle())
-            .map(|(number, subnet)| NodeConfig::new(&format!("i-node{number}"), instance_type, subnet))
-            .collect();
-        Self {
-            name: name.to_owned(),
-            folder: default_folder(name),
-            cloud,
-            nodes,
-        }
-    }
-
-    /// In another folder.
-    #[must_use]
-    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folder = folder.into();
-        self
-    }
-}
-
-/// Gives a cloud IPv6: a /56 for the network, a /64 for each subnet
-/// (RFC 3849, documentation); its internet host has an address of it, too.
-pub fn with_ipv6(mut cloud: CloudConfig) -> CloudConfig {
-    let range = |third: u16, length: u8| {
-        let base = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0x10, third, 0, 0, 0, 0);
-        ipnet::IpNet::V6(ipnet::Ipv6Net::new_assert(base, length))
-    };
-    cloud.vpc_cidrs.push(range(0, 56));
-    for (number, subnet) in (0..=255).zip(&mut cloud.subnets) {
-        subnet.cidrs.push(range(number, 64));
-    }
-    cloud.internet.push(INTERNET_V6.into());
-    cloud
-}
-
-/// A running lab.
+/// A running lab. Dropped without [`Lab::shutdown`] it goes as well, a little later.
 #[derive(Debug)]
 pub struct Lab {
     name: String,
@@ -93,7 +41,8 @@ pub struct Lab {
     vpc: PathBuf,
     processes: Arc<Processes>,
     wires: mpsc::Sender<oneshot::Sender<Result<Wiring, String>>>,
-    stop: CancellationToken,
+    // Ends the tasks when the lab is dropped.
+    stop: DropGuard,
     rewiring: JoinHandle<Vpc>,
     serving: JoinHandle<()>,
 }
@@ -140,12 +89,21 @@ impl Lab {
         )
         .await?;
         for node in &nodes {
-            processes.add(node.namespace.holder(), &format!("holder of {}", node.name()))?;
+            processes.add(
+                node.namespace.holder(),
+                &format!("holder of {}", node.name()),
+            )?;
         }
         let plugs = Plugs {
             groups: config.cloud.security_groups.clone(),
-            holders: nodes.iter().map(|node| (node.number, node.namespace.holder())).collect(),
-            instances: nodes.iter().map(|node| (node.instance_id.clone(), node.number)).collect(),
+            holders: nodes
+                .iter()
+                .map(|node| (node.number, node.namespace.holder()))
+                .collect(),
+            instances: nodes
+                .iter()
+                .map(|node| (node.instance_id.clone(), node.number))
+                .collect(),
         };
         vpc.rewire(plugs.wiring(&cloud), &plugs.holders).await?;
         for node in &mut nodes {
@@ -154,7 +112,14 @@ impl Lab {
         let stop = CancellationToken::new();
         let serving = feed::serve(&cloud, &path.join(CLOUD_SOCKET), stop.clone())?;
         let (wires, requests) = mpsc::channel(16);
-        let rewiring = tokio::spawn(rewire(vpc, cloud.clone(), plugs, changes, requests, stop.clone()));
+        let rewiring = tokio::spawn(rewire(
+            vpc,
+            cloud.clone(),
+            plugs,
+            changes,
+            requests,
+            stop.clone(),
+        ));
         Ok(move |folder| Self {
             name: config.name,
             folder,
@@ -164,7 +129,7 @@ impl Lab {
             vpc: vpc_path,
             processes,
             wires,
-            stop,
+            stop: stop.drop_guard(),
             rewiring,
             serving,
         })
@@ -214,7 +179,12 @@ impl Lab {
         })
         .ok_or_else(|| LabError::NoSuchNode {
             name: name.to_owned(),
-            known: self.nodes.iter().map(Node::name).collect::<Vec<_>>().join(", "),
+            known: self
+                .nodes
+                .iter()
+                .map(Node::name)
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 
@@ -277,7 +247,7 @@ impl Lab {
     /// # Errors
     /// `Io` when the folder cannot be removed; everything else is gone then.
     pub async fn shutdown(self) -> Result<(), LabError> {
-        self.stop.cancel();
+        drop(self.stop);
         let _served = self.serving.await;
         if let Ok(vpc) = self.rewiring.await {
             vpc.remove().await;
@@ -291,8 +261,10 @@ impl Lab {
 async fn make_node(number: u32, node: &NodeConfig, path: &Path) -> Result<Node, LabError> {
     let name = format!("node{number}");
     let folder = path.join(&name);
-    std::fs::create_dir_all(folder.join("run"))
-        .map_err(LabError::io(format!("make the folder {}", folder.display())))?;
+    std::fs::create_dir_all(folder.join("run")).map_err(LabError::io(format!(
+        "make the folder {}",
+        folder.display()
+    )))?;
     Ok(Node {
         number,
         instance_id: node.instance_id.clone(),
@@ -367,7 +339,9 @@ async fn rewire(
             }
         }
         if let Some(reply) = reply {
-            let answer = outcome.map(|_| vpc.wiring().clone()).map_err(|error| error.to_string());
+            let answer = outcome
+                .map(|_| vpc.wiring().clone())
+                .map_err(|error| error.to_string());
             // The caller may have gone.
             let _unheard = reply.send(answer);
         }

@@ -10,8 +10,13 @@
 //! The wires are honest: the VPC forwards a packet only if its source address
 //! is one that the control plane has assigned to the interface it came from,
 //! so a wrong route or a lost address loses packets here as it would in a cloud.
+//!
+//! The wires follow a change some 20 ms after the control plane has made it. The
+//! mock cloud makes it in the middle of a call's latency, so it is there when the
+//! answer is; with a cloud without latency, await [`Lab::settled`] first.
 
 mod command;
+mod config;
 mod error;
 mod feed;
 mod folder;
@@ -27,10 +32,11 @@ mod source_check;
 mod vpc;
 mod wiring;
 
+pub use config::{LabConfig, with_ipv6};
 pub use error::LabError;
 pub use folder::{LabFolder, default_folder};
 pub use internet::{INTERNET_V6, RESPONDER_PORT, address_seen_by_internet};
-pub use lab::{Lab, LabConfig, with_ipv6};
+pub use lab::Lab;
 pub use namespace::{Namespace, command_in, enter};
 pub use node::{Node, Pod};
 pub use probe::{PingStream, ping, ping_until};
@@ -38,6 +44,6 @@ pub use processes::Processes;
 pub use source_check::Dropped;
 pub use wiring::{Peers, SecurityRule, WiredInterface, Wiring};
 
+pub use veni_provider::{Operation, SubnetId};
 /// The control plane: the mock cloud, its configuration, faults and dump.
 pub use veni_provider_mock as mock;
-pub use veni_provider::{Operation, SubnetId};

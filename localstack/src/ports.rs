@@ -50,12 +50,14 @@ pub(crate) fn add_routes<'a>(
 ) -> Vec<String> {
     let port = interface.port();
     sources
-        .map(|source| match next_hop(interface, source.addr().is_ipv4()) {
-            Some(hop) if IpNet::from(hop) != *source => {
-                format!("route replace {source} via {hop} dev {port} onlink")
-            }
-            _ => format!("route replace {source} dev {port}"),
-        })
+        .map(
+            |source| match next_hop(interface, source.addr().is_ipv4()) {
+                Some(hop) if IpNet::from(hop) != *source => {
+                    format!("route replace {source} via {hop} dev {port} onlink")
+                }
+                _ => format!("route replace {source} dev {port}"),
+            },
+        )
         .collect()
 }
 
@@ -173,6 +175,9 @@ mod tests {
     #[test]
     fn a_mac_stands_for_the_link_local_address_that_the_kernel_would_make() {
         let expected: Ipv6Addr = "fe80::1034:56ff:fe78:9abc".parse().expect("an address");
-        assert_eq!(link_local(Mac([0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc])), expected);
+        assert_eq!(
+            link_local(Mac([0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc])),
+            expected
+        );
     }
 }

@@ -107,7 +107,8 @@ pub async fn ping_until(
             };
             let left = until.saturating_duration_since(Instant::now());
             set_socket_timeout(&socket, Timeout::Recv, Some(left.max(SHORTEST)))?;
-            if receive(&socket, target.is_ipv4(), identifier).is_some() {
+            let heard = receive(&socket, target.is_ipv4(), RecvFlags::empty());
+            if heard.is_some_and(|heard| heard.number_for(identifier).is_some()) {
                 stream.answered += 1;
             }
         }
@@ -124,34 +125,49 @@ fn ping_family(
     let socket = open(ipv4)?;
     let identifier = identifier();
     let deadline = Instant::now() + patience;
+    let mut sent = vec![Instant::now(); answers.len()];
     loop {
-        let waiting: Vec<&(usize, IpAddr)> = targets
+        let waiting: Vec<(usize, IpAddr)> = targets
             .iter()
+            .copied()
             .filter(|(index, _)| answers[*index].is_none())
             .collect();
         if waiting.is_empty() || Instant::now() >= deadline {
             return Ok(());
         }
-        let sent = Instant::now();
+        let mut take = |number: u16, sent: &[Instant]| {
+            if let Some(answer @ None) = answers.get_mut(usize::from(number)) {
+                *answer = Some(sent[usize::from(number)].elapsed());
+                return 1;
+            }
+            0
+        };
+        let mut missing = waiting.len();
         for (index, target) in &waiting {
             let number = u16::try_from(*index).unwrap_or(u16::MAX);
             let request = request(ipv4, identifier, number);
+            let to = SocketAddr::new(*target, 0);
+            sent[*index] = Instant::now();
             // Refused here (no route) counts as not answered.
-            let _refused = sendto(&socket, &request, SendFlags::empty(), &SocketAddr::new(*target, 0));
+            let _refused = sendto(&socket, &request, SendFlags::empty(), &to);
+            // Answers that have come already are taken at once, for the sake of their times.
+            while let Some(heard) = receive(&socket, ipv4, RecvFlags::DONTWAIT) {
+                missing -= heard
+                    .number_for(identifier)
+                    .map_or(0, |number| take(number, &sent));
+            }
         }
-        let mut missing = waiting.len();
+        let repeat = Instant::now() + REPEAT;
         while missing > 0 {
-            let left = REPEAT.saturating_sub(sent.elapsed());
+            let left = repeat.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             set_socket_timeout(&socket, Timeout::Recv, Some(left.max(SHORTEST)))?;
-            let Some(number) = receive(&socket, ipv4, identifier) else {
-                continue;
-            };
-            if let Some(answer @ None) = answers.get_mut(usize::from(number)) {
-                *answer = Some(sent.elapsed());
-                missing -= 1;
+            if let Some(heard) = receive(&socket, ipv4, RecvFlags::empty()) {
+                missing -= heard
+                    .number_for(identifier)
+                    .map_or(0, |number| take(number, &sent));
             }
         }
     }
@@ -202,22 +218,38 @@ fn checksum(packet: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(0)
 }
 
-/// The number in the next answer that is ours; `None` for anything else.
-fn receive(socket: &OwnedFd, ipv4: bool, identifier: u16) -> Option<u16> {
+/// A message that arrived: identifier and number of an echo reply, or something else.
+struct Heard(Option<(u16, u16)>);
+
+impl Heard {
+    fn number_for(&self, identifier: u16) -> Option<u16> {
+        self.0
+            .filter(|(whose, _)| *whose == identifier)
+            .map(|(_, number)| number)
+    }
+}
+
+/// The next message, whoever it is for; `None` when there is none (in time).
+fn receive(socket: &OwnedFd, ipv4: bool, flags: RecvFlags) -> Option<Heard> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 256];
-    let ((packet, _), _, _) = recvfrom(socket, &mut buffer, RecvFlags::empty()).ok()?;
+    let ((packet, _), _, _) = recvfrom(socket, &mut buffer, flags).ok()?;
+    Some(Heard(parse(packet, ipv4)))
+}
+
+fn parse(packet: &[u8], ipv4: bool) -> Option<(u16, u16)> {
     // Raw IPv4 sockets get the header too, raw IPv6 ones do not.
     let header = if ipv4 {
         usize::from(packet.first()? & 0x0f) * 4
     } else {
         0
     };
-    let message = packet.get(header..)?;
     let answer = if ipv4 { 0 } else { 129 };
-    (message.len() >= 8
-        && message[0] == answer
-        && message[4..6] == identifier.to_be_bytes())
-    .then(|| u16::from_be_bytes([message[6], message[7]]))
+    match *packet.get(header..)? {
+        [kind, _, _, _, a, b, c, d, ..] if kind == answer => {
+            Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -134,7 +134,10 @@ mod tests {
 
         end_leftovers(&file);
         assert!(!ours.wait().unwrap().success());
-        assert!(other.try_wait().unwrap().is_none(), "the other one must live");
+        assert!(
+            other.try_wait().unwrap().is_none(),
+            "the other one must live"
+        );
         other.kill().unwrap();
         other.wait().unwrap();
     }

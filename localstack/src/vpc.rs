@@ -102,9 +102,13 @@ impl Vpc {
                 } => {
                     // What an address has won elsewhere has replaced its route already.
                     let lost_for_good = lost.iter().filter(|source| !held(&next, source));
-                    changes.0.extend(ports::remove_routes(interface, lost_for_good));
+                    changes
+                        .0
+                        .extend(ports::remove_routes(interface, lost_for_good));
                     changes.0.extend(ports::add_routes(interface, won.iter()));
-                    changes.1.push_str(&source_check::update(interface, lost, won));
+                    changes
+                        .1
+                        .push_str(&source_check::update(interface, lost, won));
                     if *rules {
                         changes.1.push_str(&security_groups::replace(interface));
                     }

@@ -137,7 +137,8 @@ pub(crate) fn steps(from: &Wiring, to: &Wiring) -> Vec<Step> {
     let mut pulled = Vec::new();
     let mut rest = Vec::new();
     for (port, old) in &from.0 {
-        if !to.0.get(port).is_some_and(|new| new.hardware() == old.hardware()) {
+        let new = to.0.get(port);
+        if new.is_none_or(|new| new.hardware() != old.hardware()) {
             pulled.push(Step::Unplug(old.clone()));
         }
     }
@@ -207,6 +208,9 @@ pub(crate) mod tests {
         let before: Wiring = [interface(1, 1, &[])].into_iter().collect();
         let after: Wiring = [other].into_iter().collect();
         let done = steps(&before, &after);
-        assert!(matches!(&done[..], [Step::Unplug(_), Step::Plug(_)]), "{done:?}");
+        assert!(
+            matches!(&done[..], [Step::Unplug(_), Step::Plug(_)]),
+            "{done:?}"
+        );
     }
 }

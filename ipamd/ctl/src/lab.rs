@@ -186,6 +186,6 @@ pub(crate) async fn run(arguments: LabArguments) -> anyhow::Result<ExitCode> {
         LabCommand::Fault(command) => fault::run(&control, command).await,
         LabCommand::Logs { node, lines } => up::logs(&control, &node, lines).await,
         LabCommand::Exec { node, command } => up::exec(&control, &node, &command).await,
-        LabCommand::Demo(options) => demo::run(options).await,
+        LabCommand::Demo(options) => demo::run(&name, options).await,
     }
 }

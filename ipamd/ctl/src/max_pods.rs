@@ -57,7 +57,9 @@ pub(crate) struct MaxPodsArguments {
 
 pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode> {
     let names: Vec<String> = if arguments.all {
-        instance_types::all().map(|one| one.name.to_owned()).collect()
+        instance_types::all()
+            .map(|one| one.name.to_owned())
+            .collect()
     } else if arguments.from_imds {
         vec![imds::instance_type().await?]
     } else {
@@ -79,13 +81,21 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
         }
     }
     print!("{}", arguments.show(&known)?);
-    Ok(if unknown { ExitCode::from(UNKNOWN_TYPE) } else { ExitCode::SUCCESS })
+    Ok(if unknown {
+        ExitCode::from(UNKNOWN_TYPE)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 impl MaxPodsArguments {
     fn calculate(&self, found: &InstanceType) -> MaxPods {
         let prefixes = self.cni_prefix_delegation_enabled && found.supports_prefixes();
-        let mut settings = Settings::new(if prefixes { SlotKind::Prefix } else { SlotKind::Address });
+        let mut settings = Settings::new(if prefixes {
+            SlotKind::Prefix
+        } else {
+            SlotKind::Address
+        });
         settings.custom_networking = self.cni_custom_networking_enabled;
         settings.max_interfaces = self.cni_max_eni;
         settings.uncapped = self.show_max_allowed;
@@ -96,7 +106,9 @@ impl MaxPodsArguments {
         };
         let mut result = max_pods::aws(&machine, &settings);
         if self.cni_prefix_delegation_enabled && !prefixes {
-            result.explanation.push_str("; no prefixes: the type is not of the Nitro system");
+            result
+                .explanation
+                .push_str("; no prefixes: the type is not of the Nitro system");
         }
         result
     }
@@ -104,7 +116,10 @@ impl MaxPodsArguments {
     /// One number for one type, as scripts expect it; a table for several.
     fn show(&self, known: &[(InstanceType, MaxPods)]) -> anyhow::Result<String> {
         if self.json {
-            let all: Vec<Value> = known.iter().map(|(found, result)| as_json(found, result)).collect();
+            let all: Vec<Value> = known
+                .iter()
+                .map(|(found, result)| as_json(found, result))
+                .collect();
             return Ok(format!("{}\n", serde_json::to_string_pretty(&all)?));
         }
         Ok(match known {
@@ -113,11 +128,14 @@ impl MaxPodsArguments {
             several => {
                 let mut headings = vec!["type", ">pods"];
                 headings.extend(self.explain.then_some("because"));
-                render(&headings, several.iter().map(|(found, result)| {
-                    let mut row = vec![found.name.to_owned(), result.pods.to_string()];
-                    row.extend(self.explain.then(|| result.explanation.clone()));
-                    row
-                }))
+                render(
+                    &headings,
+                    several.iter().map(|(found, result)| {
+                        let mut row = vec![found.name.to_owned(), result.pods.to_string()];
+                        row.extend(self.explain.then(|| result.explanation.clone()));
+                        row
+                    }),
+                )
             }
         })
     }
@@ -162,8 +180,14 @@ mod tests {
             ("--instance-type m5.4xlarge", 110),
             ("--instance-type p5.48xlarge", 100),
             ("--instance-type t3.nano", 4),
-            ("--instance-type m5.large --cni-custom-networking-enabled", 20),
-            ("--instance-type m5.large --cni-prefix-delegation-enabled", 110),
+            (
+                "--instance-type m5.large --cni-custom-networking-enabled",
+                20,
+            ),
+            (
+                "--instance-type m5.large --cni-prefix-delegation-enabled",
+                110,
+            ),
             ("--instance-type m5.large --cni-max-eni 2", 20),
         ] {
             assert_eq!(pods(line), expected, "{line}");
@@ -173,6 +197,9 @@ mod tests {
     #[test]
     fn a_type_that_cannot_hold_prefixes_is_counted_by_addresses() {
         let without = pods("--instance-type m4.large");
-        assert_eq!(pods("--instance-type m4.large --cni-prefix-delegation-enabled"), without);
+        assert_eq!(
+            pods("--instance-type m4.large --cni-prefix-delegation-enabled"),
+            without
+        );
     }
 }

@@ -1,14 +1,15 @@
 //! `veni status`: asks the node's daemon and prints what it says.
 
+mod json;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::{Value, json};
 use veni_api::client::connect_operator;
 use veni_api::v1::{
-    Endpoint, EndpointsRequest, EndpointsResponse, PlanRequest, PlanResponse, PoolAddress,
-    PoolInterface, PoolPrefix, PoolRequest, PoolResponse,
+    Endpoint, EndpointsRequest, EndpointsResponse, PlanRequest, PlanResponse, PoolInterface,
+    PoolPrefix, PoolRequest, PoolResponse,
 };
 
 use crate::table::render;
@@ -85,22 +86,6 @@ impl Report {
         }
         text
     }
-
-    fn as_json(&self) -> Value {
-        let endpoints: Vec<Value> = self.endpoints.endpoints.iter().map(endpoint_json).collect();
-        json!({
-            "pool": pool_json(&self.pool),
-            "endpoints": endpoints,
-            "plan": {
-                "actions": self.plan.actions.iter().map(|one| json!({
-                    "action": one.action,
-                    "reason": one.reason,
-                    "inFlight": one.in_flight,
-                })).collect::<Vec<_>>(),
-                "notes": self.plan.notes,
-            },
-        })
-    }
 }
 
 fn indented(text: &str) -> String {
@@ -142,13 +127,29 @@ fn levels(interface: &PoolInterface) -> (u32, u32, u32) {
 
 fn interfaces(pool: &PoolResponse) -> String {
     let headings = [
-        "id", "link", "state", "subnet", "own address", ">slots", ">prefixes", ">free", ">assigned",
+        "id",
+        "link",
+        "state",
+        "subnet",
+        "own address",
+        ">slots",
+        ">prefixes",
+        ">free",
+        ">assigned",
         ">cooling",
     ];
     let rows = pool.interfaces.iter().map(|one| {
         let (free, assigned, cooling) = levels(one);
-        let link = if one.link.is_empty() { "not yet there" } else { &one.link };
-        let state = if one.primary { format!("{}, primary", one.state) } else { one.state.clone() };
+        let link = if one.link.is_empty() {
+            "not yet there"
+        } else {
+            &one.link
+        };
+        let state = if one.primary {
+            format!("{}, primary", one.state)
+        } else {
+            one.state.clone()
+        };
         vec![
             one.id.clone(),
             link.to_owned(),
@@ -178,7 +179,12 @@ fn subnets(pool: &PoolResponse) -> String {
         } else {
             format!("{}; tried again in {} s", one.exhausted, one.retry_seconds)
         };
-        vec![one.id.clone(), one.cidr.clone(), one.free_addresses.to_string(), note]
+        vec![
+            one.id.clone(),
+            one.cidr.clone(),
+            one.free_addresses.to_string(),
+            note,
+        ]
     });
     render(&["id", "range", ">free", "set aside"], rows)
 }
@@ -197,7 +203,15 @@ fn milliseconds(micros: u64) -> String {
 }
 
 fn endpoints(all: &[Endpoint]) -> String {
-    let headings = ["pod", "addresses", "host link", "cloud interface", "state", ">add took", ">of it waited"];
+    let headings = [
+        "pod",
+        "addresses",
+        "host link",
+        "cloud interface",
+        "state",
+        ">add took",
+        ">of it waited",
+    ];
     let rows = all.iter().map(|one| {
         vec![
             owner(one),
@@ -216,7 +230,10 @@ fn plan(plan: &PlanResponse) -> String {
     let mut text = String::new();
     for action in &plan.actions {
         let now = if action.in_flight { " (under way)" } else { "" };
-        text.push_str(&format!("  {}{now}\n    because {}\n", action.action, action.reason));
+        text.push_str(&format!(
+            "  {}{now}\n    because {}\n",
+            action.action, action.reason
+        ));
     }
     if plan.actions.is_empty() {
         text.push_str("  nothing to do\n");
@@ -227,89 +244,12 @@ fn plan(plan: &PlanResponse) -> String {
     text
 }
 
-fn address_json(address: &PoolAddress) -> Value {
-    json!({
-        "address": address.address,
-        "state": address.state,
-        "owner": address.owner,
-        "coolingSeconds": address.cooling_seconds,
-    })
-}
-
-fn pool_json(pool: &PoolResponse) -> Value {
-    json!({
-        "node": pool.node,
-        "provider": pool.provider,
-        "instanceType": pool.instance_type,
-        "maxPods": pool.max_pods,
-        "maxInterfaces": pool.max_interfaces,
-        "free": pool.free,
-        "assigned": pool.assigned,
-        "cooling": pool.cooling,
-        "total": pool.total,
-        "waiting": pool.waiting,
-        "targets": pool.targets,
-        "cloudCalls": pool.cloud_calls,
-        "cloudError": pool.cloud_error,
-        "daemonVersion": pool.daemon_version,
-        "interfaces": pool.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
-        "subnets": pool.subnets.iter().map(|one| json!({
-            "id": one.id,
-            "cidr": one.cidr,
-            "freeAddresses": one.free_addresses,
-            "exhausted": one.exhausted,
-            "retrySeconds": one.retry_seconds,
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn interface_json(one: &PoolInterface) -> Value {
-    json!({
-        "id": one.id,
-        "mac": one.mac,
-        "link": one.link,
-        "deviceIndex": one.device_index,
-        "primary": one.primary,
-        "subnet": one.subnet,
-        "state": one.state,
-        "primaryAddress": one.primary_address,
-        "slots": one.slots,
-        "slotsUsed": one.slots_used,
-        "addresses": one.addresses.iter().map(address_json).collect::<Vec<_>>(),
-        "prefixes": one.prefixes.iter().map(|prefix| json!({
-            "prefix": prefix.prefix,
-            "free": prefix.free,
-            "assigned": prefix.assigned,
-            "cooling": prefix.cooling,
-            "used": prefix.used.iter().map(address_json).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn endpoint_json(one: &Endpoint) -> Value {
-    let attachment = one.attachment.clone().unwrap_or_default();
-    let pod = one.pod.clone().unwrap_or_default();
-    json!({
-        "attachment": {
-            "network": attachment.network,
-            "containerId": attachment.container_id,
-            "interfaceName": attachment.interface_name,
-        },
-        "pod": { "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
-        "addresses": one.addresses,
-        "hostInterface": one.host_interface,
-        "cloudInterface": one.cloud_interface,
-        "state": one.state,
-        "createdMs": one.created_ms,
-        "addMicros": one.add_micros,
-        "waitedMicros": one.waited_micros,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use veni_api::v1::PlanAction;
+    use veni_api::v1::{PlanAction, PoolAddress};
 
     fn report() -> Report {
         let address = |text: &str, state: &str| PoolAddress {
@@ -325,7 +265,11 @@ mod tests {
             slots: 9,
             slots_used: 3,
             addresses: vec![address("10.0.0.5", "free"), address("10.0.0.6", "assigned")],
-            prefixes: vec![PoolPrefix { free: 15, cooling: 1, ..PoolPrefix::default() }],
+            prefixes: vec![PoolPrefix {
+                free: 15,
+                cooling: 1,
+                ..PoolPrefix::default()
+            }],
             ..PoolInterface::default()
         };
         let action = PlanAction {
@@ -342,7 +286,10 @@ mod tests {
                 ..PoolResponse::default()
             },
             endpoints: EndpointsResponse::default(),
-            plan: PlanResponse { actions: vec![action], notes: Vec::new() },
+            plan: PlanResponse {
+                actions: vec![action],
+                notes: Vec::new(),
+            },
         }
     }
 
@@ -356,7 +303,10 @@ mod tests {
         let report = report();
         assert!(!report.as_text(false).contains("because"));
         let text = report.as_text(true);
-        assert!(text.contains("assign 3 addresses to eni-1 (under way)\n    because need 3 more"), "{text}");
+        assert!(
+            text.contains("assign 3 addresses to eni-1 (under way)\n    because need 3 more"),
+            "{text}"
+        );
         assert!(text.contains("1 of at most 3"), "{text}");
     }
 

@@ -1,26 +1,44 @@
 //! Aligned tables on a terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
+/// Blanks between two columns.
+const GAP: &str = "  ";
 
 /// A table of rows of text under headings; columns whose headings start with
 /// `>` are aligned to the right. Ends with a newline.
 pub(crate) fn render(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(headings.iter().map(|text| text.trim_start_matches('>').to_uppercase()));
-    for row in rows {
-        table.add_row(row);
-    }
-    for (index, heading) in headings.iter().enumerate() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_padding((0, 2));
-            if heading.starts_with('>') {
-                column.set_cell_alignment(CellAlignment::Right);
+    let mut all = vec![
+        headings
+            .iter()
+            .map(|text| text.trim_start_matches('>').to_uppercase())
+            .collect::<Vec<_>>(),
+    ];
+    all.extend(rows);
+    let width = |column: usize| {
+        let cells = all.iter().filter_map(|row| row.get(column));
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let columns: Vec<(bool, usize)> = headings
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| (heading.starts_with('>'), width(column)))
+        .collect();
+    let mut text = String::new();
+    for row in &all {
+        let cells = row.iter().zip(&columns).map(|(cell, &(right, width))| {
+            if right {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
             }
-        }
+        });
+        let line = cells.collect::<Vec<_>>().join(GAP);
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
-    let lines = table.lines();
-    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+    text
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use crate::DataPlane;
 use crate::plan::{
     EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PodAddress, SourceNatPorts,
 };
-use crate::DataPlane;
 
 /// A kernel and its surroundings, new for every test.
 #[expect(
@@ -123,9 +123,15 @@ async fn differences<F: Fixture>(
     namespace: Option<&F::Namespace>,
 ) -> Vec<String> {
     let descriptor = namespace.map(|namespace| fixture.descriptor(namespace));
-    let checked = fixture.plane().check_endpoint(plan, &links, descriptor).await;
+    let checked = fixture
+        .plane()
+        .check_endpoint(plan, &links, descriptor)
+        .await;
     let differences = checked.expect("checked");
-    differences.into_iter().map(|difference| difference.text).collect()
+    differences
+        .into_iter()
+        .map(|difference| difference.text)
+        .collect()
 }
 
 /// What was made is all that is observed, and equals its plan.
@@ -149,7 +155,10 @@ pub async fn a_new_endpoint_is_observed_and_checks_out<F: Fixture>(fixture: &F) 
     assert_eq!(routed, wanted);
     assert_eq!(observed.links.len(), 1);
     let link = &observed.links[0];
-    assert_eq!((link.index, link.mac, link.dying), (links.host_index, plan.host_mac, false));
+    assert_eq!(
+        (link.index, link.mac, link.dying),
+        (links.host_index, plan.host_mac, false)
+    );
     assert_eq!(link.name, plan.host_link);
     let found = differences(fixture, &plan, links, Some(&namespace)).await;
     assert_eq!(found, Vec::<String>::new());
@@ -224,13 +233,14 @@ pub async fn the_same_host_link_can_serve_a_new_namespace_before_it_is_reaped<F:
 }
 
 /// The pod has a link of that name from elsewhere.
-pub async fn another_links_name_in_the_pod_is_refused_and_nothing_is_left<F: Fixture>(
-    fixture: &F,
-) {
+pub async fn another_links_name_in_the_pod_is_refused_and_nothing_is_left<F: Fixture>(fixture: &F) {
     let (plan, namespace) = (plan(1), fixture.namespace());
     fixture.add_foreign_link(Some(&namespace), "eth0");
     let error = add(fixture, &plan, &namespace).await.expect_err("refused");
-    assert!(matches!(&error, KernelError::LinkTaken(name) if name == "eth0"), "{error}");
+    assert!(
+        matches!(&error, KernelError::LinkTaken(name) if name == "eth0"),
+        "{error}"
+    );
     assert!(is_empty(fixture).await);
 }
 
@@ -241,7 +251,10 @@ pub async fn another_links_name_on_the_node_is_refused_and_nothing_is_left<F: Fi
     let (plan, namespace) = (plan(1), fixture.namespace());
     fixture.add_foreign_link(None, "eni1");
     let error = add(fixture, &plan, &namespace).await.expect_err("refused");
-    assert!(matches!(&error, KernelError::LinkTaken(name) if name == "eni1"), "{error}");
+    assert!(
+        matches!(&error, KernelError::LinkTaken(name) if name == "eni1"),
+        "{error}"
+    );
     assert!(is_empty(fixture).await);
 }
 
@@ -250,7 +263,10 @@ pub async fn an_endpoints_host_link_is_never_taken_for_another_namespace<F: Fixt
     let (plan, one, other) = (plan(1), fixture.namespace(), fixture.namespace());
     let links = add(fixture, &plan, &one).await.expect("added");
     let error = add(fixture, &plan, &other).await.expect_err("refused");
-    assert!(matches!(&error, KernelError::LinkTaken(name) if name == "eni1"), "{error}");
+    assert!(
+        matches!(&error, KernelError::LinkTaken(name) if name == "eni1"),
+        "{error}"
+    );
     let found = differences(fixture, &plan, links, Some(&one)).await;
     assert_eq!(found, Vec::<String>::new());
 }
@@ -284,14 +300,18 @@ pub async fn a_link_of_others_is_never_condemned<F: Fixture>(fixture: &F) {
     remove(fixture, &plan, links).await;
     fixture.add_foreign_link(None, "theirs");
     for index in 1..links.host_index {
-        let removed = fixture.plane().remove_endpoint(&plan.addresses, Some(index));
+        let removed = fixture
+            .plane()
+            .remove_endpoint(&plan.addresses, Some(index));
         removed.await.expect("nothing to do");
     }
     fixture.plane().reap(&[]).await.expect("reaped");
     // Its name is still taken.
     let mut theirs = plan.clone();
     theirs.host_link = "theirs".into();
-    let error = add(fixture, &theirs, &namespace).await.expect_err("refused");
+    let error = add(fixture, &theirs, &namespace)
+        .await
+        .expect_err("refused");
     assert!(matches!(error, KernelError::LinkTaken(_)), "{error}");
 }
 
@@ -301,7 +321,10 @@ pub async fn a_missing_route_is_told_and_repaired_without_a_namespace<F: Fixture
     let links = add(fixture, &plan, &namespace).await.expect("added");
     fixture.delete_route(plan.addresses[0].address);
     let found = differences(fixture, &plan, links, Some(&namespace)).await;
-    assert!(found.iter().any(|text| text.contains("10.0.1.1")), "{found:?}");
+    assert!(
+        found.iter().any(|text| text.contains("10.0.1.1")),
+        "{found:?}"
+    );
     let repaired = fixture.plane().add_endpoint(&plan, None).await;
     assert_eq!(repaired.expect("repaired").host_index, links.host_index);
     let found = differences(fixture, &plan, links, Some(&namespace)).await;
@@ -356,13 +379,19 @@ pub async fn an_interface_is_in_service_until_it_is_removed<F: Fixture>(fixture:
     fixture.plug("eth1", SECOND_MAC);
     let plane = fixture.plane();
     for _ in 0..2 {
-        let name = plane.ensure_interface(&interface()).await.expect("in service");
+        let name = plane
+            .ensure_interface(&interface())
+            .await
+            .expect("in service");
         assert_eq!(name, "eth1");
         let observed = plane.observe().await.expect("observed");
         assert_eq!(observed.interface_tables, [0x5611]);
     }
     for _ in 0..2 {
-        plane.remove_interface(0x5611).await.expect("out of service");
+        plane
+            .remove_interface(0x5611)
+            .await
+            .expect("out of service");
         let observed = plane.observe().await.expect("observed");
         assert!(observed.interface_tables.is_empty(), "{observed:?}");
     }
@@ -390,7 +419,11 @@ pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(
         node_ports: true,
         veth_prefix: "eni".into(),
     };
-    let error = fixture.plane().prepare_node(&plan).await.expect_err("no link");
+    let error = fixture
+        .plane()
+        .prepare_node(&plan)
+        .await
+        .expect_err("no link");
     assert!(matches!(error, KernelError::NoSuchLink(_)), "{error}");
     fixture.plug("eth1", SECOND_MAC);
     for _ in 0..2 {

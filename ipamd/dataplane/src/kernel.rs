@@ -1,7 +1,9 @@
 //! The real kernel, by rtnetlink and `nft`.
 //!
-//! Two sets of threads: endpoints have their own, so that no ADD waits behind a
-//! dump, a program or the deletion of a hundred links.
+//! Two threads: endpoints have one of their own, so that no ADD waits behind a dump
+//! or a program. The kernel lets one request at a time change links, so a second one
+//! gained little; and with one, a repeated ADD finds what the one before has done,
+//! even if nobody waited for it.
 
 mod address;
 mod endpoint;
@@ -17,7 +19,7 @@ mod route;
 mod rule;
 mod settings;
 mod sys;
-mod workers;
+mod worker;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,24 +27,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::DataPlane;
 use crate::plan::{
     Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
     Observed, PodAddress,
 };
-use crate::DataPlane;
 use node::Loaded;
-use workers::Workers;
+use worker::Worker;
 
-/// Threads for endpoints. The kernel lets one request at a time change links, so a
-/// second thread only overlaps what is done around that.
-const ENDPOINT_THREADS: usize = 1;
-
-/// The kernel's network namespace that this was made in.
+/// The kernel, in the network namespace that this was made in. Linux 5.14 or later.
 ///
 /// What was started is finished, also when its future is dropped.
 pub struct Kernel {
-    endpoints: Workers,
-    slow: Workers,
+    endpoints: Worker,
+    slow: Worker,
     loaded: Arc<Mutex<Loaded>>,
 }
 
@@ -55,8 +53,8 @@ impl Kernel {
     /// verbs fail, not this.
     pub fn try_new() -> io::Result<Self> {
         Ok(Self {
-            endpoints: Workers::try_new("veni-endpoint", ENDPOINT_THREADS)?,
-            slow: Workers::try_new("veni-kernel", 1)?,
+            endpoints: Worker::try_new("veni-endpoint")?,
+            slow: Worker::try_new("veni-kernel")?,
             loaded: Arc::default(),
         })
     }

@@ -58,6 +58,7 @@ pub trait DataPlane: Send + Sync + 'static {
     ///
     /// Without a namespace it only completes the host's side of an endpoint
     /// whose veth pair exists: the audit repairs routes that somebody removed.
+    /// The answer's namespace cookie is then 0.
     ///
     /// # Errors
     /// [`KernelError::NamespaceGone`], [`KernelError::LinkTaken`] when a link
@@ -99,8 +100,8 @@ pub trait DataPlane: Send + Sync + 'static {
     /// What the kernel refused.
     async fn observe(&self) -> Result<Observed, KernelError>;
 
-    /// Deletes all links of the dying group in one request and returns how many
-    /// are left of those asked about.
+    /// Deletes all links of the dying group in one request and returns which are
+    /// left of those asked about.
     ///
     /// # Errors
     /// What the kernel refused.

@@ -142,7 +142,11 @@ impl MemoryKernel {
         outcome
     }
 
-    async fn add(self, plan: EndpointPlan, namespace: OwnedFd) -> Result<EndpointLinks, KernelError> {
+    async fn add(
+        self,
+        plan: EndpointPlan,
+        namespace: OwnedFd,
+    ) -> Result<EndpointLinks, KernelError> {
         self.begin(Step::CreatePair).await?;
         let (links, fresh) = locked(&self.state).create_pair(&plan, &namespace)?;
         let connected = self.connect(&plan, links).await;

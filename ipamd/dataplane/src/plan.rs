@@ -53,7 +53,9 @@ pub struct NodePlan {
     pub node_v4: Option<Ipv4Addr>,
     /// The node's own IPv6 address.
     pub node_v6: Option<Ipv6Addr>,
-    /// Traffic to these ranges keeps the pod's address.
+    /// Traffic to these ranges keeps the pod's address. IPv6 addresses of a cloud
+    /// are valid outside of it, so IPv6 is translated only when there are IPv6
+    /// ranges among these.
     pub untranslated: Vec<IpNet>,
     /// Whether traffic that leaves the network is translated to the node's address.
     pub source_nat: bool,
@@ -61,7 +63,8 @@ pub struct NodePlan {
     pub source_nat_ports: SourceNatPorts,
     /// Whether node-port traffic that came in by the primary interface is marked.
     pub node_ports: bool,
-    /// Prefix of the host ends' names, for the interface matches of nftables.
+    /// Prefix of the host ends' names. nftables knows them by [`POD_GROUP`], which
+    /// names chosen by others cannot imitate.
     pub veth_prefix: String,
 }
 
@@ -127,7 +130,8 @@ pub struct EndpointLinks {
     pub host_index: u32,
     /// Index of the pod's end in its namespace.
     pub pod_index: u32,
-    /// The namespace's cookie (SO_NETNS_COOKIE), never used again in this boot.
+    /// The namespace's cookie (SO_NETNS_COOKIE), never used again in this boot; 0
+    /// where no namespace was at hand.
     pub namespace_cookie: u64,
 }
 
@@ -181,7 +185,9 @@ pub enum KernelError {
     #[error("no link {0}")]
     NoSuchLink(String),
     /// A name is taken by something that is not ours.
-    #[error("link {0} exists already and is not veni's: remove it or choose another name")]
+    #[error(
+        "link {0} exists already and belongs to something else: remove it or choose another name"
+    )]
     LinkTaken(String),
     /// Any other refusal.
     #[error("failed to {operation}: {source}")]

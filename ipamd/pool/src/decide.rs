@@ -88,10 +88,16 @@ fn hopeless(
     }
     let unserved = waiting - held.free_now;
     let why = match obstacles {
-        [] => "nothing can be had".to_owned(),
+        [] => at_the_limit(ledger, held),
         _ => obstacles.join("; "),
     };
     Some(format!("no address can come for {unserved} waiting: {why}"))
+}
+
+/// The reason when nothing else stands in the way.
+fn at_the_limit(ledger: &Ledger<'_>, held: &Holdings) -> String {
+    let (total, limit) = (held.total(), ledger.snapshot.limits.max_pods);
+    format!("the pool holds {total} addresses, and the node may run {limit} pods at most")
 }
 
 fn notes(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal, growth: &Growth) -> Vec<String> {
@@ -99,14 +105,20 @@ fn notes(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal, growth: &Growth) -> 
     for under_way in &ledger.snapshot.in_flight {
         notes.push(format!("under way: {}", under_way.action));
     }
-    if held.usable_of_either_kind() >= goal.usable {
+    let free = held.free + held.free_other;
+    let served = u64::from(ledger.snapshot.demand.waiting) <= free;
+    if served && held.usable_of_either_kind() >= goal.usable {
         let Holdings {
             assigned, cooling, ..
         } = *held;
-        let free = held.free + held.free_other;
         let (usable, label) = (goal.usable, &goal.label);
+        let here = if ledger.growing() {
+            "free or coming"
+        } else {
+            "free"
+        };
         notes.push(format!(
-            "enough: {assigned} in use, {free} free, {cooling} cooling; {usable} usable needed ({label})"
+            "enough: {assigned} in use, {free} {here}, {cooling} cooling; {usable} usable needed ({label})"
         ));
     } else if held.cooling > 0 && growth.actions.is_empty() {
         notes.push(format!("{} addresses are cooling", held.cooling));

@@ -6,9 +6,11 @@
 //! slots are taken up by unused slots of the other kind, those make room. When
 //! no subnet has a prefix left, single addresses stand in.
 
+mod other_kind;
+mod reason;
+
 use crate::goal::Goal;
 use crate::ledger::{Holdings, Ledger, Line, saturate, slot_size};
-use crate::plan::amount;
 use crate::subnets::{Shortage, Subnets};
 use crate::{Action, InterfaceState, PlannedAction, SlotKind};
 use std::cmp::Reverse;
@@ -326,145 +328,5 @@ impl<'a> Grower<'a> {
             }
         }
         best.map(Some)
-    }
-
-    /// Gives unused slots of the other kind back so that `want` slots of the kind
-    /// in use find room; pods that wait or are expected keep their addresses.
-    fn make_room(&mut self, want: u64) -> Room {
-        let abilities = &self.ledger.snapshot.abilities;
-        if !abilities.release {
-            return Room::default();
-        }
-        let (kind, other) = (self.ledger.kind, self.ledger.other());
-        let demand = &self.ledger.snapshot.demand;
-        let demand = u64::from(demand.waiting) + u64::from(demand.expected);
-        let mut spare = self.held.free_now.saturating_sub(demand);
-        let mut lines = self.by_fullness();
-        lines.reverse();
-        let unused = lines.iter().flat_map(|line| line.unused(other)).count() as u64;
-        // While nothing of the kind in use is free, one slot stays for the next pod.
-        let want = if self.held.free == 0 && unused > 1 {
-            want.min(unused - 1)
-        } else {
-            want
-        };
-        let mut room = Room::default();
-        for line in lines {
-            let shut = self
-                .subnets
-                .shortage(&line.interface.subnet, kind)
-                .is_some();
-            if line.busy || shut || self.touched.contains(&line.order) {
-                continue;
-            }
-            let mut cidrs = Vec::new();
-            for slot in line.unused(other) {
-                let size = u64::from(slot.free());
-                if room.slots == want || spare < size || cidrs.len() as u64 == self.batch() {
-                    break;
-                }
-                spare -= size;
-                room.slots += 1;
-                room.addresses += size;
-                cidrs.push(slot.cidr);
-            }
-            if !cidrs.is_empty() {
-                self.touched.insert(line.order);
-                let interface = line.interface.id.clone();
-                let wanted = if kind == SlotKind::Prefix {
-                    "prefixes"
-                } else {
-                    "single addresses"
-                };
-                let reason = format!("unused, makes room for {wanted}: {}", self.reason);
-                let action = Action::Release { interface, cidrs };
-                self.growth.actions.push(PlannedAction { action, reason });
-            }
-        }
-        room
-    }
-
-    /// No prefix is to be had: single addresses stand in for `lacking` of them.
-    /// One slot an interface stays open for the prefix that comes later, and
-    /// interfaces are attached for pods only, not for the target.
-    fn stand_in(&mut self, lacking: u64) {
-        let demand = &self.ledger.snapshot.demand;
-        let free = self.held.free + self.held.free_other;
-        let demand = u64::from(demand.waiting) + u64::from(demand.expected);
-        let mut demand = demand.saturating_sub(free).min(lacking);
-        let mut lacking = lacking;
-        let reason = format!(
-            "{}; single addresses, as no prefix is to be had",
-            self.reason
-        );
-        for line in self.by_fullness() {
-            let subnet = line.interface.subnet.as_str();
-            let exhausted = self.subnets.shortage(subnet, SlotKind::Prefix).is_some();
-            if !exhausted || self.touched.contains(&line.order) {
-                continue;
-            }
-            if let Some(shortage) = self.subnets.shortage(subnet, SlotKind::Address) {
-                self.shortage(shortage);
-                continue;
-            }
-            let room = line.room(self.slots_per_interface());
-            let room = room.min(demand.max(room.saturating_sub(1))).min(lacking);
-            let mut count = room;
-            if !line.busy {
-                let available = self
-                    .subnets
-                    .room(subnet, SlotKind::Address)
-                    .min(self.allowed);
-                count = room.min(available);
-                let now = count.min(self.batch());
-                if now > 0 {
-                    self.assign(line, SlotKind::Address, now, reason.clone());
-                }
-            }
-            lacking -= count;
-            demand = demand.saturating_sub(count);
-        }
-        demand -= self.future_room(SlotKind::Address, demand);
-        if demand > 0 {
-            self.attach_with(SlotKind::Address, demand, reason);
-        }
-    }
-
-    /// Why more is needed: "need 4 more: 2 waiting, 2 to restore WARM_IP_TARGET=2".
-    fn words(&self, short: u64) -> String {
-        let label = &self.goal.label;
-        if short == 0 {
-            return format!("{label} holds whole interfaces: fill those attached");
-        }
-        let demand = &self.ledger.snapshot.demand;
-        let beyond = |pods: u64| pods.saturating_sub(self.held.free);
-        let waiting = beyond(u64::from(demand.waiting)).min(short);
-        let pods = u64::from(demand.waiting) + u64::from(demand.expected);
-        let expected = beyond(pods).min(short) - waiting;
-        let target = short - waiting - expected;
-        let mut parts = Vec::new();
-        if waiting > 0 {
-            parts.push(format!("{waiting} waiting"));
-        }
-        if expected > 0 {
-            parts.push(format!("{expected} expected"));
-        }
-        if target > 0 {
-            parts.push(format!("{target} to restore {label}"));
-        }
-        let mut words = format!("need {short} more: {}", parts.join(", "));
-        if self.held.usable_of_either_kind() >= self.goal.usable {
-            let other = amount(self.held.free_other, SlotKind::Address);
-            let held = match self.ledger.other() {
-                SlotKind::Address => format!("{other} free outside prefixes"),
-                SlotKind::Prefix => format!("{other} free in prefixes"),
-            };
-            words = format!("{words}, replacing {held}");
-        }
-        if short == self.allowed {
-            let limit = self.ledger.snapshot.limits.max_pods;
-            words = format!("{words} (no more than {limit} pods)");
-        }
-        words
     }
 }

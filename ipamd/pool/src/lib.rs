@@ -13,9 +13,11 @@
 
 pub mod choose;
 mod consolidate;
+mod counts;
 pub mod decide;
 mod goal;
 mod grow;
+pub mod instance_types;
 mod ledger;
 pub mod max_pods;
 pub mod plan;
@@ -24,8 +26,8 @@ pub mod snapshot;
 mod subnets;
 pub mod targets;
 
+pub use counts::{Counts, counts};
 pub use decide::plan;
-pub use ledger::{Counts, counts};
 pub use plan::{Action, Plan, PlannedAction};
 pub use snapshot::*;
 pub use targets::{Scheme, Targets};

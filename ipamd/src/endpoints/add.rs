@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -94,14 +95,29 @@ impl Endpoints {
 
     /// The record of a repeated ADD, when the kernel has it as it was made.
     async fn same_again(&self, record: &Record, order: &AddOrder) -> Option<Record> {
-        let links = record.links?;
-        let namespace = order.namespace.try_clone().ok()?;
-        let again = self
+        if record.state != RecordState::Ready {
+            return None;
+        }
+        if self.is_whole(record, order).await {
+            return Some(record.clone());
+        }
+        // Routes on the host can be made again without touching the pod; never
+        // is anything made in a namespace that may be another one.
+        let repaired = self.tools.kernel.add_endpoint(&record.plan, None).await;
+        (repaired.is_ok() && self.is_whole(record, order).await).then(|| record.clone())
+    }
+
+    /// Whether the kernel has exactly what the record says, in this namespace.
+    async fn is_whole(&self, record: &Record, order: &AddOrder) -> bool {
+        let (Some(links), Ok(namespace)) = (record.links, order.namespace.try_clone()) else {
+            return false;
+        };
+        let checked = self
             .tools
             .kernel
-            .add_endpoint(&record.plan, Some(namespace))
+            .check_endpoint(&record.plan, &links, Some(namespace))
             .await;
-        (again.ok()? == links).then(|| record.clone())
+        checked.is_ok_and(|differences| differences.is_empty())
     }
 
     async fn lease(
@@ -225,7 +241,7 @@ impl Endpoints {
             .iter()
             .map(|address| PodAddress { address: *address });
         Record {
-            id: format!("{}-{created_ms:012x}", &order.key.hash()[..16]),
+            id: self.new_id(&order.key, created_ms),
             key: order.key.clone(),
             pod: order.pod.clone(),
             state: RecordState::Adding,
@@ -248,6 +264,12 @@ impl Endpoints {
             waited_micros: micros(waited),
             released_ms: None,
         }
+    }
+
+    /// Another for every ADD, also for two of one attachment within a millisecond.
+    fn new_id(&self, key: &AttachmentKey, created_ms: u64) -> String {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{created_ms:012x}-{number:x}", &key.hash()[..16])
     }
 
     /// The best name that no link of ours has. The last one is tried even when

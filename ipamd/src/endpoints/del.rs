@@ -139,6 +139,8 @@ impl Endpoints {
             .metrics
             .del_took(Phase::Journal, started.elapsed());
         crash::point("del.journalled");
+        // Should the kernel refuse now, it is what it is in the journal.
+        self.lock_records().insert(key.clone(), record.clone());
         let started = Instant::now();
         let index = record.links.map(|links| links.host_index);
         self.tools

@@ -13,6 +13,7 @@ mod record;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub struct Endpoints {
     records: Mutex<HashMap<AttachmentKey, Record>>,
     /// Names of host ends that exist or are about to.
     names: Mutex<BTreeSet<String>>,
+    /// ADDs that have got as far as a record, for the records' ids.
+    made: AtomicU64,
     dying: mpsc::UnboundedSender<Record>,
     tasks: TaskTracker,
 }
@@ -92,6 +95,7 @@ impl Endpoints {
             gates: Mutex::default(),
             records: Mutex::default(),
             names: Mutex::default(),
+            made: AtomicU64::new(0),
             dying,
             tasks: TaskTracker::new(),
         });

@@ -20,6 +20,9 @@ const DENIED_PAUSE: Duration = Duration::from_secs(30);
 /// Until an exhausted subnet is tried again, as the AWS plugin has it.
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(120);
 
+/// Addresses of a /28.
+const ADDRESSES_OF_A_PREFIX: u32 = 16;
+
 /// The cloud takes no changes for a while.
 #[derive(Debug, Clone)]
 pub(crate) struct Hold {
@@ -69,12 +72,19 @@ impl PoolTask {
                 self.hold_for(LONGEST_PAUSE, error, true, now);
             }
             ErrorClass::Exhausted { subnet, scarcity } => {
-                self.subnet_is_exhausted(subnet, *scarcity, error, now);
+                if asks_for_several(&action) {
+                    self.subnet_has_less(subnet, *scarcity, now);
+                } else {
+                    self.subnet_is_exhausted(subnet, *scarcity, error, now);
+                }
             }
             ErrorClass::LimitReached | ErrorClass::NotFound => {
+                // An inventory that lags explains neither: ours or another's
+                // last change may be what the cloud means.
                 let limit_reached = error.class == ErrorClass::LimitReached;
-                self.unsettle(family, action, now, limit_reached);
-                return !limit_reached;
+                let pause = self.pause().max(self.state.capabilities.settle_time);
+                self.unsettle(family, action, now + pause, limit_reached);
+                return false;
             }
             ErrorClass::OutcomeUnknown => {
                 let settled = now + self.state.capabilities.settle_time;
@@ -88,6 +98,11 @@ impl PoolTask {
     /// A look at the inventory that failed: the next one comes sooner.
     pub(super) fn look_failed(&mut self, error: &ProviderError, now: Instant) {
         self.note_failure("look at the inventory", error);
+        // Without the right to look, changes can still be had.
+        self.looked |= !matches!(
+            error.class,
+            ErrorClass::Transient | ErrorClass::Throttled { .. }
+        );
         let pause = self.pause();
         self.next_inventory = self.next_inventory.min(now + pause);
     }
@@ -113,6 +128,26 @@ impl PoolTask {
             reason: error.to_string(),
             lasting,
         });
+    }
+
+    /// The cloud gives all or nothing, and what it last told of free addresses
+    /// was old: the next plan asks for one slot, and a look at the inventory
+    /// tells what there is.
+    fn subnet_has_less(&mut self, subnet: &SubnetId, scarcity: Scarcity, now: Instant) {
+        let at_most = match scarcity {
+            Scarcity::Addresses => 0,
+            Scarcity::Prefixes => ADDRESSES_OF_A_PREFIX,
+        };
+        for known in self
+            .state
+            .subnets
+            .iter_mut()
+            .filter(|known| known.id == *subnet)
+        {
+            known.free_ipv4 = known.free_ipv4.min(at_most);
+        }
+        let settled = now + self.state.capabilities.settle_time;
+        self.next_inventory = self.next_inventory.min(settled);
     }
 
     fn subnet_is_exhausted(
@@ -147,5 +182,15 @@ impl PoolTask {
             action,
             limit_reached: limit,
         });
+    }
+}
+
+/// Whether a smaller request could succeed where this one did not.
+fn asks_for_several(action: &Action) -> bool {
+    match action {
+        Action::Assign { count, .. } => *count > 1,
+        // One for the interface itself, the others for pods.
+        Action::Attach { count, .. } => *count > 0,
+        Action::Release { .. } | Action::Detach { .. } => false,
     }
 }

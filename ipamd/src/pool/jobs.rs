@@ -35,6 +35,11 @@ pub(crate) enum Work {
     },
     /// A look at the inventory.
     Inventory,
+    /// Removing the rules of an interface that is gone.
+    Unwire {
+        /// Its table.
+        table: u32,
+    },
     /// Bringing an interface into service, or its rules up to date.
     Wire {
         /// The interface.
@@ -61,11 +66,17 @@ pub(crate) enum Outcome {
     },
     Detached {
         interface: InterfaceId,
+        cidrs: Vec<IpNet>,
+        entry: String,
         result: Result<(), ProviderError>,
     },
     Inventory {
         began: Instant,
         result: Result<Inventory, ProviderError>,
+    },
+    Unwired {
+        table: u32,
+        result: Result<(), KernelError>,
     },
     Wired {
         interface: InterfaceId,
@@ -115,7 +126,13 @@ impl Worlds {
         }
     }
 
-    pub(crate) async fn detach(self, interface: InterfaceId, table: u32) -> Outcome {
+    pub(crate) async fn detach(
+        self,
+        interface: InterfaceId,
+        table: u32,
+        cidrs: Vec<IpNet>,
+        entry: String,
+    ) -> Outcome {
         // Rules that outlive their interface would swallow the next one's
         // packets; a kernel that refuses is told in the log and tried again by
         // the next interface that gets this table.
@@ -124,7 +141,12 @@ impl Worlds {
         }
         crash::point("detach.unwired");
         let result = self.provider.detach_interface(&interface).await;
-        Outcome::Detached { interface, result }
+        Outcome::Detached {
+            interface,
+            cidrs,
+            entry,
+            result,
+        }
     }
 
     pub(crate) async fn inventory(self, delay: Duration) -> Outcome {
@@ -132,6 +154,11 @@ impl Worlds {
         let began = Instant::now();
         let result = self.provider.inventory().await;
         Outcome::Inventory { began, result }
+    }
+
+    pub(crate) async fn unwire(self, table: u32) -> Outcome {
+        let result = self.kernel.remove_interface(table).await;
+        Outcome::Unwired { table, result }
     }
 
     pub(crate) async fn wire(

@@ -11,6 +11,7 @@ use super::pick::addresses;
 use super::state::{Cooling, PoolState, family_of};
 use super::task::PoolSettings;
 use crate::cloud::FirstLook;
+use crate::events::unix_millis;
 
 /// What the owner task starts with.
 pub(crate) struct Known {
@@ -19,6 +20,8 @@ pub(crate) struct Known {
     pub(crate) next_inventory: Option<Instant>,
     /// Releases of the daemon before, by journal entry.
     pub(crate) buried: BTreeMap<String, BTreeSet<IpNet>>,
+    /// What the daemon before knew, and not what the cloud says.
+    pub(crate) remembered: bool,
 }
 
 impl Known {
@@ -38,6 +41,7 @@ impl Known {
             ),
             next_inventory,
             buried: BTreeMap::new(),
+            remembered: look.remembered,
         }
     }
 
@@ -57,6 +61,17 @@ impl Known {
     pub(crate) fn take_in(&mut self, look: &FirstLook) {
         let inventory = look.memory.inventory.clone();
         self.state.merge(inventory, look.began, Instant::now());
+        // What is remembered is at least as old as the memory, so that the
+        // first look at the cloud is believed about it.
+        let age = unix_millis().saturating_sub(look.memory.as_of_ms);
+        let since = look.began.checked_sub(Duration::from_millis(age));
+        let since = since.unwrap_or(look.began);
+        for interface in self.state.interfaces.values_mut() {
+            interface.since = since;
+            for held in interface.held.values_mut() {
+                held.since = since;
+            }
+        }
     }
 }
 

@@ -4,12 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::{Interface, InterfaceId, InterfaceState, Inventory};
 
 use super::state::{Held, PoolInterface, PoolState};
+
+/// An interface on its way in or out is looked at again after this time at the
+/// earliest.
+const SHORTEST_CHANGE: Duration = Duration::from_secs(1);
 
 /// What an inventory has changed, in words, for log and events.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,8 +23,22 @@ pub(crate) struct Merge {
     pub(crate) changes: Vec<String>,
     /// Addresses in use by pods that the cloud does not know (any more).
     pub(crate) lost: Vec<IpAddr>,
+    /// Device indexes of interfaces that are gone: their rules must go too.
+    pub(crate) unplugged: Vec<u32>,
     /// Tombstones that the cloud agrees with now.
     pub(crate) settled: Vec<IpNet>,
+    /// Something is missing that may be too young to show: an inventory that
+    /// begins then tells.
+    pub(crate) look_again: Option<Instant>,
+}
+
+impl Merge {
+    fn doubt(&mut self, trust_after: Instant) {
+        let earlier = self
+            .look_again
+            .map_or(trust_after, |at| at.min(trust_after));
+        self.look_again = Some(earlier);
+    }
 }
 
 impl PoolState {
@@ -67,6 +86,9 @@ impl PoolState {
     ) {
         let id = interface.id.clone();
         let cidrs = described_cidrs(&interface);
+        if interface.state != InterfaceState::Attached {
+            merge.doubt(now + self.capabilities.settle_time.max(SHORTEST_CHANGE));
+        }
         self.interfaces.insert(
             id.clone(),
             PoolInterface {
@@ -99,13 +121,30 @@ impl PoolState {
         let Some(interface) = self.interfaces.get_mut(&id) else {
             return;
         };
+        // What we were told is attached is not on its way in again: that is an
+        // inventory from before.
+        let young = began < interface.since + settle;
+        let state = match (interface.cloud.state, described.state) {
+            (InterfaceState::Attached, InterfaceState::Attaching) if young => {
+                InterfaceState::Attached
+            }
+            (_, described) => described,
+        };
+        if state != described.state || state != InterfaceState::Attached {
+            merge.doubt(now + settle.max(SHORTEST_CHANGE));
+        }
         interface.cloud = Interface {
             addresses: Vec::new(),
             prefixes: Vec::new(),
+            state,
             ..described
         };
         interface.held.retain(|cidr, held| {
-            if cidrs.contains(cidr) || began < held.since + settle {
+            if cidrs.contains(cidr) {
+                return true;
+            }
+            if began < held.since + settle {
+                merge.doubt(held.since + settle);
                 return true;
             }
             merge.changes.push(format!("{cidr} on {id} is gone"));
@@ -158,10 +197,15 @@ impl PoolState {
         let leases = &self.leases;
         self.interfaces.retain(|id, interface| {
             let listed = described.iter().any(|other| other.id == *id);
-            if listed || began < interface.since + settle || interface.detaching {
+            if listed || interface.detaching {
+                return true;
+            }
+            if began < interface.since + settle {
+                merge.doubt(interface.since + settle);
                 return true;
             }
             merge.changes.push(format!("interface {id} is gone"));
+            merge.unplugged.push(interface.cloud.device_index);
             merge.lost.extend(
                 leases
                     .keys()
@@ -194,7 +238,7 @@ impl PoolState {
     }
 }
 
-fn described_cidrs(interface: &Interface) -> Vec<IpNet> {
+pub(crate) fn described_cidrs(interface: &Interface) -> Vec<IpNet> {
     let addresses = interface
         .addresses
         .iter()

@@ -46,11 +46,15 @@ pub(crate) enum Command {
         key: AttachmentKey,
         reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
     },
+    /// Somebody who waited has gone away.
+    Left,
     GiveBack {
         key: AttachmentKey,
         addresses: Vec<IpAddr>,
         cools: bool,
     },
+    /// No address for anybody any more: the daemon stops.
+    Close,
     Report {
         reply: oneshot::Sender<v1::PoolResponse>,
     },
@@ -82,12 +86,34 @@ impl Drop for GivenLease {
     }
 }
 
+/// A place in the queue. Dropped with the wait it stands for, it tells the owner
+/// task, which would otherwise plan for a pod that nobody wants any more.
+struct Place<'a> {
+    pool: Option<&'a Pool>,
+}
+
+impl Place<'_> {
+    fn vacate(mut self) {
+        self.pool = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool {
+            drop(pool.commands.send(Command::Left));
+        }
+    }
+}
+
 /// What the daemon knew of the cloud when it last looked; it serves pods from
 /// it after a restart while the cloud is unreachable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CloudMemory {
     pub(crate) node: Node,
     pub(crate) inventory: Inventory,
+    /// When that was so, milliseconds since the epoch.
+    pub(crate) as_of_ms: u64,
 }
 
 /// A way to ask the owner task. Cheap to clone.
@@ -118,7 +144,10 @@ impl Pool {
         self.commands
             .send(command)
             .map_err(|_| AcquireError::Closed)?;
-        let given = answer.await.map_err(|_| AcquireError::Closed)??;
+        let place = Place { pool: Some(self) };
+        let given = answer.await;
+        place.vacate();
+        let given = given.map_err(|_| AcquireError::Closed)??;
         given.keep().ok_or(AcquireError::Closed)
     }
 
@@ -131,6 +160,11 @@ impl Pool {
             addresses,
             cools,
         }));
+    }
+
+    /// Fails who waits and who comes: the daemon stops.
+    pub(crate) fn close(&self) {
+        drop(self.commands.send(Command::Close));
     }
 
     /// The pool for operators.

@@ -40,6 +40,11 @@ impl PoolTask {
                 sources,
                 result,
             } => self.wired(interface, sources, result),
+            Outcome::Unwired { table, result } => {
+                if let Err(error) = result {
+                    tracing::warn!(table, %error, "the rules of an interface that is gone stay until another gets its table");
+                }
+            }
             changed => {
                 if let Work::Cloud { family, action, .. } = work {
                     self.changed(family, action, changed, now);
@@ -63,10 +68,13 @@ impl PoolTask {
                 entry,
                 result,
             } => self.released(family, action, interface, &cidrs, &entry, result, now),
-            Outcome::Detached { interface, result } => {
-                self.detached(family, action, interface, result, now);
-            }
-            Outcome::Inventory { .. } | Outcome::Wired { .. } => {}
+            Outcome::Detached {
+                interface,
+                cidrs,
+                entry,
+                result,
+            } => self.detached(family, action, interface, &cidrs, &entry, result, now),
+            Outcome::Inventory { .. } | Outcome::Unwired { .. } | Outcome::Wired { .. } => {}
         }
     }
 
@@ -83,6 +91,7 @@ impl PoolTask {
             Ok(grant) => {
                 self.cloud_succeeded();
                 self.state.add_grant(&interface, &grant, now);
+                self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
                 tracing::info!(%interface, ?slots, came, "addresses assigned");
                 self.tell(
@@ -113,7 +122,9 @@ impl PoolTask {
                     EventKind::Cloud,
                     format!("interface {id} attached as device {index} with {held} slots filled"),
                 );
+                let cidrs = super::merge::described_cidrs(&interface);
                 self.state.add_attached(interface, now);
+                self.ours_again(&cidrs);
             }
             Err(error) => {
                 self.change_failed(family, action, &error, now);
@@ -157,26 +168,37 @@ impl PoolTask {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one outcome, taken apart where they are used"
+    )]
     fn detached(
         &mut self,
         family: Family,
         action: Action,
         interface: InterfaceId,
+        cidrs: &[IpNet],
+        entry: &str,
         result: Result<(), ProviderError>,
         now: Instant,
     ) {
         match result {
             Ok(()) => {
                 self.cloud_succeeded();
+                self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 let trust_after = now + self.state.capabilities.settle_time;
                 self.state.departed.insert(interface.clone(), trust_after);
+                self.bury(entry, cidrs);
                 tracing::info!(%interface, "interface detached");
                 self.tell(EventKind::Cloud, format!("interface {interface} detached"));
             }
             Err(error) => {
                 if self.change_failed(family, action, &error, now) {
                     self.bring_back(&interface);
+                    self.forget_release(entry);
+                } else {
+                    self.bury(entry, cidrs);
                 }
             }
         }
@@ -196,6 +218,7 @@ impl PoolTask {
             Ok(inventory) => inventory,
             Err(error) => return self.look_failed(&error, now),
         };
+        self.looked = true;
         let listed: Vec<InterfaceId> = inventory
             .interfaces
             .iter()
@@ -213,6 +236,9 @@ impl PoolTask {
             );
             self.remember_cloud();
         }
+        for device_index in merge.unplugged {
+            self.unwire(device_index);
+        }
         for address in &merge.lost {
             tracing::error!(%address, "a pod uses an address that the cloud no longer gives this node");
             self.metrics.address_lost();
@@ -220,6 +246,9 @@ impl PoolTask {
                 EventKind::Repair,
                 format!("{address} is in use by a pod, but the cloud took it away"),
             );
+        }
+        if let Some(again) = merge.look_again {
+            self.next_inventory = self.next_inventory.min(again);
         }
         for cidr in merge.settled {
             self.settle_release(&cidr);
@@ -242,6 +271,9 @@ impl PoolTask {
             match &unsettled.action {
                 Action::Detach { interface } => {
                     let interface = InterfaceId::new(interface.clone());
+                    let known = self.state.interfaces.get(&interface);
+                    let held = known.map(|known| known.held.keys().copied().collect::<Vec<_>>());
+                    self.ours_again(&held.unwrap_or_default());
                     if listed.contains(&interface) {
                         self.bring_back(&interface);
                     } else {
@@ -324,8 +356,19 @@ impl PoolTask {
     }
 
     fn bury(&mut self, entry: &str, cidrs: &[IpNet]) {
+        if cidrs.is_empty() {
+            return self.forget_release(entry);
+        }
         self.buried
             .insert(entry.to_owned(), cidrs.iter().copied().collect());
+    }
+
+    /// What was given back before and is ours again, or was never taken: after
+    /// a restart the journal must not call it released.
+    fn ours_again(&mut self, cidrs: &[IpNet]) {
+        for cidr in cidrs {
+            self.settle_release(cidr);
+        }
     }
 
     /// One range of a release that the cloud has settled; with the last one its
@@ -333,9 +376,13 @@ impl PoolTask {
     fn settle_release(&mut self, cidr: &IpNet) {
         let mut over = Vec::new();
         for (entry, cidrs) in &mut self.buried {
-            cidrs.remove(cidr);
+            if !cidrs.remove(cidr) {
+                continue;
+            }
             if cidrs.is_empty() {
                 over.push(entry.clone());
+            } else if let Err(error) = self.journal.write(Shelf::Releases, entry, &*cidrs) {
+                tracing::warn!(%error, "a release that is partly over stays whole in the journal");
             }
         }
         for entry in over {

@@ -1,6 +1,7 @@
 //! Which free address an ADD gets: the candidates, and what a range can serve.
 //! The choice itself is the planner's.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -33,6 +34,24 @@ pub(crate) fn addresses(cidr: &IpNet) -> impl Iterator<Item = IpAddr> + use<> {
         IpAddr::V4(base) => Ipv4Addr::from_bits(base.to_bits().wrapping_add(offset)).into(),
         IpAddr::V6(base) => Ipv6Addr::from_bits(base.to_bits() + u128::from(offset)).into(),
     })
+}
+
+/// How many addresses of a range have a value in a map that counts. Looks up
+/// the range's addresses one by one where they are fewer than the map's.
+pub(super) fn count_in<V>(
+    map: &HashMap<IpAddr, V>,
+    cidr: &IpNet,
+    counts: impl Fn(&V) -> bool,
+) -> u32 {
+    let few = usize::try_from(capacity(cidr)).is_ok_and(|capacity| capacity <= map.len());
+    let count = if few {
+        let values = addresses(cidr).filter_map(|address| map.get(&address));
+        values.filter(|value| counts(value)).count()
+    } else {
+        let inside = map.iter().filter(|(address, _)| cidr.contains(*address));
+        inside.filter(|(_, value)| counts(value)).count()
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl PoolState {
@@ -86,10 +105,6 @@ impl PoolState {
     }
 
     fn in_use_in(&self, cidr: &IpNet) -> u32 {
-        if cidr.prefix_len() == cidr.max_prefix_len() {
-            return self.leases.contains_key(&cidr.addr()).into();
-        }
-        let inside = self.leases.keys().filter(|address| cidr.contains(*address));
-        u32::try_from(inside.count()).unwrap_or(u32::MAX)
+        count_in(&self.leases, cidr, |_| true)
     }
 }

@@ -216,6 +216,10 @@ impl PoolTask {
         if let Some(hold) = &self.hold {
             notes.push(format!("no cloud change for a moment: {}", hold.reason));
         }
+        if !self.looked {
+            let text = "no change before the cloud has been looked at after the restart";
+            notes.push(text.to_owned());
+        }
         for plan in self.plans.values() {
             notes.extend(plan.notes.iter().cloned());
             notes.extend(plan.hopeless.clone());

@@ -7,6 +7,7 @@ use veni_pool::{
 };
 use veni_provider::{Family, InterfaceState as CloudState};
 
+use super::pick::count_in;
 use super::state::{PoolInterface, PoolState, family_of};
 
 /// What a snapshot needs besides the state.
@@ -116,8 +117,10 @@ impl PoolState {
             state: match interface.cloud.state {
                 _ if interface.detaching => InterfaceState::Detaching,
                 CloudState::Detaching => InterfaceState::Detaching,
-                CloudState::Attached if interface.link.is_some() => InterfaceState::Ready,
-                CloudState::Attached | CloudState::Attaching => InterfaceState::Attaching,
+                // What is attached can be filled while its link is being brought
+                // into service.
+                CloudState::Attached => InterfaceState::Ready,
+                CloudState::Attaching => InterfaceState::Attaching,
             },
             age_ms: u64::try_from(age).unwrap_or(u64::MAX),
             slots: self.slots(interface, family, now),
@@ -125,20 +128,11 @@ impl PoolState {
     }
 
     fn slots(&self, interface: &PoolInterface, family: Family, now: Instant) -> Vec<Slot> {
-        let slot = |(cidr, held): (&ipnet::IpNet, &super::state::Held)| {
-            let inside = |address: &&std::net::IpAddr| cidr.contains(*address);
-            let assigned = self.leases.keys().filter(inside).count();
-            let cooling = self
-                .cooling
-                .iter()
-                .filter(|(address, cooling)| cooling.until > now && cidr.contains(*address))
-                .count();
-            Slot {
-                cidr: *cidr,
-                assigned: u32::try_from(assigned).unwrap_or(u32::MAX),
-                cooling: u32::try_from(cooling).unwrap_or(u32::MAX),
-                releasing: held.releasing,
-            }
+        let slot = |(cidr, held): (&ipnet::IpNet, &super::state::Held)| Slot {
+            cidr: *cidr,
+            assigned: count_in(&self.leases, cidr, |_| true),
+            cooling: count_in(&self.cooling, cidr, |cooling| cooling.until > now),
+            releasing: held.releasing,
         };
         interface
             .held

@@ -140,9 +140,11 @@ impl PoolState {
 
     /// The interface that holds an address.
     pub(crate) fn holder(&self, address: IpAddr) -> Option<&PoolInterface> {
-        self.interfaces
-            .values()
-            .find(|interface| interface.held.keys().any(|cidr| cidr.contains(&address)))
+        let exactly = IpNet::from(address);
+        self.interfaces.values().find(|interface| {
+            interface.held.contains_key(&exactly)
+                || interface.held.keys().any(|cidr| cidr.contains(&address))
+        })
     }
 
     /// Gives one address per family to an attachment, all or none.

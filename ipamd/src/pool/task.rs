@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_pool::{Action, Demand, InFlight, Plan, Targets, plan};
 use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
 
@@ -22,12 +23,12 @@ use super::state::PoolState;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
 use crate::attachment::AttachmentKey;
 use crate::crash;
-use crate::events::{EventKind, Events};
+use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Journal, Shelf};
 use crate::metrics::Metrics;
 
 /// How long jobs may go on after the daemon was told to stop.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Between two turns that only time has asked for.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
@@ -89,6 +90,10 @@ pub(crate) struct PoolTask {
     /// Releases whose tombstones the cloud has not agreed with yet.
     pub(super) buried: BTreeMap<String, BTreeSet<IpNet>>,
     pub(super) epoch: Instant,
+    /// The cloud has been looked at in this process.
+    pub(super) looked: bool,
+    /// Nobody gets an address any more.
+    closed: bool,
     /// Ourselves, for leases that come back.
     pool: Pool,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -127,6 +132,8 @@ impl PoolTask {
             releases: 0,
             buried: known.buried,
             epoch: now,
+            looked: !known.remembered,
+            closed: false,
             pool,
             commands,
         }
@@ -176,20 +183,28 @@ impl PoolTask {
         }
         self.serve_waiters(now);
         self.look_if_due(now);
-        self.wire_interfaces();
+        // Before the wiring, which for an interface without a link never rests:
+        // a detach must find a moment between two tries.
         for family in self.settings.families.clone() {
             self.plan_family(family, now);
         }
+        self.wire_interfaces();
         self.fail_hopeless();
         self.publish(now);
     }
 
     fn take(&mut self, command: Command) {
         match command {
+            Command::Acquire { reply, .. } if self.closed => {
+                drop(reply.send(Err(AcquireError::Closed)));
+            }
             Command::Acquire { key, reply } => {
                 self.waiters.push_back(Waiter { key, reply });
                 // Whoever finds an address at once does not count as waiting.
                 self.serve_waiters(Instant::now());
+                if !self.waiters.is_empty() {
+                    self.metrics.add_waits();
+                }
             }
             Command::GiveBack {
                 key,
@@ -199,6 +214,14 @@ impl PoolTask {
                 let until = cools.then(|| Instant::now() + self.settings.cooldown);
                 self.state.give_back(&key, &addresses, until);
             }
+            Command::Close => {
+                self.closed = true;
+                for waiter in self.waiters.drain(..) {
+                    drop(waiter.reply.send(Err(AcquireError::Closed)));
+                }
+            }
+            // The next turn looks who still waits.
+            Command::Left => {}
             Command::Report { reply } => drop(reply.send(self.report(Instant::now()))),
             Command::Plan { reply } => drop(reply.send(self.plan_report())),
         }
@@ -208,7 +231,10 @@ impl PoolTask {
     fn serve_waiters(&mut self, now: Instant) {
         self.waiters.retain(|waiter| !waiter.reply.is_closed());
         while let Some(waiter) = self.waiters.front() {
-            let Some(lease) = self.state.lease(&waiter.key, now, true) else {
+            // What only cools as a caution after a reboot comes last.
+            let rested = self.state.lease(&waiter.key, now, false);
+            let lease = rested.or_else(|| self.state.lease(&waiter.key, now, true));
+            let Some(lease) = lease else {
                 return;
             };
             let Some(waiter) = self.waiters.pop_front() else {
@@ -255,14 +281,27 @@ impl PoolTask {
         self.start(Work::Inventory, job);
     }
 
+    /// Removes the rules of an interface that went behind our back, unless
+    /// another has its table by now.
+    pub(super) fn unwire(&mut self, device_index: u32) {
+        let mut interfaces = self.state.interfaces.values();
+        if interfaces.any(|interface| interface.cloud.device_index == device_index) {
+            return;
+        }
+        let table = INTERFACE_TABLE_BASE + device_index;
+        let job = self.worlds.clone().unwire(table);
+        self.start(Work::Unwire { table }, job);
+    }
+
     /// Brings interfaces into service whose rules are not what they hold.
     fn wire_interfaces(&mut self) {
         let mut plans = Vec::new();
         for (id, interface) in &self.state.interfaces {
-            let busy = self
-                .work
-                .values()
-                .any(|work| matches!(work, Work::Wire { interface } if interface == id));
+            let busy = self.work.values().any(|work| match work {
+                Work::Wire { interface } => interface == id,
+                Work::Unwire { table } => *table == table_of(interface),
+                Work::Cloud { .. } | Work::Inventory => false,
+            });
             let sources = interface.sources(&self.state.capabilities);
             let wired = interface.link.is_some() && interface.wired == sources;
             if wired || busy || interface.detaching || !interface.cloud.managed {
@@ -308,7 +347,10 @@ impl PoolTask {
                 recent_peak: plan.recent_peak,
             },
         );
-        for planned in &plan.actions {
+        // What was remembered may be older than the last change of the daemon
+        // before, and nothing is bought twice.
+        let looked = self.looked;
+        for planned in plan.actions.iter().filter(|_| looked) {
             self.start_action(family, planned.action.clone(), planned.reason.clone());
         }
         self.plans.insert(family, plan);
@@ -370,12 +412,26 @@ impl PoolTask {
             }
             Action::Detach { interface } => {
                 let interface = InterfaceId::new(interface);
-                let Some(known) = self.state.interfaces.get_mut(&interface) else {
+                let wiring = Work::Wire {
+                    interface: interface.clone(),
+                };
+                if self.work.values().any(|work| *work == wiring) {
+                    // Its rules would come after their removal.
+                    return;
+                }
+                let Some(known) = self.state.interfaces.get(&interface) else {
                     return;
                 };
-                known.detaching = true;
+                // All that it holds goes with it: as with a release.
+                let cidrs: Vec<IpNet> = known.held.keys().copied().collect();
                 let table = table_of(known);
-                self.start(work, worlds.detach(interface, table));
+                let Some(entry) = self.journal_release(&cidrs) else {
+                    return;
+                };
+                if let Some(known) = self.state.interfaces.get_mut(&interface) {
+                    known.detaching = true;
+                }
+                self.start(work, worlds.detach(interface, table, cidrs, entry));
             }
         }
     }
@@ -386,16 +442,26 @@ impl PoolTask {
         if !self.state.may_release(&interface, &cidrs) {
             return;
         }
-        self.releases += 1;
-        let entry = format!("{:016x}-{}", crate::events::unix_millis(), self.releases);
-        if let Err(error) = self.journal.write(Shelf::Releases, &entry, &cidrs) {
-            tracing::error!(%error, "releasing nothing: it could not be journalled");
+        let Some(entry) = self.journal_release(&cidrs) else {
             return;
-        }
+        };
         crash::point("release.journalled");
         self.state.set_releasing(&interface, &cidrs, true);
         let job = self.worlds.clone().release(interface, cidrs, entry);
         self.start(work, job);
+    }
+
+    /// The name of the journal's entry; `None` when it cannot be written.
+    fn journal_release(&mut self, cidrs: &[IpNet]) -> Option<String> {
+        self.releases += 1;
+        let entry = format!("{:016x}-{}", unix_millis(), self.releases);
+        match self.journal.write(Shelf::Releases, &entry, &cidrs) {
+            Ok(()) => Some(entry),
+            Err(error) => {
+                tracing::error!(%error, "giving nothing back: it could not be journalled");
+                None
+            }
+        }
     }
 
     /// One action per interface at a time, whichever family asks for it.
@@ -454,6 +520,7 @@ impl PoolTask {
         let memory = CloudMemory {
             node: self.state.node.clone(),
             inventory: self.state.inventory(),
+            as_of_ms: unix_millis(),
         };
         if let Err(error) = self.journal.write(Shelf::Cloud, "inventory", &memory) {
             tracing::warn!(%error, "a restart without the cloud would not know the pool");

@@ -1,7 +1,7 @@
 """One LocalStack for the whole session, one VPC and subnet for each test.
 
 Nothing here knows Veni: the rules are proved with boto3 alone. Time is the
-hook's clock, which tests advance; nothing sleeps.
+hook's clock, which stands still until a test advances it; nothing sleeps.
 """
 
 import json
@@ -41,10 +41,10 @@ class Server:
         self.url = url
         self.hooked = hooked
 
-    def client(self, access_key: str = "test", timeout: float = 30.0) -> Any:
-        """A boto3 EC2 client that repeats nothing."""
+    def client(self, access_key: str = "test", timeout: float = 120.0, service: str = "ec2") -> Any:
+        """A boto3 client that repeats nothing."""
         return boto3.client(
-            "ec2",
+            service,
             endpoint_url=self.url,
             region_name=REGION,
             aws_access_key_id=access_key,
@@ -57,7 +57,7 @@ class Server:
         request = urllib.request.Request(f"{self.url}/_veni/{path}", method=method)
         data = None if body is None else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(request, data, timeout=30) as answer:
+            with urllib.request.urlopen(request, data, timeout=120) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return json.loads(error.read() or b"{}")
@@ -95,7 +95,7 @@ def free_port() -> int:
 def running_server(hooked: bool = True, **environment: str) -> Iterator[Server]:
     """Starts a LocalStack on a free port and ends it by its own process."""
     port, data = free_port(), tempfile.mkdtemp(prefix="veni-localstack-test-")
-    command = [str(EC2 / "run"), "--listen", f"127.0.0.1:{port}", "--data", data]
+    command = [str(EC2 / "run"), "--listen", f"127.0.0.1:{port}", "--data", data, "--exit-with-parent"]
     log = open(os.path.join(data, "server.log"), "wb")
     process = subprocess.Popen(
         command + ([] if hooked else ["--without-hook"]), stdout=log, stderr=log, env={**os.environ, **environment}
@@ -107,7 +107,7 @@ def running_server(hooked: bool = True, **environment: str) -> Iterator[Server]:
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -139,9 +139,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def clean(server: Server) -> Iterator[None]:
-    """No fault, count or knob outlives its test."""
+    """No fault, count or knob outlives its test, and time stands still within it."""
     if server.hooked:
         server.control("POST", "reset")
+        server.control("POST", "clock", {"frozen": True})
     yield
     if server.hooked:
         server.control("POST", "reset")

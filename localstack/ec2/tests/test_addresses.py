@@ -1,8 +1,10 @@
 """IPv4 addresses: free, distinct, never reserved, counted right."""
 
 import ipaddress
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.exceptions import ClientError
 from conftest import addresses, free_count, refused, shown
 
 
@@ -32,6 +34,26 @@ def test_two_interfaces_never_share_an_address(ec2, make_subnet, make_interface)
         interface = make_interface(SubnetId=subnet, SecondaryPrivateIpAddressCount=9)
         found += addresses(shown(ec2, interface))
     assert len(found) == len(set(found)) == 50
+
+
+def test_calls_at_once_share_no_address_and_exceed_no_limit(ec2, make_subnet, make_interface):
+    subnet = make_subnet("10.0.8.0/26")
+    interfaces = [make_interface(SubnetId=subnet) for _ in range(4)]
+
+    def assign_until_refused(interface):
+        found = []
+        try:
+            while True:
+                found += assign(ec2, interface, 3)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "InsufficientFreeAddressesInSubnet"
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(assign_until_refused, interfaces * 2))
+    found = [address for result in results for address in result]
+    assert len(found) == len(set(found)) == 54
+    assert free_count(ec2, subnet) == 1
 
 
 def test_assigning_answers_the_new_addresses_only(ec2, interface):

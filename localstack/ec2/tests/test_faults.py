@@ -1,5 +1,7 @@
 """Faults on demand, and the counts that show what a client made of them."""
 
+import json
+
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from conftest import addresses, free_count, refused, running_server, shown
@@ -60,10 +62,10 @@ def test_families_are_told_apart(ec2, server, subnet):
 
 
 def test_throttling_empties_and_fills_a_bucket(ec2, server, subnet):
-    server.fault(operations=["DescribeSubnets"], throttle={"capacity": 3, "per_second": 0.001})
+    server.fault(operations=["DescribeSubnets"], throttle={"capacity": 3, "per_second": 0.5})
     found = outcomes(lambda: ec2.describe_subnets(SubnetIds=[subnet]), 5)
     assert found == ["ok"] * 3 + ["RequestLimitExceeded"] * 2
-    server.advance(2000)
+    server.advance(4)
     assert outcomes(lambda: ec2.describe_subnets(SubnetIds=[subnet]), 3) == ["ok", "ok", "RequestLimitExceeded"]
 
 
@@ -84,9 +86,9 @@ def test_throttling_by_operation_leaves_other_operations_alone(ec2, server, subn
 def test_the_documented_buckets_throttle_mutations_at_fifty(ec2, server, interface):
     server.fault(throttle="documented")
     tag = {"Resources": [interface], "Tags": [{"Key": "a", "Value": "1"}]}
-    found = outcomes(lambda: ec2.create_tags(**tag), 200)
-    assert found[:50] == ["ok"] * 50
-    assert "RequestLimitExceeded" in found
+    assert outcomes(lambda: ec2.create_tags(**tag), 51) == ["ok"] * 50 + ["RequestLimitExceeded"]
+    server.advance(1)
+    assert outcomes(lambda: ec2.create_tags(**tag), 6) == ["ok"] * 5 + ["RequestLimitExceeded"]
 
 
 def test_a_lost_answer_is_of_a_call_that_was_done(ec2, server, interface):
@@ -147,6 +149,20 @@ def test_a_permission_can_be_taken_and_given_back(ec2, server, interface):
     assign(ec2, interface)
 
 
+def test_a_denial_can_be_decoded_by_who_may(ec2, server, interface):
+    server.fault(operations=["AssignPrivateIpAddresses"], deny=True)
+    with pytest.raises(ClientError) as caught:
+        assign(ec2, interface)
+    encoded = caught.value.response["Error"]["Message"].rsplit(" ", 1)[1]
+    sts = server.client(service="sts")
+    decoded = json.loads(sts.decode_authorization_message(EncodedMessage=encoded)["DecodedMessage"])
+    assert decoded["allowed"] is False
+    assert decoded["context"]["action"] == "ec2:AssignPrivateIpAddresses"
+    server.fault(operations=["sts:DecodeAuthorizationMessage"], deny=True)
+    with refused("AccessDenied"):
+        sts.decode_authorization_message(EncodedMessage=encoded)
+
+
 def test_a_denied_dry_run_is_denied(ec2, server, subnet):
     server.fault(operations=["CreateNetworkInterface"], deny=True)
     with refused("UnauthorizedOperation"):
@@ -157,6 +173,8 @@ def test_credentials_can_expire(ec2, server, interface):
     server.fault(access_key="test", expired=True)
     with refused("RequestExpired"):
         assign(ec2, interface)
+    with refused("ExpiredToken"):
+        server.client(service="sts").get_caller_identity()
     assign(server.client("renewed"), interface)
 
 

@@ -28,6 +28,18 @@ def test_instances_and_interfaces_draw_on_one_pool_of_addresses(ec2, make_subnet
         make_instance(subnet)
 
 
+def test_no_instance_is_run_unless_all_can_be(ec2, server, make_subnet):
+    subnet = make_subnet("10.0.8.0/28")
+    server.fill(subnet, leave=2)
+    with refused("InsufficientFreeAddressesInSubnet"):
+        ec2.run_instances(
+            ImageId="ami-12345678", InstanceType="m5.large", MinCount=3, MaxCount=3, SubnetId=subnet
+        )
+    assert free_count(ec2, subnet) == 2
+    found = ec2.describe_instances(Filters=[{"Name": "subnet-id", "Values": [subnet]}])
+    assert found["Reservations"] == []
+
+
 def test_an_address_in_use_cannot_be_named_for_an_instance(ec2, subnet, make_interface):
     make_interface(PrivateIpAddress="10.0.1.44")
     with refused("InvalidIPAddress.InUse"):
@@ -47,6 +59,23 @@ def test_an_instance_can_be_run_with_secondary_addresses_or_prefixes(ec2, subnet
             NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, **asked}],
         )
         assert len(answer["Instances"][0]["NetworkInterfaces"][0][field]) == count
+
+
+def test_an_instance_can_be_run_with_interfaces_on_several_network_cards(ec2, subnet):
+    def run(*places):
+        specifications = [{"NetworkCardIndex": c, "DeviceIndex": d, "SubnetId": subnet} for c, d in places]
+        answer = ec2.run_instances(
+            ImageId="ami-12345678", InstanceType="p5.48xlarge", MinCount=1, MaxCount=1,
+            NetworkInterfaces=specifications,
+        )
+        found = described(ec2, answer["Instances"][0]["InstanceId"])["NetworkInterfaces"]
+        return [(n["Attachment"]["NetworkCardIndex"], n["Attachment"]["DeviceIndex"]) for n in found]
+
+    assert run((0, 0), (1, 1), (2, 1), (31, 1)) == [(0, 0), (1, 1), (2, 1), (31, 1)]
+    with refused("InvalidParameterValue", "network card"):
+        run((0, 0), (32, 1))
+    with refused("AttachmentLimitExceeded"):
+        run((0, 0), (0, 1), (0, 2))
 
 
 def test_an_instance_shows_its_interfaces_in_device_order_with_everything_they_have(

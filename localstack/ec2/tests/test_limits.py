@@ -79,6 +79,9 @@ def test_each_network_card_has_its_own_limit_and_device_indexes(ec2, subnet, mak
     with refused("AttachmentLimitExceeded", "p5.48xlarge"):
         attach(ec2, instance, make_interface(), 2)
     attach(ec2, instance, make_interface(), 1, NetworkCardIndex=1)
+    for card in (0, 1):
+        with refused("InvalidParameterValue", "device index"):
+            attach(ec2, instance, make_interface(), 1, NetworkCardIndex=card)
     found = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["NetworkInterfaces"]
     places = [(n["Attachment"]["NetworkCardIndex"], n["Attachment"]["DeviceIndex"]) for n in found]
     assert places == [(0, 0), (0, 1), (1, 1)]

@@ -29,6 +29,8 @@ def test_prefixes_are_aligned_and_hold_no_reserved_and_no_used_address(ec2, make
     expected = {f"10.0.8.{base}/28" for base in (16, 48, 64, 80, 96)}
     assert set(given) == expected
     assert all(ipaddress.ip_network(p).prefixlen == 28 for p in given)
+    with refused("InsufficientCidrBlocks"):
+        assign(ec2, interface, 1)
 
 
 def test_an_interface_can_be_created_with_prefixes(ec2, make_interface):
@@ -113,6 +115,7 @@ def test_addresses_and_prefixes_cannot_be_asked_for_together(ec2, make_interface
 def test_a_prefix_reservation_is_used_first_and_for_prefixes_only(ec2, server, subnet, make_interface):
     server.knobs(address_order="lowest")
     ec2.create_subnet_cidr_reservation(SubnetId=subnet, Cidr="10.0.1.192/27", ReservationType="prefix")
+    assert free_count(ec2, subnet) == 251 - 32
     interface = make_interface(Ipv4PrefixCount=2)
     assert set(prefixes(ec2, interface)) == {"10.0.1.192/28", "10.0.1.208/28"}
     assert free_count(ec2, subnet) == 251 - 32 - 1

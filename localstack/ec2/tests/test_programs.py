@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 
@@ -33,8 +34,21 @@ def test_a_signal_ends_the_server_cleanly(tmp_path, ending):
         if line.startswith("Ready."):
             break
     process.send_signal(ending)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode in (0, 128 + ending, -ending)
+
+
+def test_the_server_ends_when_its_parent_is_killed(tmp_path):
+    command = f"{EC2 / 'run'} --exit-with-parent --listen 127.0.0.1:{free_port()} --data {tmp_path} & echo $!; wait"
+    parent = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True)
+    server = os.pidfd_open(int(parent.stdout.readline()))
+    for line in parent.stdout:
+        if line.startswith("Ready."):
+            break
+    assert not select.select([server], [], [], 0)[0], "the server ended by itself"
+    parent.kill()
+    parent.wait()
+    assert select.select([server], [], [], 120)[0], "the server outlived its parent"
 
 
 def test_a_hook_that_cannot_be_installed_ends_the_server(tmp_path, request):
@@ -47,7 +61,7 @@ def test_a_hook_that_cannot_be_installed_ends_the_server(tmp_path, request):
         lines.append(line)
         if line.startswith("Ready."):
             process.terminate()
-    process.wait(30)
+    process.wait(120)
     assert "attach_seconds=soon" in "".join(lines)
     assert process.returncode == 3
 

@@ -33,7 +33,12 @@ pub(crate) async fn primary(provider: &MockProvider) -> InterfaceId {
 }
 
 /// Assigns one address to an interface and waits for the wires.
-pub(crate) async fn assign(lab: &Lab, node: usize, interface: &InterfaceId, family: Family) -> IpAddr {
+pub(crate) async fn assign(
+    lab: &Lab,
+    node: usize,
+    interface: &InterfaceId,
+    family: Family,
+) -> IpAddr {
     let slots = AddressSlots::Addresses { family, count: 1 };
     let grant: Grant = provider(lab, node).assign(interface, slots).await.unwrap();
     lab.settled().await.unwrap();
@@ -48,14 +53,27 @@ pub(crate) async fn ip(namespace: &Path, arguments: &[&str]) -> Value {
         .output()
         .await
         .unwrap();
-    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "ip {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
 /// Runs `ip` on a node to change something.
 pub(crate) async fn ip_set(node: &Node, arguments: &str) {
-    let output = node.exec("ip").args(arguments.split(' ')).output().await.unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = node
+        .exec("ip")
+        .args(arguments.split(' '))
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "ip {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Gives a node an address that lives on its loopback, as a pod's would live behind it.
@@ -66,12 +84,18 @@ pub(crate) async fn hold(node: &Node, address: IpAddr) {
 
 /// Whether a ping from a node (by the address its routes choose) is answered.
 pub(crate) async fn reaches(node: &Node, target: IpAddr) -> bool {
-    ping(node.namespace().path(), vec![target], PATIENCE).await.unwrap()[0].is_some()
+    ping(node.namespace().path(), vec![target], PATIENCE)
+        .await
+        .unwrap()[0]
+        .is_some()
 }
 
 /// Whether a ping stays unanswered.
 pub(crate) async fn silent(node: &Node, target: IpAddr) -> bool {
-    ping(node.namespace().path(), vec![target], SILENCE).await.unwrap()[0].is_none()
+    ping(node.namespace().path(), vec![target], SILENCE)
+        .await
+        .unwrap()[0]
+        .is_none()
 }
 
 /// Sends `count` datagrams from an address of a node to another; each is one packet.

@@ -14,7 +14,9 @@ async fn a_node_is_seen_with_its_own_address() {
     let host = lab.cloud().config().internet[0];
     for node in lab.nodes() {
         let path = node.namespace().path();
-        let seen = address_seen_by_internet(path, host, PATIENCE).await.unwrap();
+        let seen = address_seen_by_internet(path, host, PATIENCE)
+            .await
+            .unwrap();
         assert_eq!(seen, node.addresses()[0]);
     }
     lab.shutdown().await.unwrap();

@@ -1,11 +1,12 @@
 //! Labs live side by side, and leave nothing.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use veni_cloudlab::mock::CloudConfig;
 use veni_cloudlab::{Lab, LabConfig, LabError};
 
-use crate::bed::{lab, reaches};
+use crate::bed::{PATIENCE, lab, reaches};
 
 /// Whether any process is in the same network namespace as `inode` names.
 fn namespace_in_use(identity: &Path) -> bool {
@@ -38,7 +39,9 @@ async fn two_labs_live_side_by_side_and_do_not_hear_each_other() {
 async fn a_second_lab_in_the_same_folder_is_refused() {
     let (lab, folder) = lab(CloudConfig::aws().instant()).await;
     let config = LabConfig::new("test", CloudConfig::aws(), 1, "m5.large");
-    let refused = Lab::start(config.folder(folder.path().join("lab"))).await.unwrap_err();
+    let refused = Lab::start(config.folder(folder.path().join("lab")))
+        .await
+        .unwrap_err();
     assert!(matches!(refused, LabError::Running { pid, .. } if pid == std::process::id()));
     lab.shutdown().await.unwrap();
 }
@@ -50,13 +53,33 @@ async fn after_shutdown_no_namespace_no_link_and_no_file_is_left() {
     let mut namespaces = identity(&lab);
     namespaces.push(std::fs::read_link(pod.namespace().path()).unwrap());
     for one in &namespaces {
-        assert!(namespace_in_use(one), "the look sees {} while it is there", one.display());
+        assert!(
+            namespace_in_use(one),
+            "the look sees {} while it is there",
+            one.display()
+        );
     }
     pod.remove().await.unwrap();
     lab.shutdown().await.unwrap();
     for one in &namespaces {
         assert!(!namespace_in_use(one), "{} is left", one.display());
     }
+    assert!(!folder.path().join("lab").exists());
+}
+
+#[tokio::test]
+async fn a_lab_that_is_dropped_goes_as_well() {
+    let (lab, folder) = lab(CloudConfig::aws().instant()).await;
+    let namespaces = identity(&lab);
+    assert!(namespaces.iter().all(|one| namespace_in_use(one)));
+    drop(lab);
+    tokio::time::timeout(PATIENCE, async {
+        while namespaces.iter().any(|one| namespace_in_use(one)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("all namespaces go");
     assert!(!folder.path().join("lab").exists());
 }
 

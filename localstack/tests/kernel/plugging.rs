@@ -18,7 +18,10 @@ async fn a_booted_node_has_its_address_and_reaches_its_gateway_and_its_peer() {
     let eth0 = named(&links, "eth0").expect("eth0 is there");
     assert_eq!(eth0["address"], primary.mac.to_string());
     assert_eq!(eth0["mtu"], 9001);
-    assert_eq!(eth0["addr_info"][0]["local"], primary.own_addresses[0].to_string());
+    assert_eq!(
+        eth0["addr_info"][0]["local"],
+        primary.own_addresses[0].to_string()
+    );
     assert!(reaches(lab.node(0), primary.gateways[0]).await);
     assert!(reaches(lab.node(0), lab.node(1).addresses()[0]).await);
     assert!(reaches(lab.node(1), lab.node(0).addresses()[0]).await);
@@ -29,7 +32,11 @@ async fn a_booted_node_has_its_address_and_reaches_its_gateway_and_its_peer() {
 async fn an_attached_interface_appears_down_without_address_and_goes_when_detached() {
     let (lab, _folder) = lab(CloudConfig::aws().instant()).await;
     let provider = provider(&lab, 0);
-    let request = AttachRequest { subnet: None, slots: None, token: "one".to_owned() };
+    let request = AttachRequest {
+        subnet: None,
+        slots: None,
+        token: "one".to_owned(),
+    };
     let attached = provider.attach_interface(&request).await.unwrap();
     lab.settled().await.unwrap();
 
@@ -44,14 +51,21 @@ async fn an_attached_interface_appears_down_without_address_and_goes_when_detach
     lab.settled().await.unwrap();
     let links = ip(node, &["link", "show"]).await;
     assert!(named(&links, "eth1").is_none(), "{links}");
-    assert!(named(&links, "eth0").is_some(), "the look sees what is there");
+    assert!(
+        named(&links, "eth0").is_some(),
+        "the look sees what is there"
+    );
     lab.shutdown().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_change_is_followed_without_being_asked_for() {
     let (lab, _folder) = lab(CloudConfig::aws().instant()).await;
-    let request = AttachRequest { subnet: None, slots: None, token: "one".to_owned() };
+    let request = AttachRequest {
+        subnet: None,
+        slots: None,
+        token: "one".to_owned(),
+    };
     provider(&lab, 0).attach_interface(&request).await.unwrap();
     let node = lab.node(0).namespace().path().to_owned();
     tokio::time::timeout(PATIENCE, async {

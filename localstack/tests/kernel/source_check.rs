@@ -7,7 +7,9 @@ use veni_cloudlab::mock::config::{Peer, SecurityRule};
 use veni_cloudlab::with_ipv6;
 use veni_provider::{AddressSlots, AttachRequest, Family, Grant, Provider};
 
-use crate::bed::{PATIENCE, assign, hold, ip_set, lab, listen, primary, provider, reaches, send, silent};
+use crate::bed::{
+    PATIENCE, assign, hold, ip_set, lab, listen, primary, provider, reaches, send, silent,
+};
 
 #[tokio::test]
 async fn a_forged_source_is_counted_packet_by_packet_and_an_assigned_one_passes_uncounted() {
@@ -41,12 +43,21 @@ async fn a_released_address_passes_no_more_and_moves_to_another_node() {
     let (one, other) = (primary(&first).await, primary(&second).await);
     let address = assign(&lab, 0, &one, Family::V4).await;
     hold(lab.node(0), address).await;
-    assert!(reaches(lab.node(1), address).await, "it answers while assigned");
+    assert!(
+        reaches(lab.node(1), address).await,
+        "it answers while assigned"
+    );
 
-    let grant = Grant { addresses: vec![address], prefixes: Vec::new() };
+    let grant = Grant {
+        addresses: vec![address],
+        prefixes: Vec::new(),
+    };
     first.release(&one, &grant).await.unwrap();
     lab.settled().await.unwrap();
-    assert!(silent(lab.node(1), address).await, "it must not answer when released");
+    assert!(
+        silent(lab.node(1), address).await,
+        "it must not answer when released"
+    );
     let before = lab.counters().await.unwrap()[&one].forged;
     send(lab.node(0), address, lab.node(1).addresses()[0], 2).await;
     assert_eq!(lab.counters().await.unwrap()[&one].forged - before, 2);
@@ -61,8 +72,15 @@ async fn a_released_address_passes_no_more_and_moves_to_another_node() {
 async fn an_address_of_one_interface_is_forged_on_another_of_the_same_node() {
     let (lab, _folder) = lab(CloudConfig::aws().instant()).await;
     let provider = provider(&lab, 0);
-    let slots = AddressSlots::Prefixes { family: Family::V4, count: 1 };
-    let request = AttachRequest { subnet: None, slots: Some(slots), token: "one".to_owned() };
+    let slots = AddressSlots::Prefixes {
+        family: Family::V4,
+        count: 1,
+    };
+    let request = AttachRequest {
+        subnet: None,
+        slots: Some(slots),
+        token: "one".to_owned(),
+    };
     let second = provider.attach_interface(&request).await.unwrap();
     lab.settled().await.unwrap();
     let primary = primary(&provider).await;
@@ -79,8 +97,16 @@ async fn an_address_of_one_interface_is_forged_on_another_of_the_same_node() {
 
     ip_set(node, "link set eth1 up").await;
     let gateway = second.gateways[0];
-    ip_set(node, &format!("route add default via {gateway} dev eth1 onlink table 77")).await;
-    ip_set(node, &format!("rule add from {inside} lookup 77 priority 77")).await;
+    ip_set(
+        node,
+        &format!("route add default via {gateway} dev eth1 onlink table 77"),
+    )
+    .await;
+    ip_set(
+        node,
+        &format!("rule add from {inside} lookup 77 priority 77"),
+    )
+    .await;
     send(node, inside, target, 1).await;
     assert_eq!(inbox.recv_from(&mut [0; 8]).unwrap().1.ip(), inside);
     assert_eq!(lab.counters().await.unwrap()[&second.id].forged, 0);

@@ -12,7 +12,10 @@ pub(crate) fn find(program: &str, folder: Option<&Path>) -> anyhow::Result<PathB
             let own = std::env::current_exe()?;
             let beside = own.parent().map(Path::to_owned);
             let path = std::env::var_os("PATH").unwrap_or_default();
-            beside.into_iter().chain(std::env::split_paths(&path)).collect()
+            beside
+                .into_iter()
+                .chain(std::env::split_paths(&path))
+                .collect()
         }
     };
     let mut files = candidates.iter().map(|folder| folder.join(program));
@@ -20,7 +23,10 @@ pub(crate) fn find(program: &str, folder: Option<&Path>) -> anyhow::Result<PathB
         return Ok(std::path::absolute(found)?);
     }
     match folder {
-        Some(folder) => bail!("there is no {program} in {}: build it, or correct --bin-dir", folder.display()),
+        Some(folder) => bail!(
+            "there is no {program} in {}: build it, or correct --bin-dir",
+            folder.display()
+        ),
         None => bail!(
             "there is no {program} beside veni or on $PATH: build it (`cargo build`), or name its folder with --bin-dir"
         ),

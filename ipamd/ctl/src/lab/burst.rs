@@ -13,8 +13,8 @@ use veni_api::v1::{EventsRequest, PoolRequest};
 
 use super::control::Control;
 use super::picture::{Sample, draw};
-use super::statistics::Statistics;
 use super::pods;
+use super::statistics::Statistics;
 
 /// Between two looks at the pool, beside its events.
 const LOOK: Duration = Duration::from_millis(50);
@@ -58,7 +58,11 @@ pub(crate) async fn run(control: &Control, arguments: &BurstArguments) -> anyhow
         }
         println!("deleted again in {:.2} s", began.elapsed().as_secs_f64());
     }
-    Ok(if burst.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if burst.failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Starts pods on a node, all at the same instant.
@@ -70,10 +74,14 @@ pub(crate) async fn burst(control: &Control, node: &str, count: u32) -> anyhow::
             !lab.pods.iter().any(|pod| pod.name.starts_with(&prefix))
         })
         .unwrap_or_default();
-    let names = (1..=count).map(|pod| format!("burst{number}-{pod}")).collect();
+    let names = (1..=count)
+        .map(|pod| format!("burst{number}-{pod}"))
+        .collect();
+    lab.plugin()?;
+    let made = control.create_pods(&lab.node(node)?.name, names).await?;
     let recorder = Recorder::start(lab.node(node)?.operator_socket()).await?;
     let began = Instant::now();
-    let added = pods::add(control, &lab, node, names).await?;
+    let added = pods::attach(control, &lab, node, made).await?;
     let wall = began.elapsed();
     tokio::time::sleep(AFTERMATH).await;
     let samples = recorder.finish().await?;

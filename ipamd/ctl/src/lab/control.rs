@@ -198,8 +198,9 @@ impl Control {
         if answer.is_empty() {
             bail!("the lab's process went away before it answered");
         }
-        let answer = serde_json::from_str(&answer)
-            .with_context(|| format!("the lab's process is of another version: it said {answer}"))?;
+        let answer = serde_json::from_str(&answer).with_context(|| {
+            format!("the lab's process is of another version: it said {answer}")
+        })?;
         match answer {
             Answer::Failed(reason) => bail!("{reason}"),
             other => Ok(other),

@@ -53,7 +53,13 @@ impl Recipe {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("failed to start {} on {}", self.program.display(), self.node))
+            .with_context(|| {
+                format!(
+                    "failed to start {} on {}",
+                    self.program.display(),
+                    self.node
+                )
+            })
     }
 }
 
@@ -130,7 +136,10 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(mut self, mut inbox: mpsc::Receiver<(Order, oneshot::Sender<anyhow::Result<()>>)>) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<(Order, oneshot::Sender<anyhow::Result<()>>)>,
+    ) {
         loop {
             tokio::select! {
                 biased;
@@ -182,7 +191,8 @@ impl Supervisor {
     fn launch(&mut self) -> anyhow::Result<()> {
         let child = self.recipe.launch()?;
         if let Some(pid) = child.id() {
-            self.processes.add(pid, &format!("ipamd of {}", self.recipe.node))?;
+            self.processes
+                .add(pid, &format!("ipamd of {}", self.recipe.node))?;
             self.told.send_replace(Some(pid));
         }
         self.child = Some(child);
@@ -192,8 +202,12 @@ impl Supervisor {
     /// Sends a signal and waits until the process is gone, by force in the end.
     async fn end(&mut self, signal: Signal) {
         self.due = None;
-        let Some(mut child) = self.child.take() else { return };
-        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let pid = child
+            .id()
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid {
             // It may have ended by itself meanwhile.
             let _gone = kill_process(pid, signal);
@@ -224,7 +238,6 @@ async fn ended(child: &mut Option<Child>) -> String {
         None => std::future::pending().await,
     }
 }
-
 
 async fn at(due: Option<Instant>) {
     match due {

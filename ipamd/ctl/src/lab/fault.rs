@@ -8,8 +8,8 @@ use veni_cloudlab::mock::config::Bucket;
 use veni_cloudlab::mock::{AdminClient, CloudConfig, Fault, FaultKind, Latency, Profile, Throttle};
 use veni_cloudlab::{Operation, SubnetId};
 
-use super::control::Control;
 use super::CloudProfile;
+use super::control::Control;
 
 /// What goes wrong.
 #[derive(Debug, Subcommand)]
@@ -88,11 +88,17 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
     let done = match command {
         FaultCommand::Throttle { per_second, burst } => {
             let bucket = Bucket { burst, per_second };
-            let throttle = Throttle { reads: bucket, writes: bucket };
+            let throttle = Throttle {
+                reads: bucket,
+                writes: bucket,
+            };
             cloud.set_throttle(Some(throttle)).await?;
             format!("{per_second} calls per second from now on, {burst} at once")
         }
-        FaultCommand::Latency { milliseconds, which } => {
+        FaultCommand::Latency {
+            milliseconds,
+            which,
+        } => {
             let latency = Latency::fixed(Duration::from_millis(milliseconds));
             cloud.set_latency(which.operation, latency).await?;
             format!("{} takes {milliseconds} ms from now on", which.name())
@@ -115,7 +121,11 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
             }
             format!("{} is denied from now on", which.name())
         }
-        FaultCommand::LoseAnswers { which, times, chance } => {
+        FaultCommand::LoseAnswers {
+            which,
+            times,
+            chance,
+        } => {
             let mut fault = Fault::random(chance, FaultKind::AnswerLost);
             fault.operation = which.operation;
             fault.count = times;
@@ -133,7 +143,8 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
 
 impl Which {
     fn all(&self) -> Vec<Operation> {
-        self.operation.map_or_else(|| Operation::ALL.to_vec(), |one| vec![one])
+        self.operation
+            .map_or_else(|| Operation::ALL.to_vec(), |one| vec![one])
     }
 
     fn name(&self) -> &'static str {
@@ -144,7 +155,13 @@ impl Which {
 async fn subnets(cloud: &AdminClient, only: Option<String>) -> anyhow::Result<Vec<SubnetId>> {
     match only {
         Some(id) => Ok(vec![SubnetId::new(id)]),
-        None => Ok(cloud.dump().await?.subnets.into_iter().map(|one| one.id).collect()),
+        None => Ok(cloud
+            .dump()
+            .await?
+            .subnets
+            .into_iter()
+            .map(|one| one.id)
+            .collect()),
     }
 }
 
@@ -157,7 +174,9 @@ async fn clear(cloud: &AdminClient, profile: CloudProfile) -> anyhow::Result<()>
     cloud.set_throttle(usual.throttle).await?;
     for operation in Operation::ALL {
         cloud.allow(operation).await?;
-        cloud.set_latency(Some(operation), usual.latency.of(operation)).await?;
+        cloud
+            .set_latency(Some(operation), usual.latency.of(operation))
+            .await?;
     }
     for id in subnets(cloud, None).await? {
         cloud.unfill(&id).await?;
@@ -171,8 +190,14 @@ mod tests {
 
     #[test]
     fn operations_are_found_in_both_spellings_and_others_are_refused_with_the_known_ones() {
-        assert_eq!(operation("attach-interface"), Ok(Operation::AttachInterface));
-        assert_eq!(operation("attach_interface"), Ok(Operation::AttachInterface));
+        assert_eq!(
+            operation("attach-interface"),
+            Ok(Operation::AttachInterface)
+        );
+        assert_eq!(
+            operation("attach_interface"),
+            Ok(Operation::AttachInterface)
+        );
         assert!(operation("reboot").is_err_and(|text| text.contains("assign")));
     }
 }

@@ -47,7 +47,11 @@ pub(crate) async fn run(control: &Control) -> anyhow::Result<ExitCode> {
         print!("{}", matrix.as_text());
         good &= matrix.problems().is_empty();
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Measures each family that the lab has.
@@ -60,22 +64,43 @@ pub(crate) async fn measure(lab: &Description) -> anyhow::Result<Vec<Matrix>> {
 }
 
 async fn measure_family(lab: &Description, host: IpAddr) -> anyhow::Result<Matrix> {
-    let of_family = |all: &[IpAddr]| all.iter().find(|one| one.is_ipv4() == host.is_ipv4()).copied();
+    let of_family = |all: &[IpAddr]| {
+        all.iter()
+            .find(|one| one.is_ipv4() == host.is_ipv4())
+            .copied()
+    };
     let mut ends = Vec::new();
     for pod in &lab.pods {
-        if let Some(address) = pod.attached.as_ref().and_then(|got| of_family(&got.addresses)) {
-            let (name, node, namespace) = (pod.name.clone(), pod.node.clone(), pod.namespace.clone());
-            ends.push(End { name, node, namespace, address });
+        if let Some(address) = pod
+            .attached
+            .as_ref()
+            .and_then(|got| of_family(&got.addresses))
+        {
+            let (name, node, namespace) =
+                (pod.name.clone(), pod.node.clone(), pod.namespace.clone());
+            ends.push(End {
+                name,
+                node,
+                namespace,
+                address,
+            });
         }
     }
     for node in &lab.nodes {
         if let Some(address) = of_family(&node.addresses) {
             let (name, namespace) = (node.name.clone(), node.namespace.clone());
-            ends.push(End { node: name.clone(), name, namespace, address });
+            ends.push(End {
+                node: name.clone(),
+                name,
+                namespace,
+                address,
+            });
         }
     }
     let targets: Vec<IpAddr> = ends.iter().map(|end| end.address).collect();
-    let pings = ends.iter().map(|end| ping(&end.namespace, targets.clone(), PATIENCE));
+    let pings = ends
+        .iter()
+        .map(|end| ping(&end.namespace, targets.clone(), PATIENCE));
     let trips = try_join_all(pings).await?;
     let calls = ends.iter().map(|end| async {
         let seen = address_seen_by_internet(&end.namespace, host, PATIENCE).await;
@@ -87,14 +112,20 @@ async fn measure_family(lab: &Description, host: IpAddr) -> anyhow::Result<Matri
         .iter()
         .map(|end| {
             let nodes = lab.nodes.iter().filter(|node| node.name == end.node);
-            let mut expected: BTreeSet<IpAddr> = nodes.flat_map(|node| node.addresses.clone()).collect();
+            let mut expected: BTreeSet<IpAddr> =
+                nodes.flat_map(|node| node.addresses.clone()).collect();
             if host.is_ipv6() {
                 expected.insert(end.address);
             }
             expected
         })
         .collect();
-    Ok(Matrix { ends, trips, seen, expected })
+    Ok(Matrix {
+        ends,
+        trips,
+        seen,
+        expected,
+    })
 }
 
 impl Matrix {
@@ -104,15 +135,24 @@ impl Matrix {
         for (from, row) in self.ends.iter().zip(&self.trips) {
             for (to, trip) in self.ends.iter().zip(row) {
                 if trip.is_none() {
-                    problems.push(format!("{} does not reach {} ({})", from.name, to.name, to.address));
+                    problems.push(format!(
+                        "{} does not reach {} ({})",
+                        from.name, to.name, to.address
+                    ));
                 }
             }
         }
         for ((end, seen), expected) in self.ends.iter().zip(&self.seen).zip(&self.expected) {
             match seen {
                 Ok(seen) if expected.contains(seen) => {}
-                Ok(seen) => problems.push(format!("the internet sees {} as {seen}, not as its node", end.name)),
-                Err(reason) => problems.push(format!("{} does not reach the internet: {reason}", end.name)),
+                Ok(seen) => problems.push(format!(
+                    "the internet sees {} as {seen}, not as its node",
+                    end.name
+                )),
+                Err(reason) => problems.push(format!(
+                    "{} does not reach the internet: {reason}",
+                    end.name
+                )),
             }
         }
         problems
@@ -143,18 +183,23 @@ impl Matrix {
         let mut headings = vec!["round trips, ms"];
         headings.extend(self.ends.iter().map(|end| end.name.as_str()));
         headings.push("seen by internet as");
-        let rows = self.ends.iter().zip(&self.trips).zip(&self.seen).map(|((end, trips), seen)| {
-            let mut row = vec![end.name.clone()];
-            row.extend(trips.iter().map(|trip| match trip {
-                Some(trip) => format!("{:.2}", trip.as_secs_f64() * 1e3),
-                None => "LOST".to_owned(),
-            }));
-            row.push(match seen {
-                Ok(address) => address.to_string(),
-                Err(_) => "NOT AT ALL".to_owned(),
+        let rows = self
+            .ends
+            .iter()
+            .zip(&self.trips)
+            .zip(&self.seen)
+            .map(|((end, trips), seen)| {
+                let mut row = vec![end.name.clone()];
+                row.extend(trips.iter().map(|trip| match trip {
+                    Some(trip) => format!("{:.2}", trip.as_secs_f64() * 1e3),
+                    None => "LOST".to_owned(),
+                }));
+                row.push(match seen {
+                    Ok(address) => address.to_string(),
+                    Err(_) => "NOT AT ALL".to_owned(),
+                });
+                row
             });
-            row
-        });
         render(&headings, rows)
     }
 }

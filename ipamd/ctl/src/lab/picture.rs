@@ -29,7 +29,11 @@ pub(crate) fn draw(samples: &[Sample]) -> String {
     let whole = last.at.max(Duration::from_millis(1));
     let row = |name: &str, value: fn(&Sample) -> u64| {
         let columns = levels(samples, whole, value);
-        line(name, &columns, &format!("{} → {}", value(&samples[0]), value(last)))
+        line(
+            name,
+            &columns,
+            &format!("{} → {}", value(&samples[0]), value(last)),
+        )
     };
     let mut text = row("free", |one| one.free.into());
     text.push_str(&row("assigned", |one| one.assigned.into()));
@@ -44,7 +48,11 @@ pub(crate) fn draw(samples: &[Sample]) -> String {
 fn column(at: Duration, whole: Duration) -> usize {
     let share = at.as_secs_f64() / whole.as_secs_f64();
     // A share of 0 to 1 of a small number: exact enough, and never negative.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to WIDTH")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to WIDTH"
+    )]
     let column = (share * WIDTH as f64) as usize;
     column.min(WIDTH - 1)
 }
@@ -53,7 +61,9 @@ fn levels(samples: &[Sample], whole: Duration, value: fn(&Sample) -> u64) -> Vec
     let mut columns = vec![0; WIDTH];
     for (index, sample) in samples.iter().enumerate() {
         let first = column(sample.at, whole);
-        let last = samples.get(index + 1).map_or(WIDTH - 1, |next| column(next.at, whole));
+        let last = samples
+            .get(index + 1)
+            .map_or(WIDTH - 1, |next| column(next.at, whole));
         for place in &mut columns[first..=last] {
             *place = value(sample).max(if first == last { *place } else { 0 });
         }
@@ -64,7 +74,8 @@ fn levels(samples: &[Sample], whole: Duration, value: fn(&Sample) -> u64) -> Vec
 fn increments(samples: &[Sample], whole: Duration) -> Vec<u64> {
     let mut columns = vec![0; WIDTH];
     for pair in samples.windows(2) {
-        columns[column(pair[1].at, whole)] += pair[1].cloud_calls.saturating_sub(pair[0].cloud_calls);
+        columns[column(pair[1].at, whole)] +=
+            pair[1].cloud_calls.saturating_sub(pair[0].cloud_calls);
     }
     columns
 }
@@ -91,11 +102,19 @@ mod tests {
     use super::*;
 
     fn sample(millis: u64, waiting: u32, cloud_calls: u64) -> Sample {
-        Sample { at: Duration::from_millis(millis), waiting, cloud_calls, ..Sample::default() }
+        Sample {
+            at: Duration::from_millis(millis),
+            waiting,
+            cloud_calls,
+            ..Sample::default()
+        }
     }
 
     fn row<'a>(text: &'a str, name: &str) -> &'a str {
-        let line = text.lines().find(|line| line.trim_start().starts_with(name)).expect("the row");
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name))
+            .expect("the row");
         &line[LABEL + 1..]
     }
 
@@ -104,14 +123,21 @@ mod tests {
         let text = draw(&[sample(0, 0, 0), sample(500, 8, 0), sample(1000, 0, 0)]);
         let bars: Vec<char> = row(&text, "waiting").chars().take(WIDTH).collect();
         assert!(bars[..WIDTH / 2].iter().all(|bar| *bar == ' '), "{text}");
-        assert!(bars[WIDTH / 2..WIDTH - 1].iter().all(|bar| *bar == '█'), "{text}");
+        assert!(
+            bars[WIDTH / 2..WIDTH - 1].iter().all(|bar| *bar == '█'),
+            "{text}"
+        );
     }
 
     #[test]
     fn cloud_calls_are_drawn_when_they_happen_and_summed_up() {
         let text = draw(&[sample(0, 0, 5), sample(300, 0, 7), sample(1000, 0, 7)]);
         let calls = row(&text, "cloud calls");
-        assert_eq!(calls.chars().take(WIDTH).filter(|bar| *bar == '█').count(), 1, "{text}");
+        assert_eq!(
+            calls.chars().take(WIDTH).filter(|bar| *bar == '█').count(),
+            1,
+            "{text}"
+        );
         assert!(calls.ends_with("2 calls"), "{text}");
     }
 

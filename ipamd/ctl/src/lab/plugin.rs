@@ -35,14 +35,23 @@ pub(crate) async fn add(
 ) -> anyhow::Result<Attached> {
     let (answer, milliseconds) = call(plugin, "ADD", node, pod).await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let addresses = answer["ips"].as_array().context("the plugin's result has no addresses")?;
+    let addresses = answer["ips"]
+        .as_array()
+        .context("the plugin's result has no addresses")?;
     let parse = |ip: &Value| -> anyhow::Result<IpAddr> {
         let cidr = text(&ip["address"]);
         let address = cidr.split('/').next().unwrap_or_default();
-        address.parse().with_context(|| format!("'{cidr}' is not an address"))
+        address
+            .parse()
+            .with_context(|| format!("'{cidr}' is not an address"))
     };
-    let interfaces = answer["interfaces"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let on_host = interfaces.iter().find(|one| text(&one["sandbox"]).is_empty());
+    let interfaces = answer["interfaces"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let on_host = interfaces
+        .iter()
+        .find(|one| text(&one["sandbox"]).is_empty());
     Ok(Attached {
         addresses: addresses.iter().map(parse).collect::<Result<_, _>>()?,
         host_interface: on_host.map(|one| text(&one["name"])).unwrap_or_default(),
@@ -97,8 +106,9 @@ async fn call(
         let answer = if answer.trim().is_empty() {
             Value::Null
         } else {
-            serde_json::from_str(&answer)
-                .map_err(|error| anyhow!("{command} of pod {} answered '{answer}': {error}", pod.name))?
+            serde_json::from_str(&answer).map_err(|error| {
+                anyhow!("{command} of pod {} answered '{answer}': {error}", pod.name)
+            })?
         };
         return Ok((answer, milliseconds));
     }
@@ -111,7 +121,10 @@ async fn call(
         (false, true) => message,
         (false, false) => format!("{message}: {details}"),
     };
-    bail!("{command} of pod {} failed after {milliseconds:.1} ms: {reason}", pod.name)
+    bail!(
+        "{command} of pod {} failed after {milliseconds:.1} ms: {reason}",
+        pod.name
+    )
 }
 
 /// What containerd passes for a pod of Kubernetes.

@@ -80,7 +80,12 @@ pub(crate) fn table(lab: &Description) -> String {
         let start = vec![pod.name.clone(), pod.node.clone()];
         let rest = match &pod.attached {
             Some(attached) => vec![
-                attached.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                attached
+                    .addresses
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" "),
                 attached.host_interface.clone(),
                 format!("{:.1} ms", attached.milliseconds),
             ],
@@ -91,6 +96,9 @@ pub(crate) fn table(lab: &Description) -> String {
     render(&["pod", "node", "address", "host link", ">add took"], rows)
 }
 
+/// Pods, and what became of their ADDs.
+pub(crate) type Added = Vec<(PodDescription, anyhow::Result<Attached>)>;
+
 /// Makes pods on a node, all plugins at the same instant. A pod that got no
 /// network is removed again.
 pub(crate) async fn add(
@@ -98,10 +106,22 @@ pub(crate) async fn add(
     lab: &Description,
     node: &str,
     names: Vec<String>,
-) -> anyhow::Result<Vec<(PodDescription, anyhow::Result<Attached>)>> {
+) -> anyhow::Result<Added> {
+    lab.plugin()?;
+    let pods = control.create_pods(&lab.node(node)?.name, names).await?;
+    attach(control, lab, node, pods).await
+}
+
+/// Calls the plugin for pods whose namespaces exist, for all at the same
+/// instant. A pod that got no network is removed again.
+pub(crate) async fn attach(
+    control: &Control,
+    lab: &Description,
+    node: &str,
+    pods: Vec<PodDescription>,
+) -> anyhow::Result<Added> {
     let program = lab.plugin()?;
     let node = lab.node(node)?;
-    let pods = control.create_pods(&node.name, names).await?;
     let outcomes = join_all(pods.iter().map(|pod| plugin::add(program, node, pod))).await;
     let mut failed = Vec::new();
     for (pod, outcome) in pods.iter().zip(&outcomes) {
@@ -132,9 +152,18 @@ pub(crate) async fn delete(
     names: &[String],
 ) -> anyhow::Result<Vec<(String, anyhow::Result<f64>)>> {
     let program = lab.plugin()?;
-    let pods = names.iter().map(|name| lab.pod(name)).collect::<Result<Vec<_>, _>>()?;
-    let nodes = pods.iter().map(|pod| lab.node(&pod.node)).collect::<Result<Vec<_>, _>>()?;
-    let calls = pods.iter().zip(nodes).map(|(pod, node)| plugin::del(program, node, pod));
+    let pods = names
+        .iter()
+        .map(|name| lab.pod(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let nodes = pods
+        .iter()
+        .map(|pod| lab.node(&pod.node))
+        .collect::<Result<Vec<_>, _>>()?;
+    let calls = pods
+        .iter()
+        .zip(nodes)
+        .map(|(pod, node)| plugin::del(program, node, pod));
     let outcomes = join_all(calls).await;
     let outcomes: Vec<_> = names.iter().cloned().zip(outcomes).collect();
     let gone = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());

@@ -24,7 +24,10 @@ pub(crate) async fn wait(socket: &Path, patience: Duration) -> anyhow::Result<()
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() >= deadline {
-            bail!("the daemon is not ready after {} s: {last}", patience.as_secs());
+            bail!(
+                "the daemon is not ready after {} s: {last}",
+                patience.as_secs()
+            );
         }
         sleep(PAUSE).await;
     }

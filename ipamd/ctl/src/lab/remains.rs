@@ -52,7 +52,10 @@ impl Machine {
             rules: ip(&["rule"], &["priority", "src", "table"]).await?,
             routes: ip(&["route", "show", "table", "all"], &["dst", "dev", "table"]).await?,
             tables: nft_tables().await?,
-            mounts: std::fs::read_to_string("/proc/self/mounts")?.lines().map(str::to_owned).collect(),
+            mounts: std::fs::read_to_string("/proc/self/mounts")?
+                .lines()
+                .map(str::to_owned)
+                .collect(),
         })
     }
 
@@ -73,7 +76,11 @@ async fn json(program: &str, arguments: &[&str]) -> anyhow::Result<Value> {
     let output = Command::new(program).args(arguments).output().await;
     let output = output.with_context(|| format!("failed to execute {program}"))?;
     if !output.status.success() {
-        bail!("{program} {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{program} {} failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let text = String::from_utf8_lossy(&output.stdout);
     if text.trim().is_empty() {
@@ -87,15 +94,25 @@ async fn ip(arguments: &[&str], fields: &[&str]) -> anyhow::Result<BTreeSet<Stri
     all.extend(arguments);
     let found = json("ip", &all).await?;
     let found = found.as_array().context("ip printed no list")?;
-    let line = |one: &Value| fields.iter().map(|field| one[*field].to_string()).collect::<Vec<_>>().join(" ");
+    let line = |one: &Value| {
+        fields
+            .iter()
+            .map(|field| one[*field].to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     Ok(found.iter().map(line).collect())
 }
 
 async fn nft_tables() -> anyhow::Result<BTreeSet<String>> {
     let found = json("nft", &["-j", "list", "tables"]).await?;
-    let objects = found["nftables"].as_array().context("nft printed no list")?;
+    let objects = found["nftables"]
+        .as_array()
+        .context("nft printed no list")?;
     let tables = objects.iter().filter_map(|one| one.get("table"));
-    Ok(tables.map(|one| format!("{} {}", one["family"], one["name"])).collect())
+    Ok(tables
+        .map(|one| format!("{} {}", one["family"], one["name"]))
+        .collect())
 }
 
 fn command_line(pid: u32) -> Option<String> {
@@ -120,11 +137,20 @@ impl Footprint {
         let paths = paths.chain(lab.pods.iter().map(|pod| &pod.namespace));
         let namespaces = paths
             .chain([&lab.vpc, &lab.internet])
-            .map(|path| std::fs::read_link(path).with_context(|| format!("failed to look at {}", path.display())))
+            .map(|path| {
+                std::fs::read_link(path)
+                    .with_context(|| format!("failed to look at {}", path.display()))
+            })
             .collect::<anyhow::Result<BTreeSet<_>>>()?;
         let inside = processes().filter(|(_, namespace)| namespaces.contains(namespace));
-        let processes = inside.filter_map(|(pid, _)| Some((pid, command_line(pid)?))).collect();
-        Ok(Self { folder: lab.folder.clone(), processes, namespaces })
+        let processes = inside
+            .filter_map(|(pid, _)| Some((pid, command_line(pid)?)))
+            .collect();
+        Ok(Self {
+            folder: lab.folder.clone(),
+            processes,
+            namespaces,
+        })
     }
 
     fn look(&self) -> Found {
@@ -165,9 +191,13 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// `before` is the machine before the lab was started.
-    pub(crate) fn start(lab: &Description, before: Machine) -> anyhow::Result<Self> {
+    pub(crate) fn start(lab: &Description, before: &Machine) -> anyhow::Result<Self> {
         let footprint = Footprint::of(lab)?;
-        Ok(Self { while_it_ran: footprint.look(), footprint, before })
+        Ok(Self {
+            while_it_ran: footprint.look(),
+            footprint,
+            before: before.clone(),
+        })
     }
 
     /// After the lab was taken down.
@@ -190,19 +220,34 @@ impl Watch {
 impl Remains {
     /// Whether nothing is left, and the look was able to see it while it was there.
     pub(crate) fn nothing(&self) -> bool {
-        let Found { processes, namespaces, files } = self.while_it_ran;
+        let Found {
+            processes,
+            namespaces,
+            files,
+        } = self.while_it_ran;
         processes > 0
             && namespaces > 0
             && files > 0
-            && self.now == Found { processes: 0, namespaces: 0, files: 0 }
+            && self.now
+                == Found {
+                    processes: 0,
+                    namespaces: 0,
+                    files: 0,
+                }
             && self.machine.iter().all(|(_, _, new)| new.is_empty())
     }
 
     pub(crate) fn as_text(&self) -> String {
-        let row = |what: &str, then: usize, now: usize| vec![what.to_owned(), then.to_string(), now.to_string()];
+        let row = |what: &str, then: usize, now: usize| {
+            vec![what.to_owned(), then.to_string(), now.to_string()]
+        };
         let rows = vec![
             row("processes", self.while_it_ran.processes, self.now.processes),
-            row("network namespaces", self.while_it_ran.namespaces, self.now.namespaces),
+            row(
+                "network namespaces",
+                self.while_it_ran.namespaces,
+                self.now.namespaces,
+            ),
             row("files and folders", self.while_it_ran.files, self.now.files),
         ];
         let mut text = render(&["the lab's", ">while it ran", ">left"], rows);
@@ -210,7 +255,10 @@ impl Remains {
         let rows = self.machine.iter().map(|(what, count, new)| {
             vec![(*what).to_owned(), count.to_string(), new.len().to_string()]
         });
-        text.push_str(&render(&["the machine's", ">now", ">more than before"], rows));
+        text.push_str(&render(
+            &["the machine's", ">now", ">more than before"],
+            rows,
+        ));
         for (what, _, new) in &self.machine {
             for one in new {
                 text.push_str(&format!("left: {what}: {one}\n"));

@@ -41,13 +41,17 @@ impl Server {
         let programs = if options.without_daemons {
             None
         } else {
-            Some((binaries::find("ipamd", folder)?, binaries::find("veni-cni", folder)?))
+            Some((
+                binaries::find("ipamd", folder)?,
+                binaries::find("veni-cni", folder)?,
+            ))
         };
         let lab = Lab::start(config(name, &options)).await?;
         let socket = lab.folder().join(control::SOCKET);
         let listener = UnixListener::bind(&socket);
         let mut server = Self {
-            listener: listener.with_context(|| format!("failed to listen on {}", socket.display()))?,
+            listener: listener
+                .with_context(|| format!("failed to listen on {}", socket.display()))?,
             daemons: BTreeMap::new(),
             pods: Mutex::default(),
             plugin: programs.as_ref().map(|(_, plugin)| plugin.clone()),
@@ -147,7 +151,9 @@ impl Server {
                 .answer(request)
                 .await
                 .unwrap_or_else(|error| Answer::Failed(format!("{error:#}"))),
-            Err(error) => Answer::Failed(format!("the lab's process does not know this request: {error}")),
+            Err(error) => Answer::Failed(format!(
+                "the lab's process does not know this request: {error}"
+            )),
         };
         if let Err(error) = write(&mut stream, &answer).await {
             tracing::debug!(%error, "nobody waits for an answer");
@@ -287,16 +293,26 @@ fn config(name: &str, options: &UpArguments) -> LabConfig {
         CloudProfile::Azure => CloudConfig::azure(),
     };
     let cloud = cloud.seed(options.seed);
-    let cloud = if options.ipv6 { with_ipv6(cloud) } else { cloud };
+    let cloud = if options.ipv6 {
+        with_ipv6(cloud)
+    } else {
+        cloud
+    };
     LabConfig::new(name, cloud, options.nodes, options.instance_type())
 }
 
 fn recipe(lab: &Lab, node: &Node, ipamd: &Path, options: &UpArguments) -> Recipe {
     let mut environment = vec![
         ("VENI_PROVIDER".to_owned(), "mock".to_owned()),
-        ("VENI_MOCK_ENDPOINT".to_owned(), lab.cloud_socket().display().to_string()),
+        (
+            "VENI_MOCK_ENDPOINT".to_owned(),
+            lab.cloud_socket().display().to_string(),
+        ),
         ("VENI_INSTANCE_ID".to_owned(), node.instance_id().to_owned()),
-        ("ENABLE_PREFIX_DELEGATION".to_owned(), options.prefix_delegation.to_string()),
+        (
+            "ENABLE_PREFIX_DELEGATION".to_owned(),
+            options.prefix_delegation.to_string(),
+        ),
         ("ENABLE_IPv6".to_owned(), options.ipv6.to_string()),
     ];
     environment.extend(options.environment.iter().cloned());

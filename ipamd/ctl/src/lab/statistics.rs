@@ -14,7 +14,10 @@ impl Statistics {
     /// The duration that so many percent do not exceed (nearest rank); 0 of nothing.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.0.len() * percent).div_ceil(100);
-        self.0.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+        self.0
+            .get(rank.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -37,7 +40,10 @@ mod tests {
     #[test]
     fn a_percentile_is_a_value_that_was_measured() {
         let all = Statistics::new((1..=10).rev().map(f64::from));
-        assert_eq!([50, 90, 99].map(|percent| all.percentile(percent)), [5.0, 9.0, 10.0]);
+        assert_eq!(
+            [50, 90, 99].map(|percent| all.percentile(percent)),
+            [5.0, 9.0, 10.0]
+        );
         assert_eq!(Statistics::new([]).percentile(50), 0.0);
         assert_eq!(Statistics::new([7.0]).percentile(1), 7.0);
     }

@@ -7,7 +7,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -49,16 +49,34 @@ pub(crate) async fn up(name: &str, options: &UpArguments) -> anyhow::Result<Exit
     if line.trim_end() != UP {
         output.read_to_string(&mut line).await?;
         let reason = line.trim_end();
-        bail!("the lab did not come up: {}", if reason.is_empty() { "its process died" } else { reason });
+        bail!(
+            "the lab did not come up: {}",
+            if reason.is_empty() {
+                "its process died"
+            } else {
+                reason
+            }
+        );
     }
     let control = Control::new(name, &veni_cloudlab::default_folder(name));
     let lab = control.describe().await?;
-    println!("lab {name} is up after {:.1} s: {}", began.elapsed().as_secs_f64(), lab.folder.display());
+    println!(
+        "lab {name} is up after {:.1} s: {}",
+        began.elapsed().as_secs_f64(),
+        lab.folder.display()
+    );
     print!("{}", nodes(&lab));
-    let this = if name == "default" { String::new() } else { format!(" --name {name}") };
+    let this = if name == "default" {
+        String::new()
+    } else {
+        format!(" --name {name}")
+    };
     println!("\ntry   veni lab{this} pod add a --node 1");
     println!("      veni lab{this} matrix");
-    println!("      veni status --explain --run-dir {}", lab.nodes[0].run_dir.display());
+    println!(
+        "      veni status --explain --run-dir {}",
+        lab.nodes[0].run_dir.display()
+    );
     println!("end   veni lab{this} down");
     Ok(ExitCode::SUCCESS)
 }
@@ -102,12 +120,19 @@ fn tell(text: &str) {
 /// Logs into a file that is made when its folder is there.
 fn log_to(file: std::path::PathBuf) {
     let writer = move || -> Box<dyn Write> {
-        match std::fs::OpenOptions::new().create(true).append(true).open(&file) {
+        match std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&file)
+        {
             Ok(file) => Box::new(file),
             Err(_) => Box::new(std::io::sink()),
         }
     };
-    tracing_subscriber::fmt().with_ansi(false).with_writer(writer).init();
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(writer)
+        .init();
 }
 
 /// Completes when this process is asked to end.
@@ -143,15 +168,27 @@ fn nodes(lab: &Description) -> String {
             node.name.clone(),
             node.instance_id.clone(),
             lab.instance_type.clone(),
-            node.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-            node.daemon.map_or_else(|| "none".to_owned(), |pid| format!("process {pid}")),
+            node.addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+            node.daemon
+                .map_or_else(|| "none".to_owned(), |pid| format!("process {pid}")),
             node.dropped.forged.to_string(),
             node.dropped.untranslatable.to_string(),
             node.dropped.refused.to_string(),
         ]
     });
     let headings = [
-        "node", "instance", "type", "address", "ipamd", ">forged", ">untranslatable", ">refused",
+        "node",
+        "instance",
+        "type",
+        "address",
+        "ipamd",
+        ">forged",
+        ">untranslatable",
+        ">refused",
     ];
     render(&headings, rows)
 }
@@ -159,7 +196,12 @@ fn nodes(lab: &Description) -> String {
 /// Shows the lab.
 pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
     let lab = control.describe().await?;
-    println!("lab {} in {} (process {})\n", lab.name, lab.folder.display(), lab.pid);
+    println!(
+        "lab {} in {} (process {})\n",
+        lab.name,
+        lab.folder.display(),
+        lab.pid
+    );
     println!("Nodes, and packets the VPC has dropped");
     print!("{}", nodes(&lab));
     println!("\nPools");
@@ -167,15 +209,30 @@ pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
     for node in lab.nodes.iter().filter(|node| node.daemon.is_some()) {
         match Report::fetch(&node.operator_socket()).await {
             Ok(Report { pool, .. }) => rows.push(
-                [&node.name, &pool.free.to_string(), &pool.assigned.to_string(), &pool.cooling.to_string(),
-                    &pool.waiting.to_string(), &pool.interfaces.len().to_string(), &pool.cloud_calls.to_string()]
+                [
+                    &node.name,
+                    &pool.free.to_string(),
+                    &pool.assigned.to_string(),
+                    &pool.cooling.to_string(),
+                    &pool.waiting.to_string(),
+                    &pool.interfaces.len().to_string(),
+                    &pool.cloud_calls.to_string(),
+                ]
                 .map(Clone::clone)
                 .to_vec(),
             ),
             Err(error) => println!("  {}: {error:#}", node.name),
         }
     }
-    let headings = ["node", ">free", ">assigned", ">cooling", ">waiting", ">interfaces", ">cloud calls"];
+    let headings = [
+        "node",
+        ">free",
+        ">assigned",
+        ">cooling",
+        ">waiting",
+        ">interfaces",
+        ">cloud calls",
+    ];
     print!("{}", render(&headings, rows));
     println!("\nPods");
     print!("{}", super::pods::table(&lab));
@@ -183,12 +240,19 @@ pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
 }
 
 /// Kills a node's daemon.
-pub(crate) async fn kill(control: &Control, node: &str, stay_dead: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn kill(
+    control: &Control,
+    node: &str,
+    stay_dead: bool,
+) -> anyhow::Result<ExitCode> {
     let before = control.describe().await?;
     let node = before.node(node)?;
     let old = node.daemon;
     let began = Instant::now();
-    let request = Request::Kill { node: node.name.clone(), stay_dead };
+    let request = Request::Kill {
+        node: node.name.clone(),
+        stay_dead,
+    };
     control.tell(&request).await?;
     match old {
         Some(pid) => println!("{}: process {pid} killed", node.name),
@@ -204,7 +268,9 @@ pub(crate) async fn kill(control: &Control, node: &str, stay_dead: bool) -> anyh
 pub(crate) async fn restart(control: &Control, node: &str) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let name = control.describe().await?.node(node)?.name.clone();
-    control.tell(&Request::Restart { node: name.clone() }).await?;
+    control
+        .tell(&Request::Restart { node: name.clone() })
+        .await?;
     ready(control, &name, began).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -222,10 +288,15 @@ async fn ready(control: &Control, name: &str, began: Instant) -> anyhow::Result<
 }
 
 /// Prints a daemon's log.
-pub(crate) async fn logs(control: &Control, node: &str, lines: Option<usize>) -> anyhow::Result<ExitCode> {
+pub(crate) async fn logs(
+    control: &Control,
+    node: &str,
+    lines: Option<usize>,
+) -> anyhow::Result<ExitCode> {
     let lab = control.describe().await?;
     let log = &lab.node(node)?.log;
-    let text = std::fs::read_to_string(log).with_context(|| format!("failed to read {}", log.display()))?;
+    let text = std::fs::read_to_string(log)
+        .with_context(|| format!("failed to read {}", log.display()))?;
     match lines {
         Some(lines) => println!("{}", tail(&text, lines)),
         None => print!("{text}"),
@@ -234,7 +305,11 @@ pub(crate) async fn logs(control: &Control, node: &str, lines: Option<usize>) ->
 }
 
 /// Runs a program in a node's namespace.
-pub(crate) async fn exec(control: &Control, node: &str, command: &[OsString]) -> anyhow::Result<ExitCode> {
+pub(crate) async fn exec(
+    control: &Control,
+    node: &str,
+    command: &[OsString],
+) -> anyhow::Result<ExitCode> {
     let lab = control.describe().await?;
     run_in(&lab.node(node)?.namespace, command).await
 }
@@ -242,7 +317,10 @@ pub(crate) async fn exec(control: &Control, node: &str, command: &[OsString]) ->
 /// Runs a program in a namespace with our terminal, and ends as it does.
 pub(crate) async fn run_in(namespace: &Path, command: &[OsString]) -> anyhow::Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no program given")?;
-    let status = command_in(namespace, program).args(arguments).status().await?;
+    let status = command_in(namespace, program)
+        .args(arguments)
+        .status()
+        .await?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

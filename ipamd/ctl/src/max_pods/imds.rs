@@ -25,9 +25,13 @@ pub(super) async fn instance_type() -> anyhow::Result<String> {
         request(&endpoint, "GET", "/latest/meta-data/instance-type", &token).await
     };
     let advice = || {
-        format!("failed to ask the instance metadata at {endpoint} (is this an EC2 instance? {ENDPOINT} names another place)")
+        format!(
+            "failed to ask the instance metadata at {endpoint} (is this an EC2 instance? {ENDPOINT} names another place)"
+        )
     };
-    timeout(PATIENCE, asked).await.map_err(|_| anyhow!("no answer"))
+    timeout(PATIENCE, asked)
+        .await
+        .map_err(|_| anyhow!("no answer"))
         .and_then(|answer| answer)
         .with_context(advice)
 }
@@ -37,10 +41,18 @@ async fn request(endpoint: &str, method: &str, path: &str, header: &str) -> anyh
         .strip_prefix("http://")
         .with_context(|| format!("{endpoint} does not start with http://"))?
         .trim_end_matches('/');
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let address = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let address = if has_port {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
     let mut stream = TcpStream::connect(&address).await?;
-    let text = format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(text.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -48,14 +60,17 @@ async fn request(endpoint: &str, method: &str, path: &str, header: &str) -> anyh
 }
 
 fn body(answer: &str) -> anyhow::Result<String> {
-    let (head, body) = answer.split_once("\r\n\r\n").context("it does not speak HTTP")?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("it does not speak HTTP")?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
         bail!("it answered '{status}'");
     }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse().ok())?
     });
     let body = length.and_then(|length| body.get(..length)).unwrap_or(body);
     Ok(body.trim().to_owned())

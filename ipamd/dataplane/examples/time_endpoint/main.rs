@@ -1,8 +1,9 @@
 //! How long the kernel's part of an ADD and of a DEL takes.
 //!
 //! `cargo run --example time_endpoint -p veni-dataplane -- [COUNT] [4|6|46]`
-//! makes and removes COUNT pods one by one in a network namespace of its own, then
-//! COUNT at once, and looks at the last one with `ip`. Prints medians.
+//! makes and removes COUNT pods one by one in a network namespace of its own, looks at
+//! each with `ip`, then makes COUNT at once, then COUNT one after the other. Prints
+//! medians.
 
 mod sys;
 
@@ -12,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use veni_dataplane::{DataPlane, EndpointPlan, Kernel, PodAddress};
+use veni_dataplane::{DataPlane, EndpointLinks, EndpointPlan, Kernel, PodAddress};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -23,7 +24,9 @@ fn plan(number: u16, families: &str) -> EndpointPlan {
         addresses.push(IpAddr::from(Ipv4Addr::new(10, 0, high, low)));
     }
     if families.contains('6') {
-        addresses.push(IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, number)));
+        addresses.push(IpAddr::from(Ipv6Addr::new(
+            0xfd00, 0, 0, 0, 0, 0, 1, number,
+        )));
     }
     EndpointPlan {
         pod_link: "eth0".into(),
@@ -52,8 +55,14 @@ fn report(what: &str, mut times: Vec<Duration>) {
 }
 
 fn verify(namespace: &OwnedFd, plan: &EndpointPlan) -> Result<(), Failure> {
-    let path = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-    let shown = Command::new("nsenter").args([&path, "ip", "-j", "address", "show", "eth0"]).output()?;
+    let path = format!(
+        "--net=/proc/{}/fd/{}",
+        std::process::id(),
+        namespace.as_raw_fd()
+    );
+    let shown = Command::new("nsenter")
+        .args([&path, "ip", "-j", "address", "show", "eth0"])
+        .output()?;
     let text = String::from_utf8(shown.stdout)?;
     for pod in &plan.addresses {
         if !text.contains(&pod.address.to_string()) {
@@ -69,7 +78,9 @@ fn main() -> Result<(), Failure> {
 }
 
 async fn measure() -> Result<(), Failure> {
-    let count: u16 = std::env::args().nth(1).map_or(Ok(200), |text| text.parse())?;
+    let count: u16 = std::env::args()
+        .nth(1)
+        .map_or(Ok(200), |text| text.parse())?;
     let families = std::env::args().nth(2).unwrap_or_else(|| "4".into());
     let kernel = Arc::new(Kernel::try_new()?);
     let namespaces: Result<Vec<OwnedFd>, _> = (0..count).map(|_| sys::new_namespace()).collect();
@@ -84,7 +95,9 @@ async fn measure() -> Result<(), Failure> {
         adds.push(start.elapsed());
         verify(namespace, &plan)?;
         let start = Instant::now();
-        kernel.remove_endpoint(&plan.addresses, Some(links.host_index)).await?;
+        kernel
+            .remove_endpoint(&plan.addresses, Some(links.host_index))
+            .await?;
         removes.push(start.elapsed());
         kernel.reap(&[links.host_index]).await?;
     }
@@ -108,16 +121,46 @@ async fn measure() -> Result<(), Failure> {
     }
     let each = start.elapsed() / u32::from(count);
     println!("{count} at once: {each:.3?} each");
-    let mut removes = Vec::new();
-    for (plan, links) in &made {
+    remove_all(&kernel, &made).await?;
+
+    let mut made = Vec::new();
+    let mut adds = Vec::new();
+    for (number, namespace) in (0..count).zip(&namespaces) {
+        let plan = plan(number, &families);
+        let descriptor = namespace.try_clone()?;
         let start = Instant::now();
-        kernel.remove_endpoint(&plan.addresses, Some(links.host_index)).await?;
+        let links = kernel.add_endpoint(&plan, Some(descriptor)).await?;
+        adds.push(start.elapsed());
+        made.push((plan, links));
+    }
+    let last = adds.split_off(adds.len() - adds.len().div_ceil(10));
+    adds.truncate(last.len());
+    report("add, the first tenth", adds);
+    report("add, the last tenth", last);
+    remove_all(&kernel, &made).await
+}
+
+async fn remove_all(
+    kernel: &Kernel,
+    made: &[(EndpointPlan, EndpointLinks)],
+) -> Result<(), Failure> {
+    let mut removes = Vec::new();
+    for (plan, links) in made {
+        let start = Instant::now();
+        kernel
+            .remove_endpoint(&plan.addresses, Some(links.host_index))
+            .await?;
         removes.push(start.elapsed());
     }
     report("remove, with all there", removes);
     let start = Instant::now();
     let indexes: Vec<u32> = made.iter().map(|(_, links)| links.host_index).collect();
     let left = kernel.reap(&indexes).await?;
-    println!("reaped {} in {:.3?}, {} left", made.len(), start.elapsed(), left.len());
+    println!(
+        "reaped {} in {:.3?}, {} left",
+        made.len(),
+        start.elapsed(),
+        left.len()
+    );
     Ok(())
 }

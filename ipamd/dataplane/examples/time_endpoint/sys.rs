@@ -1,5 +1,8 @@
 //! New network namespaces, for the example alone.
-#![expect(unsafe_code, reason = "unshare is unsafe in general, not for a thread's own network")]
+#![expect(
+    unsafe_code,
+    reason = "unshare is unsafe in general, not for a thread's own network"
+)]
 
 use std::fs::File;
 use std::io;
@@ -13,7 +16,8 @@ pub(crate) fn new_namespace() -> io::Result<OwnedFd> {
         leave_network()?;
         Ok(File::open("/proc/thread-self/ns/net")?.into())
     });
-    made.join().map_err(|_| io::Error::other("the thread panicked"))?
+    made.join()
+        .map_err(|_| io::Error::other("the thread panicked"))?
 }
 
 /// Gives the calling thread a network namespace of its own.

@@ -83,7 +83,7 @@ pub(crate) fn of_link(socket: &mut Socket, index: u32) -> Result<Vec<Assigned>, 
     let mut request = AddressMessage::default();
     request.header.index = index;
     let dump = socket.dump(&RouteNetlinkMessage::GetAddress(request))?;
-    let assigned = dump.into_iter().filter_map(|message| match message {
+    let assigned = dump.into_iter().filter_map(|reply| match reply.parse()? {
         RouteNetlinkMessage::NewAddress(message) => read(&message),
         _ => None,
     });
@@ -96,15 +96,21 @@ fn read(message: &AddressMessage) -> Option<Assigned> {
             if *protocol == AddressProtocol::from(PROTOCOL))
     });
     // On links with a peer address, `Local` is the link's own.
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let address = local.or_else(|| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
+    let local = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
             _ => None,
-        })
+        });
+    let address = local.or_else(|| {
+        message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
     })?;
     Some(Assigned {
         address,

@@ -10,16 +10,18 @@ use super::errno::Refusal;
 use super::link::{self, Link};
 use super::netlink::{Change, Refused};
 use super::route::{MAIN_TABLE, Route};
-use super::workers::{Host, Pod};
+use super::worker::{Host, Pod};
 use super::{address, neighbour, settings};
+use crate::KernelError;
 use crate::plan::{
     DYING_GROUP, EndpointLinks, EndpointPlan, GATEWAY_V4, GATEWAY_V6, POD_GROUP, POD_TABLE,
     PodAddress,
 };
-use crate::KernelError;
 
-/// Prefix length of the host end's link-local address.
-const GATEWAY_V6_LENGTH: u8 = 64;
+/// Prefix length of the host end's link-local address. A shorter one would bring a
+/// route and an anycast address per pod, and the kernel walks all IPv6 routes
+/// whenever a link comes up or goes.
+const GATEWAY_V6_LENGTH: u8 = 128;
 
 /// The next hop that a pod uses for a family.
 pub(crate) fn gateway(of: IpAddr) -> IpAddr {
@@ -120,7 +122,10 @@ fn ensure_pair(
 }
 
 fn creating(plan: &EndpointPlan) -> String {
-    format!("create veth pair {} with {} in the pod", plan.host_link, plan.pod_link)
+    format!(
+        "create veth pair {} with {} in the pod",
+        plan.host_link, plan.pod_link
+    )
 }
 
 /// The indexes of the pair that was made: from the echo, or looked up where the
@@ -203,7 +208,8 @@ fn are_a_pair(one: &Link, other: &Link) -> bool {
 }
 
 fn bury(host: &mut Host, dying: &Link) -> Result<Option<Pair>, KernelError> {
-    host.socket.apply(vec![link::delete(dying.index, &dying.name)])?;
+    host.socket
+        .apply(vec![link::delete(dying.index, &dying.name)])?;
     Ok(None)
 }
 
@@ -225,7 +231,16 @@ fn connect(
         other => other?,
     }
     host.socket.apply(on_host(plan, pair))?;
-    Ok(())
+    await_carrier(pod, plan, pair)
+}
+
+/// The end that came up first gets its carrier from a work queue, and drops what the
+/// pod sends until that has run. To be asked about the link makes the kernel do it
+/// now (6.7); before that, a pod takes longer to start than the queue.
+fn await_carrier(pod: &mut Pod, plan: &EndpointPlan, pair: &Pair) -> Result<(), KernelError> {
+    let found = link::by_index(&mut pod.socket, pair.pod_index)
+        .map_err(|refusal| refusal.during(format!("look {} up in the pod", plan.pod_link)))?;
+    found.map(drop).ok_or(KernelError::NamespaceGone)
 }
 
 fn wants_ipv6(plan: &EndpointPlan) -> bool {
@@ -240,14 +255,19 @@ fn in_pod(plan: &EndpointPlan, pair: &Pair, fresh: bool) -> Vec<Change> {
         true => change,
         false => change.unless(Refusal::exists),
     };
-    let mut changes = vec![link::no_generated_addresses(index, name), link::up(index, name)];
+    let mut changes = vec![
+        link::no_generated_addresses(index, name),
+        link::up(index, name),
+    ];
     for PodAddress { address } in plan.addresses.iter().copied() {
         let gateway = gateway(address);
         let length = address::host_length(address);
         changes.push(lenient(address::add(index, name, address, length)));
         changes.push(neighbour::put(index, name, gateway, plan.host_mac));
         changes.push(lenient(Route::to(gateway, MAIN_TABLE, index).add(name)));
-        changes.push(lenient(Route::default_by(gateway, MAIN_TABLE, index).add(name)));
+        changes.push(lenient(
+            Route::default_by(gateway, MAIN_TABLE, index).add(name),
+        ));
     }
     changes
 }

@@ -8,7 +8,7 @@ use super::link::{self, Link, mac_text};
 use super::netlink::Socket;
 use super::route::{MAIN_TABLE, Route};
 use super::rule;
-use super::workers::{Host, Pod};
+use super::worker::{Host, Pod};
 use super::{address, endpoint, interface, neighbour};
 use crate::KernelError;
 use crate::plan::{
@@ -22,19 +22,23 @@ pub(crate) fn observe(host: &mut Host) -> Result<Observed, KernelError> {
     let mut observed = Observed::default();
     for route in interface::routes_of(&mut host.socket, None)? {
         if route.table == POD_TABLE {
-            observed.endpoints.extend(route.link_index.map(|link_index| ObservedEndpoint {
-                address: route.destination.addr(),
-                link_index,
-            }));
+            observed
+                .endpoints
+                .extend(route.link_index.map(|link_index| ObservedEndpoint {
+                    address: route.destination.addr(),
+                    link_index,
+                }));
         } else if route.table >= INTERFACE_TABLE_BASE {
             observed.interface_tables.push(route.table);
         }
     }
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let rules = rule::ours(&mut host.socket, family)
-            .map_err(|refusal| refusal.during("list rules"))?;
+        let rules =
+            rule::ours(&mut host.socket, family).map_err(|refusal| refusal.during("list rules"))?;
         let tables = rules.iter().filter(|rule| interface::is_of_interface(rule));
-        observed.interface_tables.extend(tables.map(|rule| rule.table));
+        observed
+            .interface_tables
+            .extend(tables.map(|rule| rule.table));
     }
     observed.interface_tables.sort_unstable();
     observed.interface_tables.dedup();
@@ -96,7 +100,10 @@ fn check_host(
     let found = link::by_index(&mut host.socket, index)
         .map_err(|refusal| refusal.during(format!("look link {index} up")))?;
     match found {
-        None => report.note(format!("link {} (index {index}) is missing", plan.host_link)),
+        None => report.note(format!(
+            "link {} (index {index}) is missing",
+            plan.host_link
+        )),
         Some(link) => {
             let name = &plan.host_link;
             report.expect(format_args!("name of link {index}"), name, &link.name);
@@ -117,7 +124,11 @@ fn check_host(
 
 fn check_link(link: &Link, mac: [u8; 6], mtu: u32, report: &mut Report) {
     let name = &link.name;
-    report.expect(format_args!("MAC of {name}"), mac_text(&mac), mac_text(&link.mac));
+    report.expect(
+        format_args!("MAC of {name}"),
+        mac_text(&mac),
+        mac_text(&link.mac),
+    );
     report.expect(format_args!("MTU of {name}"), mtu, link.mtu);
     if !link.up {
         report.note(format!("{name} is down"));
@@ -129,7 +140,11 @@ fn check_route(wanted: &Route, found: Option<&Route>, place: &str, report: &mut 
         return report.note(format!("route {wanted} {place} is missing"));
     };
     let index = |route: &Route| route.link_index.unwrap_or_default();
-    report.expect(format_args!("link of route {wanted} {place}"), index(wanted), index(found));
+    report.expect(
+        format_args!("link of route {wanted} {place}"),
+        index(wanted),
+        index(found),
+    );
     let hop = |hop: Option<IpAddr>| hop.map_or_else(|| "none".to_owned(), |hop| hop.to_string());
     report.expect(
         format_args!("next hop of route {wanted} {place}"),
@@ -160,7 +175,11 @@ fn check_pod(
         report.note(format!("link {name} is missing in the pod"));
         return Ok(());
     };
-    report.expect(format_args!("index of {name} in the pod"), links.pod_index, link.index);
+    report.expect(
+        format_args!("index of {name} in the pod"),
+        links.pod_index,
+        link.index,
+    );
     check_link(&link, plan.pod_mac, plan.mtu, report);
     for PodAddress { address } in plan.addresses.iter().copied() {
         check_address(&mut pod.socket, plan, &link, address, report)?;

@@ -8,8 +8,8 @@ use super::link::{self, Link};
 use super::netlink::{Change, Socket};
 use super::route::{self, Route};
 use super::rule::{self, FROM_INTERFACE, FROM_PODS, Rule};
-use super::settings::Setting;
-use super::workers::Host;
+use super::settings::{Setting, Unsettable};
+use super::worker::Host;
 use super::{address, errno};
 use crate::KernelError;
 use crate::plan::InterfacePlan;
@@ -27,8 +27,17 @@ pub(crate) fn find(socket: &mut Socket, mac: [u8; 6]) -> Result<Link, KernelErro
 
 /// Lets packets come in by an interface that answers would not leave by: node ports
 /// and connections of pods on other interfaces.
-pub(crate) fn loose_reverse_path(name: &str) -> Result<(), super::settings::Unsettable> {
-    Setting::ipv4(&format!("conf/{name}/rp_filter")).ensure("2")
+pub(crate) fn loose_reverse_path(name: &str) -> Result<(), Unsettable> {
+    let own = Setting::ipv4(&format!("conf/{name}/rp_filter"));
+    own.ensure("2").or_else(|unsettable| {
+        // The kernel takes the larger of the two; only 1 drops such packets.
+        let all = Setting::ipv4("conf/all/rp_filter");
+        let values = [own.get().ok(), all.get().ok()];
+        match values.iter().flatten().max().map(String::as_str) {
+            Some("1") | None => Err(unsettable),
+            Some(_) => Ok(()),
+        }
+    })
 }
 
 /// Brings an interface into service.
@@ -47,7 +56,7 @@ pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, Ke
         rule::settle(&mut host.socket, &[], concerns(plan.table))?;
         return Ok(link.name);
     }
-    loose_reverse_path(&link.name).map_err(super::settings::Unsettable::into_error)?;
+    loose_reverse_path(&link.name).map_err(Unsettable::into_error)?;
     ensure_addresses(&mut host.socket, plan, &link)?;
     ensure_routes(&mut host.socket, plan, &link)?;
     rule::settle(&mut host.socket, &rules(plan), concerns(plan.table))?;
@@ -66,9 +75,9 @@ fn ensure_addresses(
         .own_addresses
         .iter()
         .filter(|own| present.iter().all(|assigned| assigned.address != **own));
-    let surplus = present.iter().filter(|assigned| {
-        assigned.ours && !plan.own_addresses.contains(&assigned.address)
-    });
+    let surplus = present
+        .iter()
+        .filter(|assigned| assigned.ours && !plan.own_addresses.contains(&assigned.address));
     let mut changes: Vec<Change> = missing
         .map(|own| {
             address::add(link.index, &link.name, *own, address::host_length(*own))
@@ -91,7 +100,11 @@ fn ensure_routes(
     let present = routes_of(socket, Some(plan.table))?;
     let missing = wanted.iter().filter(|route| !present.contains(route));
     let mut changes: Vec<Change> = missing.map(|route| route.put(&link.name)).collect();
-    let replaced = |route: &Route| wanted.iter().any(|other| other.destination == route.destination);
+    let replaced = |route: &Route| {
+        wanted
+            .iter()
+            .any(|other| other.destination == route.destination)
+    };
     let surplus = present
         .iter()
         .filter(|route| !wanted.contains(route) && !replaced(route));
@@ -162,6 +175,7 @@ pub(crate) fn routes_of(
 pub(crate) fn remove(host: &mut Host, table: u32) -> Result<(), KernelError> {
     rule::settle(&mut host.socket, &[], concerns(table))?;
     let routes = routes_of(&mut host.socket, Some(table))?;
-    host.socket.apply(routes.into_iter().map(Route::remove).collect())?;
+    host.socket
+        .apply(routes.into_iter().map(Route::remove).collect())?;
     Ok(())
 }

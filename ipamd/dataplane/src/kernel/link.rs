@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
     LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
@@ -10,8 +10,24 @@ use netlink_packet_route::link::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::errno::Refusal;
-use super::netlink::{Change, Socket};
+use super::netlink::{Change, Reply, Socket};
 use crate::plan::{DYING_GROUP, EndpointPlan, POD_GROUP};
+
+/// Kinds of links that take the MAC of what they are on.
+const DERIVED_KINDS: [&str; 5] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
+
+/// Numbers of the attributes that are read (`if_link.h`).
+mod number_of {
+    pub(super) const ADDRESS: u16 = 1;
+    pub(super) const NAME: u16 = 3;
+    pub(super) const MTU: u16 = 4;
+    pub(super) const PEER: u16 = 5;
+    pub(super) const CONTROLLER: u16 = 10;
+    pub(super) const INFO: u16 = 18;
+    pub(super) const GROUP: u16 = 27;
+    /// Inside of `INFO`.
+    pub(super) const INFO_KIND: u16 = 1;
+}
 
 /// A link as the kernel tells it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,56 +42,60 @@ pub(crate) struct Link {
     pub(crate) peer: Option<u32>,
     /// Bridge, bond or synthetic interface that this one is part of.
     pub(crate) controller: Option<u32>,
-    pub(crate) kind: Option<InfoKind>,
+    /// Kind as `ip -d link` shows it; empty for real interfaces.
+    pub(crate) kind: String,
 }
 
 impl Link {
-    pub(crate) fn from_message(message: LinkMessage) -> Self {
+    /// Reads what is needed of `struct ifinfomsg` and its attributes (rtnetlink(7)).
+    /// Links of others carry attributes that no parser knows all of.
+    fn read(payload: &[u8]) -> Option<Self> {
+        let word = |at: usize| number(payload.get(at..at + 4)?);
         let mut link = Self {
-            index: message.header.index,
-            up: message.header.flags.contains(LinkFlags::Up),
+            index: word(4)?,
+            up: LinkFlags::from_bits_retain(word(8)?).contains(LinkFlags::Up),
             ..Self::default()
         };
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Address(mac) => link.mac = mac,
-                LinkAttribute::Group(group) => link.group = group,
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Link(peer) => link.peer = Some(peer),
-                LinkAttribute::Controller(controller) => link.controller = Some(controller),
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind),
-                        _ => None,
-                    });
+        for attribute in NlasIterator::new(payload.get(16..)?).flatten() {
+            let value = attribute.value();
+            match attribute.kind() {
+                number_of::ADDRESS => link.mac = value.to_vec(),
+                number_of::NAME => link.name = string(value),
+                number_of::MTU => link.mtu = number(value)?,
+                number_of::PEER => link.peer = number(value),
+                number_of::CONTROLLER => link.controller = number(value),
+                number_of::GROUP => link.group = number(value)?,
+                number_of::INFO => {
+                    link.kind = NlasIterator::new(value)
+                        .flatten()
+                        .find(|info| info.kind() == number_of::INFO_KIND)
+                        .map(|info| string(info.value()))
+                        .unwrap_or_default();
                 }
                 _ => {}
             }
         }
-        link
+        Some(link)
     }
 
     /// The host's end of a pod's veth pair, made by us.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self.group, POD_GROUP | DYING_GROUP) && self.kind == Some(InfoKind::Veth)
+        matches!(self.group, POD_GROUP | DYING_GROUP) && self.kind == "veth"
     }
 
     /// Interfaces that borrow another's MAC are not what a cloud plugged in.
     pub(crate) fn is_derived(&self) -> bool {
-        self.controller.is_some()
-            || matches!(
-                self.kind,
-                Some(
-                    InfoKind::Vlan
-                        | InfoKind::MacVlan
-                        | InfoKind::MacVtap
-                        | InfoKind::IpVlan
-                        | InfoKind::IpVtap
-                )
-            )
-            || self.is_ours()
+        self.controller.is_some() || DERIVED_KINDS.contains(&self.kind.as_str()) || self.is_ours()
     }
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn string(value: &[u8]) -> String {
+    let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// A MAC as it is written.
@@ -123,7 +143,9 @@ pub(crate) fn create_pair(
 /// The link of a name.
 pub(crate) fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, Refusal> {
     let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
     get(socket, message)
 }
 
@@ -148,14 +170,14 @@ pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Link>, Refusal> {
     let mut message = LinkMessage::default();
     message.attributes.push(without_statistics());
     let dump = socket.dump(&RouteNetlinkMessage::GetLink(message))?;
-    Ok(dump.into_iter().filter_map(|message| link_of(Some(message))).collect())
+    Ok(dump
+        .into_iter()
+        .filter_map(|reply| link_of(Some(reply)))
+        .collect())
 }
 
-fn link_of(message: Option<RouteNetlinkMessage>) -> Option<Link> {
-    match message {
-        Some(RouteNetlinkMessage::NewLink(message)) => Some(Link::from_message(message)),
-        _ => None,
-    }
+fn link_of(reply: Option<Reply>) -> Option<Link> {
+    Link::read(&reply?.payload)
 }
 
 fn without_statistics() -> LinkAttribute {
@@ -187,7 +209,11 @@ pub(crate) fn up(index: u32, name: &str) -> Change {
     message.header.index = index;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
-    Change::new(RouteNetlinkMessage::SetLink(message), 0, format!("bring {name} up"))
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("bring {name} up"),
+    )
 }
 
 /// Sets a link's MTU, bytes.
@@ -220,8 +246,12 @@ pub(crate) fn condemn(index: u32, name: &str) -> Change {
 pub(crate) fn delete(index: u32, name: &str) -> Change {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    Change::new(RouteNetlinkMessage::DelLink(message), 0, format!("delete {name}"))
-        .unless(Refusal::gone)
+    Change::new(
+        RouteNetlinkMessage::DelLink(message),
+        0,
+        format!("delete {name}"),
+    )
+    .unless(Refusal::gone)
 }
 
 /// Deletes all links of the dying group: one wait for all of them.

@@ -43,14 +43,17 @@ pub(crate) fn permanent(
         Err(refusal) if refusal.gone() => None,
         other => other?,
     };
-    Ok(match answer {
+    Ok(match answer.and_then(|reply| reply.parse()) {
         Some(RouteNetlinkMessage::NewNeighbour(message))
             if message.header.state == NeighbourState::Permanent =>
         {
-            message.attributes.into_iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::LinkLayerAddress(mac) => Some(mac),
-                _ => None,
-            })
+            message
+                .attributes
+                .into_iter()
+                .find_map(|attribute| match attribute {
+                    NeighbourAttribute::LinkLayerAddress(mac) => Some(mac),
+                    _ => None,
+                })
         }
         _ => None,
     })

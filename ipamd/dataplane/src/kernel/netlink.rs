@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO,
-    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NlasIterator,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NlasIterator, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
@@ -107,7 +107,7 @@ impl Socket {
         let Some(last) = changes.len().checked_sub(1) else {
             return Ok(());
         };
-        let first_sequence = self.sequence.wrapping_add(1);
+        let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::with_capacity(1024);
         let mut meanings = Vec::with_capacity(changes.len());
         for (position, change) in changes.into_iter().enumerate() {
@@ -117,10 +117,9 @@ impl Socket {
         }
         let mut failed = None;
         let outcome = self.send(&datagram).and_then(|()| {
-            self.answers(|sequence, answer| {
-                let position = sequence.wrapping_sub(first_sequence) as usize;
+            self.answers(first, |position, answer| {
                 if let Answer::Refused(refusal) = answer
-                    && let Some((operation, fine)) = meanings.get_mut(position)
+                    && let Some((operation, fine)) = meanings.get_mut(position as usize)
                     && !fine(&refusal)
                     && failed.is_none()
                 {
@@ -146,12 +145,12 @@ impl Socket {
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> Result<Option<RouteNetlinkMessage>, Refusal> {
+    ) -> Result<Option<Reply>, Refusal> {
         let mut datagram = Vec::with_capacity(512);
         self.append(&mut datagram, message, flags | NLM_F_ACK);
         self.send(&datagram)?;
         let (mut found, mut refused) = (None, None);
-        self.answers(|_, answer| match answer {
+        self.answers(self.sequence, |_, answer| match answer {
             Answer::Message(message) => found = Some(message),
             Answer::Refused(refusal) => refused = Some(refusal),
             Answer::Changed => {}
@@ -164,15 +163,12 @@ impl Socket {
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> Result<Option<RouteNetlinkMessage>, Refusal> {
+    ) -> Result<Option<Reply>, Refusal> {
         self.ask(message, flags | NLM_F_ECHO)
     }
 
     /// All messages of a table. Repeated while the table changes under it.
-    pub(crate) fn dump(
-        &mut self,
-        message: &RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub(crate) fn dump(&mut self, message: &RouteNetlinkMessage) -> Result<Vec<Reply>, Refusal> {
         let mut found = Vec::new();
         for _ in 0..DUMP_ATTEMPTS {
             found.clear();
@@ -180,7 +176,7 @@ impl Socket {
             let mut datagram = Vec::with_capacity(128);
             self.append(&mut datagram, message.clone(), NLM_F_DUMP);
             self.send(&datagram)?;
-            self.answers(|_, answer| match answer {
+            self.answers(self.sequence, |_, answer| match answer {
                 Answer::Message(message) => found.push(message),
                 Answer::Refused(refusal) => refused = Some(refusal),
                 Answer::Changed => changed = true,
@@ -216,8 +212,10 @@ impl Socket {
         }
     }
 
-    /// Reads up to the end of what answers the last request that was sent.
-    fn answers(&mut self, mut take: impl FnMut(u32, Answer)) -> io::Result<()> {
+    /// Reads up to the end of what answers the requests from `first` on. What is left
+    /// of an earlier one, whose job ended early, is passed over.
+    fn answers(&mut self, first: u32, mut take: impl FnMut(u32, Answer)) -> io::Result<()> {
+        let count = self.sequence.wrapping_sub(first);
         loop {
             self.buffer.clear();
             match self.inner.recv(&mut self.buffer, 0) {
@@ -228,28 +226,10 @@ impl Socket {
             let mut rest = self.buffer.as_slice();
             while rest.len() >= HEADER {
                 let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
-                let sequence = message.sequence_number();
-                if message.flags() & NLM_F_DUMP_INTR != 0 {
-                    take(sequence, Answer::Changed);
-                }
-                let ended = match message.message_type() {
-                    NLMSG_DONE => true,
-                    NLMSG_ERROR => {
-                        if let Some(refusal) = refusal(message.payload(), message.flags()) {
-                            take(sequence, Answer::Refused(refusal));
-                        }
-                        true
-                    }
-                    _ => {
-                        let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                            .map_err(io::Error::other)?;
-                        if let NetlinkPayload::InnerMessage(inner) = parsed.payload {
-                            take(sequence, Answer::Message(inner));
-                        }
-                        false
-                    }
-                };
-                if ended && sequence == self.sequence {
+                let position = message.sequence_number().wrapping_sub(first);
+                let ours = position <= count;
+                let ended = ours && read(&message, |answer| take(position, answer))?;
+                if ended && position == count {
                     return Ok(());
                 }
                 let length = (message.length() as usize).next_multiple_of(4);
@@ -259,8 +239,46 @@ impl Socket {
     }
 }
 
+/// Reads one message and says whether it ends the answer to its request.
+fn read(message: &NetlinkBuffer<&[u8]>, mut take: impl FnMut(Answer)) -> io::Result<bool> {
+    if message.flags() & NLM_F_DUMP_INTR != 0 {
+        take(Answer::Changed);
+    }
+    match message.message_type() {
+        NLMSG_DONE => Ok(true),
+        NLMSG_ERROR => {
+            if let Some(refusal) = refusal(message.payload(), message.flags()) {
+                take(Answer::Refused(refusal));
+            }
+            Ok(true)
+        }
+        _ => {
+            let header = NetlinkHeader::parse(message).map_err(io::Error::other)?;
+            let payload = message.payload().to_vec();
+            take(Answer::Message(Reply { header, payload }));
+            Ok(false)
+        }
+    }
+}
+
+/// One message that the kernel answered with, not parsed yet: what others have in
+/// the tables may be newer than our parser, and must not hide what is ours.
+pub(crate) struct Reply {
+    header: NetlinkHeader,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Reply {
+    /// The message; `None` when it holds something that the parser does not know.
+    pub(crate) fn parse(&self) -> Option<RouteNetlinkMessage> {
+        RouteNetlinkMessage::deserialize(&self.header, &self.payload)
+            .inspect_err(|error| tracing::debug!(%error, "passed a netlink message over"))
+            .ok()
+    }
+}
+
 enum Answer {
-    Message(RouteNetlinkMessage),
+    Message(Reply),
     Refused(Refusal),
     /// The dumped table changed meanwhile.
     Changed,

@@ -38,7 +38,9 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
     let mut text = replace();
     text.push_str("table inet veni {\n");
     if v4.is_some() {
-        write_set(&mut text, "untranslated_v4", "ipv4_addr", plan, |range| !is_v6(range));
+        write_set(&mut text, "untranslated_v4", "ipv4_addr", plan, |range| {
+            !is_v6(range)
+        });
     }
     if v6.is_some() {
         write_set(&mut text, "untranslated_v6", "ipv6_addr", plan, is_v6);
@@ -90,7 +92,12 @@ fn write_set(
     plan: &NodePlan,
     accept: impl Fn(&IpNet) -> bool,
 ) {
-    let ranges: Vec<IpNet> = plan.untranslated.iter().copied().filter(|range| accept(range)).collect();
+    let ranges: Vec<IpNet> = plan
+        .untranslated
+        .iter()
+        .copied()
+        .filter(|range| accept(range))
+        .collect();
     let mut ranges: Vec<String> = IpNet::aggregate(&ranges)
         .iter()
         .map(|range| range.trunc().to_string())
@@ -127,7 +134,10 @@ fn write_marks(text: &mut String, v4: bool, v6: bool) {
          \t\ttype filter hook prerouting priority {AFTER_DESTINATION_NAT}; policy accept;\n\
          \t\tiifgroup != {POD_GROUP:#x} return\n"
     );
-    for (wanted, family, set) in [(v4, "ip", "untranslated_v4"), (v6, "ip6", "untranslated_v6")] {
+    for (wanted, family, set) in [
+        (v4, "ip", "untranslated_v4"),
+        (v6, "ip6", "untranslated_v6"),
+    ] {
         if wanted {
             let _ = writeln!(
                 text,
@@ -153,6 +163,14 @@ pub(crate) fn listed() -> Option<String> {
     run(&["--stateless", "list", "table", "inet", "veni"], "").ok()
 }
 
+/// Whether a chain of another program drops forwarded packets that no rule accepts.
+pub(crate) fn drops_forwarded() -> bool {
+    let listing = run(&["list", "chains"], "").unwrap_or_default();
+    listing
+        .lines()
+        .any(|line| line.contains("hook forward") && line.contains("policy drop"))
+}
+
 fn run(arguments: &[&str], input: &str) -> Result<String, KernelError> {
     let failed = |reason: String| KernelError::Tool {
         operation: format!("run nft {}", arguments.join(" ")),
@@ -176,7 +194,9 @@ fn run(arguments: &[&str], input: &str) -> Result<String, KernelError> {
         .wait_with_output()
         .map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        return Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -188,3 +208,6 @@ const MISSING: &str = "there is no program nft: install nftables";
 pub(crate) fn is_missing(error: &KernelError) -> bool {
     matches!(error, KernelError::Tool { reason, .. } if reason == MISSING)
 }
+
+#[cfg(test)]
+mod tests;

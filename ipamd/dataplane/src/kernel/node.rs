@@ -4,8 +4,8 @@ use netlink_packet_route::AddressFamily;
 
 use super::rule::{self, MARKED, Rule, TO_PODS};
 use super::settings::{self, Setting};
-use super::workers::Host;
-use super::{interface, nft};
+use super::worker::Host;
+use super::{interface, nft, route};
 use crate::KernelError;
 use crate::plan::{NodePlan, NodeReport};
 
@@ -22,21 +22,40 @@ pub(crate) fn prepare(
     plan: &NodePlan,
     loaded: &mut Loaded,
 ) -> Result<NodeReport, KernelError> {
-    let primary = interface::find(&mut host.socket, plan.primary_mac)?.name;
+    let link = interface::find(&mut host.socket, plan.primary_mac)?;
+    let primary = link.name;
     let mut report = NodeReport {
         primary_link: primary.clone(),
         warnings: Vec::new(),
     };
     forward(plan, &primary, &mut report)?;
     if let Err(unsettable) = interface::loose_reverse_path(&primary) {
-        report.warnings.push(unsettable.warning(
-            "answers to node ports and to pods on other interfaces may be dropped",
-        ));
+        report.warnings.push(
+            unsettable
+                .warning("answers to node ports and to pods on other interfaces may be dropped"),
+        );
     }
     rule::settle(&mut host.socket, &rules(plan), |rule| {
         matches!(rule.priority, TO_PODS | MARKED)
     })?;
     load(nft::table(plan, &primary), loaded, &mut report)?;
+    let default = route::default_link(&mut host.socket);
+    if let Some(other) = default.map_err(|refusal| refusal.during("list routes"))?
+        && other != link.index
+    {
+        report.warnings.push(format!(
+            "the node's default route does not leave by its primary interface {primary} but by \
+             link {other}, so what pods send beyond the network is lost: let systemd-networkd, \
+             NetworkManager and DHCP clients leave secondary interfaces alone"
+        ));
+    }
+    if nft::drops_forwarded() {
+        report.warnings.push(
+            "a firewall on the node drops forwarded packets by default, and no other table \
+             can overrule that: let it accept those of pods (iptables -P FORWARD ACCEPT)"
+                .to_owned(),
+        );
+    }
     Ok(report)
 }
 
@@ -62,9 +81,9 @@ fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<()
     }
     match Setting::ipv6("conf/all/forwarding").ensure("1") {
         Err(unsettable) if unsettable.missing() => {
-            report.warnings.push(unsettable.warning(
-                "pods have no IPv6, because the node's kernel has none",
-            ));
+            report
+                .warnings
+                .push(unsettable.warning("pods have no IPv6, because the node's kernel has none"));
             Ok(())
         }
         other => other.map_err(settings::Unsettable::into_error),

@@ -188,11 +188,42 @@ pub(crate) fn ours(
         Err(refusal) if refusal.gone() || refusal.no_such_family() => Vec::new(),
         other => other?,
     };
-    let routes = dump.into_iter().filter_map(|message| match message {
+    let routes = dump.into_iter().filter_map(|reply| match reply.parse()? {
         RouteNetlinkMessage::NewRoute(message) => Route::read(&message),
         _ => None,
     });
     Ok(routes
         .filter(|route| table.is_none_or(|table| route.table == table))
         .collect())
+}
+
+/// Index of the link that the node's IPv4 default route leads to, whoever made it:
+/// of several, that of the smallest metric.
+pub(crate) fn default_link(socket: &mut Socket) -> Result<Option<u32>, Refusal> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet;
+    request.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
+        Err(refusal) if refusal.gone() => Vec::new(),
+        other => other?,
+    };
+    let defaults = dump.into_iter().filter_map(|reply| match reply.parse()? {
+        RouteNetlinkMessage::NewRoute(message)
+            if message.header.destination_prefix_length == 0
+                && u32::from(message.header.table) == MAIN_TABLE =>
+        {
+            let mut metric = 0;
+            let mut link = None;
+            for attribute in message.attributes {
+                match attribute {
+                    RouteAttribute::Priority(priority) => metric = priority,
+                    RouteAttribute::Oif(index) => link = Some(index),
+                    _ => {}
+                }
+            }
+            link.map(|link| (metric, link))
+        }
+        _ => None,
+    });
+    Ok(defaults.min().map(|(_, link)| link))
 }

@@ -135,7 +135,11 @@ impl Rule {
 
 impl std::fmt::Display for Rule {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let family = if self.family == AddressFamily::Inet6 { "-6 " } else { "" };
+        let family = if self.family == AddressFamily::Inet6 {
+            "-6 "
+        } else {
+            ""
+        };
         write!(out, "{family}{} from ", self.priority)?;
         match self.source {
             Some(source) => write!(out, "{source}")?,
@@ -158,7 +162,7 @@ pub(crate) fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<Rul
     };
     Ok(dump
         .into_iter()
-        .filter_map(|message| match message {
+        .filter_map(|reply| match reply.parse()? {
             RouteNetlinkMessage::NewRule(message) => Rule::read(&message),
             _ => None,
         })

@@ -128,7 +128,9 @@ impl State {
 
     fn index_of(&self, name: &str) -> Option<u32> {
         let mut links = self.links.iter();
-        links.find(|(_, link)| link.name == name).map(|(index, _)| *index)
+        links
+            .find(|(_, link)| link.name == name)
+            .map(|(index, _)| *index)
     }
 
     pub(super) fn plug(&mut self, name: &str, mac: [u8; 6]) {
@@ -145,7 +147,8 @@ impl State {
     }
 
     pub(super) fn unplug(&mut self, mac: [u8; 6]) {
-        self.links.retain(|_, link| link.mac != mac || link.is_ours());
+        self.links
+            .retain(|_, link| link.mac != mac || link.is_ours());
     }
 
     pub(super) fn add_foreign_link(&mut self, namespace: Option<NamespaceId>, name: &str) {

@@ -45,7 +45,10 @@ impl Fixture for Real {
     async fn end(&self, namespace: Namespace, link_index: u32) {
         drop(namespace);
         // The kernel takes a namespace down in its own time and tells nobody.
-        while ip_json("link show").iter().any(|link| link["ifindex"] == link_index) {
+        while ip_json("link show")
+            .iter()
+            .any(|link| link["ifindex"] == link_index)
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -65,7 +68,9 @@ impl Fixture for Real {
 
     fn delete_route(&self, address: IpAddr) {
         let family = if address.is_ipv4() { "-4" } else { "-6" };
-        ip(&format!("{family} route delete {address} table {POD_TABLE}"));
+        ip(&format!(
+            "{family} route delete {address} table {POD_TABLE}"
+        ));
     }
 }
 

@@ -11,8 +11,14 @@ fn plan(sources: &[&str]) -> InterfacePlan {
         mac: [0x02, 0, 0, 0, 0, 0x11],
         primary: false,
         table: TABLE,
-        own_addresses: vec!["10.0.0.6".parse().expect("v4"), "fd00::6".parse().expect("v6")],
-        gateways: vec!["10.0.0.1".parse().expect("v4"), "fe80::99".parse().expect("v6")],
+        own_addresses: vec![
+            "10.0.0.6".parse().expect("v4"),
+            "fd00::6".parse().expect("v6"),
+        ],
+        gateways: vec![
+            "10.0.0.1".parse().expect("v4"),
+            "fe80::99".parse().expect("v6"),
+        ],
         sources: sources
             .iter()
             .map(|source| source.parse().expect("a prefix"))
@@ -90,7 +96,10 @@ fn rules_that_are_not_in_the_plan_any_more_go_and_others_stay() {
         assert!(present.contains("10.0.1.8"), "{present}");
         assert!(present.contains("10.7.0.0/16"), "{present}");
 
-        kernel.remove_interface(TABLE).await.expect("out of service");
+        kernel
+            .remove_interface(TABLE)
+            .await
+            .expect("out of service");
         let present = rules("-4").join("\n");
         assert!(!present.contains("10.0.1.8"), "{present}");
         assert!(present.contains("10.7.0.0/16"), "{present}");
@@ -105,7 +114,14 @@ fn a_second_ensure_changes_nothing() {
         let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
         plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
         let plan = plan(&["10.0.1.16/28"]);
-        let picture = || (rules("-4"), rules("-6"), routes("-4", TABLE), routes("-6", TABLE));
+        let picture = || {
+            (
+                rules("-4"),
+                rules("-6"),
+                routes("-4", TABLE),
+                routes("-6", TABLE),
+            )
+        };
         kernel.ensure_interface(&plan).await.expect("in service");
         let first = picture();
         kernel.ensure_interface(&plan).await.expect("in service");
@@ -120,7 +136,10 @@ fn an_address_that_another_tool_put_there_is_kept() {
         plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
         ip("address add 10.0.0.6/24 dev eth1");
         ip("address add 10.0.0.77/24 dev eth1");
-        kernel.ensure_interface(&plan(&[])).await.expect("in service");
+        kernel
+            .ensure_interface(&plan(&[]))
+            .await
+            .expect("in service");
         let mut moved = plan(&[]);
         moved.own_addresses = vec!["10.0.0.8".parse().expect("v4")];
         kernel.ensure_interface(&moved).await.expect("in service");
@@ -129,7 +148,13 @@ fn an_address_that_another_tool_put_there_is_kept() {
             .as_array()
             .expect("addresses")
             .iter()
-            .map(|address| format!("{}/{}", crate::world::text(&address["local"]), address["prefixlen"]))
+            .map(|address| {
+                format!(
+                    "{}/{}",
+                    crate::world::text(&address["local"]),
+                    address["prefixlen"]
+                )
+            })
             .collect();
         assert_eq!(addresses, ["10.0.0.6/24", "10.0.0.8/32", "10.0.0.77/24"]);
     });
@@ -144,7 +169,10 @@ fn links_that_share_the_mac_are_not_taken_for_the_interface() {
         plug("virtual", "02:00:00:00:00:11", &wire, "wire0");
         ip("link set virtual master control");
         ip("link set control address 02:00:00:00:00:11");
-        let name = kernel.ensure_interface(&plan(&[])).await.expect("in service");
+        let name = kernel
+            .ensure_interface(&plan(&[]))
+            .await
+            .expect("in service");
         assert_eq!(name, "control");
     });
 }
@@ -153,7 +181,10 @@ fn links_that_share_the_mac_are_not_taken_for_the_interface() {
 fn an_interface_that_has_not_appeared_is_named_by_its_mac() {
     in_new_node(|| async {
         let kernel = Kernel::try_new().expect("sockets");
-        let error = kernel.ensure_interface(&plan(&[])).await.expect_err("no link");
+        let error = kernel
+            .ensure_interface(&plan(&[]))
+            .await
+            .expect_err("no link");
         assert!(matches!(error, KernelError::NoSuchLink(_)));
         assert_eq!(error.to_string(), "no link with MAC 02:00:00:00:00:11");
     });

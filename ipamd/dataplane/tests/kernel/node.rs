@@ -4,7 +4,10 @@ use serde_json::Value;
 use veni_dataplane::plan::SourceNatPorts;
 use veni_dataplane::{DataPlane, Kernel, NodePlan};
 
-use crate::world::{Namespace, in_new_node, ip, nft, nft_json, plug, rules, text};
+use crate::world::{
+    Namespace, in_new_node, in_new_node_with_mounts, ip, link_names, make_settings_read_only, nft,
+    nft_json, plug, pod_plan, rules, text,
+};
 
 /// A node with the primary address 10.0.0.5 in a network 10.0.0.0/16.
 pub(crate) fn plan() -> NodePlan {
@@ -12,7 +15,10 @@ pub(crate) fn plan() -> NodePlan {
         primary_mac: [0x02, 0, 0, 0, 0, 0x10],
         node_v4: Some("10.0.0.5".parse().expect("v4")),
         node_v6: Some("fd00::5".parse().expect("v6")),
-        untranslated: vec!["10.0.0.0/16".parse().expect("v4"), "fd00::/16".parse().expect("v6")],
+        untranslated: vec![
+            "10.0.0.0/16".parse().expect("v4"),
+            "fd00::/16".parse().expect("v6"),
+        ],
         source_nat: true,
         source_nat_ports: SourceNatPorts::FullyRandom,
         node_ports: true,
@@ -20,17 +26,26 @@ pub(crate) fn plan() -> NodePlan {
     }
 }
 
+/// A setting of the test's own namespace: the kernel shows those of who reads.
 fn setting(name: &str) -> String {
-    let value = std::fs::read_to_string(format!("/proc/thread-self/net/../../../sys/net/{name}"));
-    let value = value.or_else(|_| std::fs::read_to_string(format!("/proc/sys/net/{name}")));
+    let value = std::fs::read_to_string(format!("/proc/sys/net/{name}"));
     value.expect("a setting").trim().to_owned()
+}
+
+fn set(name: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{name}"), value).expect("a setting");
 }
 
 fn chains(table: &str) -> Vec<(String, i64)> {
     let objects = nft_json(table);
     let chains = objects.iter().filter_map(|object| object.get("chain"));
     chains
-        .map(|chain| (text(&chain["hook"]), chain["prio"].as_i64().unwrap_or_default()))
+        .map(|chain| {
+            (
+                text(&chain["hook"]),
+                chain["prio"].as_i64().unwrap_or_default(),
+            )
+        })
         .collect()
 }
 
@@ -48,7 +63,10 @@ fn a_prepared_node_forwards_and_has_the_rules_of_all_pods() {
         assert_eq!(setting("ipv6/conf/eth0/accept_ra"), "2");
         for family in ["-4", "-6"] {
             let present = rules(family).join("\n");
-            assert!(present.contains("512 from all lookup 22016 proto 86"), "{present}");
+            assert!(
+                present.contains("512 from all lookup 22016 proto 86"),
+                "{present}"
+            );
             assert!(
                 present.contains("1024 from all fwmark 0x80/0x80 lookup 254 proto 86"),
                 "{present}"
@@ -150,5 +168,105 @@ fn every_way_of_choosing_ports_is_loaded() {
             assert_eq!(snat["addr"], "10.0.0.5");
             assert_eq!(text(&snat["flags"]), flag);
         }
+    });
+}
+
+#[test]
+fn a_firewall_that_drops_forwarded_packets_is_warned_of() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        nft(
+            "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }",
+        );
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+        assert!(
+            report.warnings[0].contains("FORWARD ACCEPT"),
+            "{:?}",
+            report.warnings
+        );
+    });
+}
+
+#[test]
+fn a_default_route_by_a_secondary_interface_is_warned_of() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
+        ip("link set eth0 up");
+        ip("link set eth1 up");
+        ip("route add default dev eth0 metric 100");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.warnings, Vec::<String>::new());
+        ip("route add default dev eth1 metric 50");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+        assert!(
+            report.warnings[0].contains("default route"),
+            "{:?}",
+            report.warnings
+        );
+    });
+}
+
+#[test]
+fn a_setting_that_every_pod_needs_and_cannot_be_made_is_an_error_with_a_command() {
+    in_new_node_with_mounts(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        make_settings_read_only();
+        let kernel_inside = Kernel::try_new().expect("sockets");
+        drop(kernel);
+        let error = kernel_inside
+            .prepare_node(&plan())
+            .await
+            .expect_err("read-only");
+        let words = error.to_string();
+        assert!(words.contains("sysctl -w net/ipv4/ip_forward=1"), "{words}");
+    });
+}
+
+#[test]
+fn settings_that_are_right_already_need_not_be_writable() {
+    in_new_node_with_mounts(|| async {
+        let wire = Namespace::new();
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        set("ipv4/ip_forward", "1");
+        set("ipv6/conf/all/forwarding", "1");
+        set("ipv4/conf/eth0/rp_filter", "1");
+        set("ipv6/conf/eth0/accept_ra", "1");
+        make_settings_read_only();
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        let warnings = report.warnings.join("\n");
+        assert!(
+            warnings.contains("sysctl -w net/ipv6/conf/eth0/accept_ra=2"),
+            "{warnings}"
+        );
+        assert!(
+            warnings.contains("sysctl -w net/ipv4/conf/eth0/rp_filter=2"),
+            "{warnings}"
+        );
+        assert_eq!(report.warnings.len(), 2, "{warnings}");
+        // Links that forward ignore router advertisements as they are.
+        let plan = pod_plan(1, &["10.0.1.7"]);
+        let added = kernel.add_endpoint(&plan, Some(pod.descriptor())).await;
+        added.expect("an endpoint");
+    });
+}
+
+#[test]
+fn a_pod_that_could_give_its_node_a_default_route_is_refused() {
+    in_new_node_with_mounts(|| async {
+        set("ipv6/conf/all/forwarding", "0");
+        make_settings_read_only();
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let plan = pod_plan(1, &["10.0.1.7"]);
+        let error = kernel.add_endpoint(&plan, Some(pod.descriptor())).await;
+        let words = error.expect_err("refused").to_string();
+        assert!(words.contains("net.ipv6.conf.eni1.accept_ra=0"), "{words}");
+        assert_eq!(link_names(), ["lo"]);
     });
 }

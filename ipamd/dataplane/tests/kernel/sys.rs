@@ -1,5 +1,8 @@
 //! New network namespaces.
-#![expect(unsafe_code, reason = "unshare is unsafe in general, not for a thread's own network")]
+#![expect(
+    unsafe_code,
+    reason = "unshare is unsafe in general, not for a thread's own network"
+)]
 
 use std::io;
 
@@ -10,5 +13,14 @@ pub(crate) fn leave_network() -> io::Result<()> {
     // SAFETY: only the network namespace changes; memory, files and signals stay
     // shared with the process as they are.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET)? };
+    Ok(())
+}
+
+/// Gives the calling thread a network namespace and a view of mounts of its own.
+pub(crate) fn leave_network_and_mounts() -> io::Result<()> {
+    leave_network()?;
+    // SAFETY: the thread stops sharing its working folder and sees its own mounts;
+    // memory, files and signals stay shared with the process as they are.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS)? };
     Ok(())
 }

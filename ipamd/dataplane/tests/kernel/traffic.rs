@@ -55,14 +55,20 @@ impl Site {
             sources: vec!["10.0.1.0/24".parse().expect("a prefix")],
             mtu: None,
         };
-        kernel.ensure_interface(&interface).await.expect("in service");
+        kernel
+            .ensure_interface(&interface)
+            .await
+            .expect("in service");
         Self { kernel, cloud }
     }
 
     async fn pod(&self, number: u8, addresses: &[&str]) -> (Namespace, EndpointPlan) {
         let pod = Namespace::new();
         let mut plan = pod_plan(number, addresses);
-        plan.node_addresses = vec!["10.0.0.5".parse().expect("v4"), "fd00::5".parse().expect("v6")];
+        plan.node_addresses = vec![
+            "10.0.0.5".parse().expect("v4"),
+            "fd00::5".parse().expect("v6"),
+        ];
         self.kernel
             .add_endpoint(&plan, Some(pod.descriptor()))
             .await
@@ -90,11 +96,34 @@ fn a_pod_and_its_node_reach_each_other_over_ipv4_and_ipv6() {
             };
             let server = pod.socket(&bound(pod_address));
             let (client_seen, _) = exchange(&socket(node), &bound(pod_address), &server);
-            assert_eq!(client_seen, seen(node_address), "the node's preferred source");
+            assert_eq!(
+                client_seen,
+                seen(node_address),
+                "the node's preferred source"
+            );
             let server = socket(&bound(node_address));
             let (client_seen, _) = exchange(&pod.socket(node), &bound(node_address), &server);
             assert_eq!(client_seen, seen(pod_address));
         }
+    });
+}
+
+#[test]
+fn without_the_rule_of_all_pods_the_node_does_not_reach_them() {
+    in_new_node(|| async {
+        let site = Site::new().await;
+        let (pod, _) = site.pod(1, &["10.0.1.7"]).await;
+        let server = pod.socket("10.0.1.7:7000");
+        exchange(&socket("0.0.0.0:0"), "10.0.1.7:7000", &server);
+        ip("rule delete priority 512");
+        server.set_read_timeout(Some(SILENCE)).expect("a timeout");
+        socket("0.0.0.0:0")
+            .send_to(b"lost", "10.0.1.7:7000")
+            .expect("sent");
+        assert!(
+            server.recv_from(&mut [0; 16]).is_err(),
+            "there is another way"
+        );
     });
 }
 
@@ -130,8 +159,13 @@ fn a_pod_reaches_the_network_by_its_own_interface_with_its_own_address() {
         // Without its rule it leaves by the primary interface, and the cloud drops it.
         ip("rule delete priority 1536");
         server.set_read_timeout(Some(SILENCE)).expect("a timeout");
-        pod.socket("0.0.0.0:0").send_to(b"lost", "10.0.0.1:7000").expect("sent");
-        assert!(server.recv_from(&mut [0; 16]).is_err(), "the cloud let it pass");
+        pod.socket("0.0.0.0:0")
+            .send_to(b"lost", "10.0.0.1:7000")
+            .expect("sent");
+        assert!(
+            server.recv_from(&mut [0; 16]).is_err(),
+            "the cloud let it pass"
+        );
     });
 }
 
@@ -147,8 +181,13 @@ fn a_pod_reaches_beyond_the_network_with_the_nodes_address() {
         // Without the rule for marked traffic it leaves by the second interface.
         ip("rule delete priority 1024");
         server.set_read_timeout(Some(SILENCE)).expect("a timeout");
-        pod.socket("0.0.0.0:0").send_to(b"lost", "198.51.100.9:7000").expect("sent");
-        assert!(server.recv_from(&mut [0; 16]).is_err(), "the cloud let it pass");
+        pod.socket("0.0.0.0:0")
+            .send_to(b"lost", "198.51.100.9:7000")
+            .expect("sent");
+        assert!(
+            server.recv_from(&mut [0; 16]).is_err(),
+            "the cloud let it pass"
+        );
     });
 }
 
@@ -172,10 +211,22 @@ async fn services_work(site: &Site) {
     let server = pod.socket("10.0.1.7:7000");
     let client = site.cloud.socket("198.51.100.9:0");
     let (from, answered) = exchange(&client, "10.0.0.5:30080", &server);
-    assert_eq!(from, seen("198.51.100.9"), "a node port keeps the client's address");
-    assert_eq!(answered, seen("10.0.0.5"), "and answers by the primary interface");
+    assert_eq!(
+        from,
+        seen("198.51.100.9"),
+        "a node port keeps the client's address"
+    );
+    assert_eq!(
+        answered,
+        seen("10.0.0.5"),
+        "and answers by the primary interface"
+    );
     let (from, answered) = exchange(&other.socket("0.0.0.0:0"), "10.96.0.1:80", &server);
-    assert_eq!(from, seen("10.0.1.8"), "a service within the network is not translated");
+    assert_eq!(
+        from,
+        seen("10.0.1.8"),
+        "a service within the network is not translated"
+    );
     assert_eq!(answered, seen("10.96.0.1"));
 }
 

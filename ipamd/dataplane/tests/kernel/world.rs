@@ -21,8 +21,33 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs a test on a thread in a network namespace of its own. No test can reach the
 /// machine's: the thread that runs it has left that.
 pub(crate) fn in_new_node<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    let runs = std::thread::spawn(|| {
-        sys::leave_network().expect("a network namespace: run as root or under unshare -Urn");
+    on_a_thread(sys::leave_network, test);
+}
+
+/// As [`in_new_node`]; the test may mount what it likes as well.
+pub(crate) fn in_new_node_with_mounts<F: Future<Output = ()>>(
+    test: impl FnOnce() -> F + Send + 'static,
+) {
+    on_a_thread(sys::leave_network_and_mounts, test);
+}
+
+/// Nothing below `/proc/sys` can be written from now on, as in a container.
+pub(crate) fn make_settings_read_only() {
+    for arguments in [
+        "--make-rprivate /",
+        "--bind /proc/sys /proc/sys",
+        "-o remount,bind,ro /proc/sys",
+    ] {
+        succeed(Command::new("mount").args(arguments.split_whitespace()));
+    }
+}
+
+fn on_a_thread<F: Future<Output = ()>>(
+    leave: fn() -> io::Result<()>,
+    test: impl FnOnce() -> F + Send + 'static,
+) {
+    let runs = std::thread::spawn(move || {
+        leave().expect("a network namespace: run as root or under unshare -Urn");
         ip("link set lo up");
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -56,7 +81,11 @@ impl Namespace {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        let path = format!("--net=/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
+        let path = format!(
+            "--net=/proc/{}/fd/{}",
+            std::process::id(),
+            self.0.as_raw_fd()
+        );
         command.args([&path, "--", program]);
         command
     }
@@ -66,7 +95,11 @@ impl Namespace {
     }
 
     pub(crate) fn ip_json(&self, arguments: &str) -> Vec<Value> {
-        json(&succeed(self.command("ip").arg("-j").args(arguments.split_whitespace())))
+        json(&succeed(
+            self.command("ip")
+                .arg("-j")
+                .args(arguments.split_whitespace()),
+        ))
     }
 
     /// Path for `ip link set … netns`.
@@ -111,7 +144,9 @@ pub(crate) fn exchange(client: &UdpSocket, to: &str, server: &UdpSocket) -> (IpA
 }
 
 fn run(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 fn succeed(command: &mut Command) -> Vec<u8> {
@@ -140,7 +175,11 @@ pub(crate) fn ip(arguments: &str) {
 
 /// The objects that `ip -j` lists in the test's own namespace.
 pub(crate) fn ip_json(arguments: &str) -> Vec<Value> {
-    json(&succeed(Command::new("ip").arg("-j").args(arguments.split_whitespace())))
+    json(&succeed(
+        Command::new("ip")
+            .arg("-j")
+            .args(arguments.split_whitespace()),
+    ))
 }
 
 /// Loads an nftables text.
@@ -150,7 +189,9 @@ pub(crate) fn nft(text: &str) {
 
 /// The objects of an nftables table; none when there is no such table.
 pub(crate) fn nft_json(table: &str) -> Vec<Value> {
-    let listing = run(Command::new("nft").args(["-j", "list", "table"]).args(table.split(' ')));
+    let listing = run(Command::new("nft")
+        .args(["-j", "list", "table"])
+        .args(table.split(' ')));
     if !listing.status.success() {
         return Vec::new();
     }

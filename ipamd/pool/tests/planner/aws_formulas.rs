@@ -1,7 +1,7 @@
 //! The AWS plugin's arithmetic, written down a second time and plainly, against
 //! what the planner settles at when pods come and go one by one.
 
-use crate::build::{warm_eni, warm_ip, warm_prefix};
+use crate::build::{ADDRESS, PREFIX, warm_eni, warm_ip, warm_prefix};
 use crate::cloud::World;
 use veni_pool::{NodeLimits, Scheme, SlotKind, Targets};
 
@@ -129,9 +129,6 @@ fn compare(machine: &Type, max_pods: u32, targets: &Targets, step: u32) {
         check(&world, "shrinking");
     }
 }
-
-const ADDRESS: SlotKind = SlotKind::Address;
-const PREFIX: SlotKind = SlotKind::Prefix;
 
 #[test]
 fn single_addresses_settle_at_the_formulas_on_small_nodes() {

@@ -7,7 +7,13 @@ use veni_pool::{
 };
 
 /// The time of every snapshot made here.
-pub(crate) const NOW_MS: u64 = 1_000_000;
+pub(crate) const NOW_MS: u64 = 10_000_000;
+/// Longer than any delay.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+/// Single addresses.
+pub(crate) const ADDRESS: SlotKind = SlotKind::Address;
+/// Prefixes.
+pub(crate) const PREFIX: SlotKind = SlotKind::Prefix;
 
 /// A node with AWS's abilities and one subnet, without interfaces.
 pub(crate) fn node(interfaces: u32, slots: u32, max_pods: u32) -> Snapshot {
@@ -87,7 +93,8 @@ impl Node for Snapshot {
         let place = self.interfaces.len();
         self.last(|interface| {
             for number in 0..assigned + cooling + free {
-                let cidr = format!("10.0.{place}.{}/32", interface.slots.len() + 4);
+                let host = interface.slots.len() + 4;
+                let cidr = format!("10.{}.{place}.{}/32", host >> 8, host & 255);
                 interface.slots.push(Slot {
                     cidr: cidr.parse().expect("a CIDR"),
                     assigned: u32::from(number < assigned),
@@ -199,4 +206,42 @@ pub(crate) fn actions(plan: &Plan) -> Vec<Action> {
         .iter()
         .map(|planned| planned.action.clone())
         .collect()
+}
+
+/// An m5.large with single addresses: 3 interfaces, 9 slots, 29 pods.
+pub(crate) fn m5_large() -> Snapshot {
+    node(3, 9, 29)
+}
+
+/// An Azure node with its defaults.
+pub(crate) fn azure(mode: SlotKind) -> (Snapshot, Targets) {
+    let abilities = CloudAbilities {
+        attach: false,
+        prefixes: true,
+        release: true,
+        batch: 256,
+    };
+    let snapshot = node(1, 255, 250)
+        .interface("nic-0")
+        .with(|node| node.abilities = abilities);
+    (snapshot, Targets::azure_default(mode))
+}
+
+/// A release.
+pub(crate) fn release(interface: &str, cidrs: &[&str]) -> Action {
+    let cidrs = cidrs
+        .iter()
+        .map(|cidr| cidr.parse().expect("a CIDR"))
+        .collect();
+    Action::Release {
+        interface: interface.to_owned(),
+        cidrs,
+    }
+}
+
+/// A detachment.
+pub(crate) fn detach(interface: &str) -> Action {
+    Action::Detach {
+        interface: interface.to_owned(),
+    }
 }

@@ -3,6 +3,7 @@
 //! It shares no code with the planner: it keeps every address on its own and
 //! checks each action against what is really in use before it happens.
 
+use crate::vpc::{Addresses, Nic, Subnet, capacity, kind_of, size};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -26,74 +27,6 @@ pub(crate) enum Weather {
     Failing,
     /// They take this many times as long.
     Slow(u64),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Addresses {
-    used: BTreeSet<u32>,
-    cooling: BTreeMap<u32, u64>,
-}
-
-#[derive(Debug, Clone)]
-struct Nic {
-    id: String,
-    subnet: usize,
-    primary: bool,
-    for_pods: bool,
-    attached_ms: u64,
-    slots: BTreeMap<IpNet, Addresses>,
-}
-
-impl Nic {
-    fn pods(&self) -> u32 {
-        self.slots.values().map(|slot| slot.used.len() as u32).sum()
-    }
-
-    fn idle(&self) -> bool {
-        self.slots
-            .values()
-            .all(|slot| slot.used.is_empty() && slot.cooling.is_empty())
-    }
-}
-
-/// A subnet: free addresses, of which `blocks` are whole /28s.
-#[derive(Debug, Clone)]
-pub(crate) struct Subnet {
-    pub(crate) scattered: u32,
-    pub(crate) blocks: u32,
-    no_addresses_until: Option<u64>,
-    no_prefixes_until: Option<u64>,
-}
-
-impl Subnet {
-    pub(crate) fn new(scattered: u32, blocks: u32) -> Self {
-        Self {
-            scattered,
-            blocks,
-            no_addresses_until: None,
-            no_prefixes_until: None,
-        }
-    }
-
-    fn free(&self) -> u32 {
-        self.scattered + self.blocks * 16
-    }
-
-    /// All or nothing, as the cloud does it.
-    fn take(&mut self, kind: SlotKind, count: u32) -> bool {
-        match kind {
-            SlotKind::Prefix if self.blocks >= count => self.blocks -= count,
-            SlotKind::Address if self.free() >= count => {
-                while self.scattered < count {
-                    self.blocks -= 1;
-                    self.scattered += 16;
-                }
-                self.scattered -= count;
-            }
-            _ => return false,
-        }
-        true
-    }
 }
 
 /// The node and its cloud.
@@ -590,20 +523,4 @@ impl World {
     pub(crate) fn drain_primary(&mut self) {
         self.nics[0].for_pods = false;
     }
-}
-
-fn kind_of(cidr: &IpNet) -> SlotKind {
-    if cidr.prefix_len() == 32 {
-        SlotKind::Address
-    } else {
-        SlotKind::Prefix
-    }
-}
-
-fn size(kind: SlotKind) -> u32 {
-    if kind == SlotKind::Prefix { 16 } else { 1 }
-}
-
-fn capacity(cidr: &IpNet) -> u32 {
-    1 << (32 - cidr.prefix_len())
 }

@@ -1,8 +1,11 @@
 //! The planner against tables, golden plans and a small simulated cloud.
 
 mod aws_formulas;
+mod boundaries;
 mod build;
 mod cloud;
+mod giving_back;
 mod golden;
+mod growing;
 mod properties;
-mod rules;
+mod vpc;

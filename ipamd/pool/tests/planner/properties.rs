@@ -6,7 +6,8 @@
 //! `PROPTEST_CASES` widen the search.
 
 use crate::build::{warm_eni, warm_ip, warm_prefix};
-use crate::cloud::{RETRY_MS, Subnet, Weather, World};
+use crate::cloud::{RETRY_MS, Weather, World};
+use crate::vpc::Subnet;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use veni_pool::{Action, NodeLimits, Scheme, SlotKind, Targets};
@@ -173,7 +174,7 @@ fn heal(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(config(96))]
+    #![proptest_config(config(64))]
 
     #[test]
     fn any_history_keeps_the_rules_converges_and_then_stays_quiet(
@@ -197,7 +198,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(48))]
+    #![proptest_config(config(24))]
 
     #[test]
     fn demand_that_swings_faster_than_the_release_delay_causes_no_call(
@@ -237,12 +238,12 @@ proptest! {
     #[test]
     fn churn_never_leaves_two_interfaces_half_empty_for_ever(
         targets in aws_targets().prop_filter("a warm address", warm),
-        pods in 2_u32..12,
+        pods in 2_u32..10,
         first in any::<usize>(),
     ) {
-        let limits = NodeLimits { interfaces: 5, slots_per_interface: 14, max_pods: 1000 };
+        let limits = NodeLimits { interfaces: 5, slots_per_interface: 22, max_pods: 1000 };
         let mut world = World::new(limits, targets);
-        world.waiting = 14 * 5;
+        world.waiting = 22 * 5;
         world.run(60_000, 1000);
         let mut place = first;
         let mut next = || {

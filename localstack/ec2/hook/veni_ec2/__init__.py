@@ -12,7 +12,7 @@ Every rule, its source and its knob stand in ``localstack/ec2/README.md``.
 
 def install() -> None:
     """Puts the hook in force. Called once, before the server listens."""
-    from . import connection, control, dispatch, faults, knobs, stock
+    from . import connection, control, dispatch, faults, knobs, lifetime, stock
 
     knobs.read_environment()
     faults.read_environment()
@@ -20,4 +20,5 @@ def install() -> None:
     connection.install()
     control.install()
     dispatch.install()
+    lifetime.install()
     print("the EC2 fidelity hook is in force", flush=True)

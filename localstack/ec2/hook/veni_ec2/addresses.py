@@ -82,8 +82,8 @@ class Ipv4Space:
         return chosen
 
     def block_is_free(self, base: int) -> bool:
-        """True when the /28 at ``base`` is aligned, inside, holds no reserved and no used address."""
-        if base % PREFIX_SIZE or self.is_reserved(base) or self.is_reserved(base + PREFIX_SIZE - 1):
+        """True when the aligned /28 at ``base`` holds no reserved and no used address."""
+        if self.is_reserved(base) or self.is_reserved(base + PREFIX_SIZE - 1):
             return False
         return not any(a in self.used for a in range(base, base + PREFIX_SIZE))
 
@@ -91,8 +91,7 @@ class Ipv4Space:
         """The base addresses of ``count`` free /28 blocks, or None when there are fewer."""
         reserved = [b for r in self.prefix_reservations for b in self._blocks_of(r)]
         kept = set(reserved) | {b for r in self.explicit_reservations for b in _touched_blocks(r)}
-        start = int(self.network.network_address)
-        start += -start % PREFIX_SIZE
+        start = int(self.network.network_address)  # aligned: no subnet is smaller than a /28
         others = [b for b in range(start, self.last + 1, PREFIX_SIZE) if b not in kept and self.block_is_free(b)]
         if order == "random":
             rng.shuffle(reserved)

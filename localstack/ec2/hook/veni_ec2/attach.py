@@ -63,11 +63,10 @@ def check_slot(instance: Any, index: int, card: int) -> None:
 
 def attach(region: Region, eni: Any, instance: Any, index: int, card: int) -> None:
     """Takes the device index; ``attaching`` until its time is over."""
-    instance.attach_eni(eni, index)
     more = extras(eni)
-    if card:
-        instance.nics[attachment_key(index, card)] = instance.nics.pop(index)
-        more.network_card_index = card
+    more.network_card_index = card
+    instance.attach_eni(eni, attachment_key(index, card))
+    eni.device_index = index
     eni.delete_on_termination = False
     if KNOBS.attach_seconds:
         more.attachment_status = "attaching"

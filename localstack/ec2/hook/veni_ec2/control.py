@@ -79,12 +79,19 @@ def _knobs(request: Request) -> Any:
 
 def _clock(request: Request) -> Any:
     if request.method == "POST":
-        clock.advance(float(_body(request)["advance_seconds"]))
+        body = _body(request)
+        unknown = set(body) - {"advance_seconds", "frozen"}
+        if unknown:
+            raise ValueError(f"unknown field {', '.join(sorted(unknown))}")
+        if "frozen" in body:
+            clock.freeze(bool(body["frozen"]))
+        clock.advance(float(body.get("advance_seconds", 0)))
     return {"now": clock.now()}
 
 
 def _reset(_request: Request) -> Any:
-    """Faults, counts and knobs as at start; EC2's state stays."""
+    """Faults, counts and knobs as at start, the clock running; EC2's state stays."""
+    clock.freeze(False)
     faults.remove()
     faults.read_environment()
     calls.reset()

@@ -13,13 +13,14 @@ from localstack.aws.api import CommonServiceException, RequestContext
 from localstack.aws.protocol.serializer import create_serializer
 from localstack.http import Response
 
-from . import calls, connection, errors, faults
+from . import calls, connection, denials, errors, faults
 from .call import Call
 from .operations import OPERATIONS
 from .region import find_region
 
 _ACCESS_KEY = re.compile(r"Credential=([^/]+)/")
 _FATE = "veni_fate"
+_DECODE = "sts:DecodeAuthorizationMessage"
 
 
 def install() -> None:
@@ -52,9 +53,12 @@ def _before(chain: Any, context: RequestContext, response: Response) -> None:
     try:
         if outcome.error:
             raise outcome.error
-        if not is_ec2 or operation not in OPERATIONS:
+        if is_ec2 and operation in OPERATIONS:
+            _answer(context, response, _run(context, operation, request))
+        elif _name(context) == _DECODE:
+            _answer(context, response, denials.decode(request))
+        else:
             return
-        _answer(context, response, _run(context, operation, request))
     except CommonServiceException as error:
         _refuse(context, response, error)
     chain.stop()

@@ -171,21 +171,6 @@ def incorrect_instance_state(instance_id: str) -> CommonServiceException:
     )
 
 
-def unauthorized(operation: str) -> CommonServiceException:
-    """UnauthorizedOperation, with the encoded message that DecodeAuthorizationMessage takes."""
-    return ec2_error(
-        "UnauthorizedOperation",
-        f"You are not authorized to perform this operation. The identity-based policy does not allow ec2:{operation}. "
-        "Encoded authorization failure message: dmVuaS1sb2NhbHN0YWNr",
-        403,
-    )
-
-
-def expired() -> CommonServiceException:
-    """RequestExpired: what EC2 answers to credentials that have expired."""
-    return ec2_error("RequestExpired", "Request has expired.")
-
-
 def throttled(code: str = "RequestLimitExceeded") -> CommonServiceException:
     """RequestLimitExceeded, status 503."""
     return ec2_error(code, "Request limit exceeded.", 503)

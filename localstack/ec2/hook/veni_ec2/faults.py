@@ -13,7 +13,7 @@ import random
 import threading
 from typing import Any
 
-from . import clock, errors
+from . import clock, denials, errors
 from .families import DOCUMENTED_BUCKETS, family, matches
 from .knobs import KNOBS
 
@@ -112,7 +112,7 @@ class Rule:
             size = (float(throttle["capacity"]), float(throttle["per_second"]))
         return not self.buckets.setdefault(key, Bucket(*size)).take()
 
-    def spoil(self, outcome: Outcome, operation: str) -> bool:
+    def spoil(self, outcome: Outcome, operation: str, access_key: str) -> bool:
         """Adds the rule's effect; True when no later rule may add another one than latency."""
         self.hits += 1
         outcome.latency_seconds += float(self.form.get("latency_seconds", 0.0))
@@ -124,9 +124,9 @@ class Rule:
             code = "" if throttle == "documented" else throttle.get("code")
             outcome.error = errors.throttled(code or "RequestLimitExceeded")
         elif self.form.get("deny"):
-            outcome.error = errors.unauthorized(operation)
+            outcome.error = denials.denied(operation, access_key)
         elif self.form.get("expired"):
-            outcome.error = errors.expired()
+            outcome.error = denials.expired(operation)
         for effect in ("drop_request", "lose_answer", "truncate"):
             if self.form.get(effect):
                 outcome.connection = effect.replace("_", "-")
@@ -188,7 +188,7 @@ def decide(operation: str, request: dict[str, Any], access_key: str) -> Outcome:
             if decided and "latency_seconds" not in rule.form:
                 continue
             if rule.applies(operation, request, access_key):
-                decided = rule.spoil(outcome, operation) or decided
+                decided = rule.spoil(outcome, operation, access_key) or decided
     return outcome
 
 

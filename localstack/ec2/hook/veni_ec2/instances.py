@@ -7,11 +7,10 @@ DeleteOnTermination says.
 
 from typing import Any
 
-from localstack.services.moto import call_moto
+from localstack.services.moto import call_moto, call_moto_with_request
 
-from . import errors
+from . import errors, limits
 from .allocation import Wish, add, check_limits, grant_ipv4, grant_ipv6
-from .attach import check_slot
 from .call import Call
 from .create import wishes
 from .history import Record
@@ -22,15 +21,48 @@ from .region import Region
 def run_instances(call: Call) -> Record:
     """Runs the instances if the subnet has an address for each, then completes their interfaces."""
     _check_room(call)
-    answer = call_moto(call.context)
-    specifications = {int(s.get("DeviceIndex") or 0): s for s in call.list("NetworkInterfaces")}
+    specifications = {_key(s): s for s in call.list("NetworkInterfaces")}
+    _check_cards(call, list(specifications))
+    answer = call_moto_with_request(call.context, _for_moto(call, specifications))
     for shown in answer["Instances"]:
         instance = call.region.instance(shown["InstanceId"])
-        for eni in list(instance.nics.values()):
-            _complete(call.region, instance, eni, specifications.get(eni.device_index, {}))
+        for key, eni in instance.nics.items():
+            extras(eni).network_card_index, eni.device_index = divmod(key, attachment_key(0, 1))
+            _complete(call.region, instance, eni, specifications.get(key, {}))
         records = [network_interface(eni) for eni in instance.nics.values()]
         shown["NetworkInterfaces"] = [instance_network_interface(record) for record in records]
     return answer
+
+
+def _key(specification: dict[str, Any]) -> int:
+    return attachment_key(int(specification.get("DeviceIndex") or 0), int(specification.get("NetworkCardIndex") or 0))
+
+
+def _for_moto(call: Call, specifications: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """The request with moto's key in place of the device index: moto knows one network card only."""
+    if not specifications:
+        return call.request
+    rewritten = []
+    for key, specification in specifications.items():
+        kept = {name: value for name, value in specification.items() if name != "NetworkCardIndex"}
+        rewritten.append(kept | {"DeviceIndex": key})
+    return call.request | {"NetworkInterfaces": rewritten}
+
+
+def _check_cards(call: Call, keys: list[int]) -> None:
+    """The type has the cards, and each has room for the interfaces asked for.
+
+    :raises: InvalidParameterValue, AttachmentLimitExceeded.
+    """
+    limit = limits.of(call.get("InstanceType") or "")
+    if limit is None:
+        return
+    cards = [divmod(key, attachment_key(0, 1))[0] for key in keys]
+    for card in cards:
+        if card >= len(limit.interfaces_by_card):
+            raise errors.invalid_value(f"The network card index {card} is not valid for {limit.instance_type}")
+        if cards.count(card) > limit.interfaces_by_card[card]:
+            raise errors.attachment_limit(cards.count(card), limit.instance_type)
 
 
 def _check_room(call: Call) -> None:
@@ -57,14 +89,7 @@ def _check_room(call: Call) -> None:
 
 
 def _complete(region: Region, instance: Any, eni: Any, specification: dict[str, Any]) -> None:
-    """What moto leaves out: the card, DeleteOnTermination (true for a new interface), addresses, prefixes."""
-    card = int(specification.get("NetworkCardIndex") or 0)
-    if card:
-        index = eni.device_index
-        instance.nics.pop(index)
-        check_slot(instance, index, card)
-        instance.nics[attachment_key(index, card)] = eni
-        extras(eni).network_card_index = card
+    """What moto leaves out: DeleteOnTermination (true for a new interface), addresses, prefixes."""
     default = not specification.get("NetworkInterfaceId")
     eni.delete_on_termination = bool(specification.get("DeleteOnTermination", default))
     if specification and not specification.get("NetworkInterfaceId"):

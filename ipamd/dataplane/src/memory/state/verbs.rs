@@ -99,7 +99,11 @@ impl State {
         let by_name = self.index_of(&plan.host_link);
         let by_peer = self.pod_link(id, &plan.pod_link).and_then(|link| link.peer);
         for index in by_name.into_iter().chain(by_peer) {
-            if self.links.get(&index).is_some_and(|link| link.group == DYING_GROUP) {
+            if self
+                .links
+                .get(&index)
+                .is_some_and(|link| link.group == DYING_GROUP)
+            {
                 self.delete_link(index);
             }
         }
@@ -156,7 +160,10 @@ impl State {
         links: EndpointLinks,
     ) -> Result<(), KernelError> {
         let id = NamespaceId(links.namespace_cookie);
-        let namespace = self.namespaces.get_mut(&id).ok_or(KernelError::NamespaceGone)?;
+        let namespace = self
+            .namespaces
+            .get_mut(&id)
+            .ok_or(KernelError::NamespaceGone)?;
         let link = namespace
             .links
             .get_mut(&plan.pod_link)
@@ -197,7 +204,10 @@ impl State {
         if link.group != POD_GROUP || link.mac != plan.host_mac {
             return Err(KernelError::LinkTaken(plan.host_link.clone()));
         }
-        let pods_end = link.peer.as_ref().and_then(|(id, name)| self.pod_link(*id, name));
+        let pods_end = link
+            .peer
+            .as_ref()
+            .and_then(|(id, name)| self.pod_link(*id, name));
         Ok(EndpointLinks {
             host_index: index,
             pod_index: pods_end.map_or(0, |link| link.index),
@@ -222,7 +232,8 @@ impl State {
             link.up = false;
         }
         // A link that goes down takes the routes that lead to it along.
-        self.routes.retain(|_, route| Some(route.link_index) != index);
+        self.routes
+            .retain(|_, route| Some(route.link_index) != index);
     }
 
     pub(in crate::memory) fn reap(&mut self, dying: &[u32]) -> Vec<u32> {

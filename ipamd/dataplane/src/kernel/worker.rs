@@ -1,4 +1,4 @@
-//! Threads that do the kernel's work, and the visits of pods' namespaces.
+//! A thread that does the kernel's work, and its visits of pods' namespaces.
 //!
 //! A request blocks inside the kernel for as long as another holds its network
 //! lock, so none is made on the async runtime's threads. A job that was started is
@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -21,27 +21,22 @@ use super::sys;
 use crate::KernelError;
 
 type Job = Box<dyn FnOnce(&mut Host) + Send>;
-type Queue = Arc<Mutex<mpsc::Receiver<Job>>>;
 
-/// A few threads with one queue.
-pub(crate) struct Workers {
+/// A thread that does one job after the other.
+pub(crate) struct Worker {
     sender: mpsc::Sender<Job>,
 }
 
-impl Workers {
-    /// Starts `count` threads in the calling thread's network namespace.
-    pub(crate) fn try_new(name: &str, count: usize) -> io::Result<Self> {
-        let home: Arc<OwnedFd> = Arc::new(File::open("/proc/thread-self/ns/net")?.into());
-        let (sender, receiver) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(receiver));
-        for _ in 0..count {
-            let host = Host {
-                socket: Socket::try_new()?,
-                home: Arc::clone(&home),
-                lost: false,
-            };
-            start(name.to_owned(), host, Arc::clone(&queue))?;
-        }
+impl Worker {
+    /// Starts the thread in the calling thread's network namespace.
+    pub(crate) fn try_new(name: &'static str) -> io::Result<Self> {
+        let (sender, queue) = mpsc::channel();
+        let host = Host {
+            socket: Socket::try_new()?,
+            home: File::open("/proc/thread-self/ns/net")?.into(),
+            lost: false,
+        };
+        start(name, host, queue)?;
         Ok(Self { sender })
     }
 
@@ -55,38 +50,39 @@ impl Workers {
             // Nobody waits any more when the caller was cancelled.
             let _ = answer.send(job(host));
         });
-        let ended =
-            || errno::refused("reach the kernel's worker", io::Error::other("it has ended"));
+        let ended = || {
+            errno::refused(
+                "reach the kernel's worker",
+                io::Error::other("it has ended"),
+            )
+        };
         self.sender.send(job).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
-fn start(name: String, mut host: Host, queue: Queue) -> io::Result<()> {
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        // A replacement is started by a thread that could not go home.
-        if let Err(error) = host.go_home() {
-            tracing::error!(%error, "kernel worker cannot enter its network namespace");
-            return;
-        }
-        loop {
-            let job = {
-                let waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.recv()
-            };
-            let Ok(job) = job else { return };
-            // The caller sees the missing answer; the panic itself is on stderr.
-            let _ = catch_unwind(AssertUnwindSafe(|| job(&mut host)));
-            if host.lost {
-                break;
+fn start(name: &'static str, mut host: Host, queue: mpsc::Receiver<Job>) -> io::Result<()> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // A replacement is started by a thread that could not go home.
+            if let Err(error) = host.go_home() {
+                tracing::error!(%error, "kernel worker cannot enter its network namespace");
+                return;
             }
-        }
-        tracing::error!("kernel worker is lost in a pod's network namespace and is replaced");
-        host.lost = false;
-        if let Err(error) = start(name, host, queue) {
-            tracing::error!(%error, "failed to replace a kernel worker");
-        }
-    })?;
+            while let Ok(job) = queue.recv() {
+                // The caller sees the missing answer; the panic itself is on stderr.
+                let _ = catch_unwind(AssertUnwindSafe(|| job(&mut host)));
+                if host.lost {
+                    tracing::error!("kernel worker is lost in a pod's network namespace");
+                    host.lost = false;
+                    if let Err(error) = start(name, host, queue) {
+                        tracing::error!(%error, "failed to replace the lost kernel worker");
+                    }
+                    return;
+                }
+            }
+        })?;
     Ok(())
 }
 
@@ -94,7 +90,7 @@ fn start(name: String, mut host: Host, queue: Queue) -> io::Result<()> {
 pub(crate) struct Host {
     /// Socket of the node's own namespace, whatever namespace the thread is in.
     pub(crate) socket: Socket,
-    home: Arc<OwnedFd>,
+    home: OwnedFd,
     /// The thread is not in its own namespace and must not run another job.
     lost: bool,
 }

@@ -1,0 +1,95 @@
+//! `veni lab demo`: everything at work in a minute, on a lab of its own that is
+//! taken down again whatever happens. Exits with an error when anything that
+//! it claims is not true.
+
+mod evidence;
+mod kill;
+mod story;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use veni_cloudlab::default_folder;
+
+use super::control::{Control, Description};
+use super::remains::{Machine, Watch};
+use super::server::{Server, tail};
+use super::{CloudProfile, UpArguments, up};
+
+/// Name of the demo's lab when none is given.
+const NAME: &str = "demo";
+
+/// How the demo is run.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Folder of ipamd and veni-cni [default: beside veni, then $PATH]
+    #[arg(long, value_name = "FOLDER")]
+    bin_dir: Option<PathBuf>,
+}
+
+/// A small warm pool, so that a burst has to go beyond it, on nodes whose type
+/// has room for the burst on several interfaces.
+fn lab(bin_dir: Option<PathBuf>) -> UpArguments {
+    UpArguments {
+        nodes: 2,
+        instance_type: Some("m5.4xlarge".to_owned()),
+        prefix_delegation: false,
+        ipv6: false,
+        profile: CloudProfile::Aws,
+        seed: 1,
+        environment: vec![("WARM_IP_TARGET".to_owned(), "8".to_owned())],
+        bin_dir,
+        without_daemons: false,
+    }
+}
+
+pub(crate) async fn run(name: &str, arguments: DemoArguments) -> anyhow::Result<ExitCode> {
+    let name = if name == "default" { NAME } else { name };
+    let began = Instant::now();
+    let interrupt = up::interrupted()?;
+    tokio::pin!(interrupt);
+    let before = Machine::look().await?;
+    story::welcome();
+    let server = tokio::select! {
+        started = Server::start(name, lab(arguments.bin_dir)) => started?,
+        () = &mut interrupt => bail!("interrupted; nothing is left"),
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(server.run(stop.clone()));
+    let control = Control::new(name, &default_folder(name));
+    let mut watch = None;
+    let told = tokio::select! {
+        told = story::tell(&control, began, &before, &mut watch) => told,
+        () = &mut interrupt => Err(anyhow!("interrupted")),
+    };
+    let lab = control.describe().await;
+    if let (Err(_), Ok(lab)) = (&told, &lab) {
+        show_logs(lab);
+    }
+    let watch = watch.map_or_else(|| Watch::start(&lab?, &before), Ok);
+    stop.cancel();
+    let down = running.await.context("the lab's task panicked")?;
+    let told = told.and(down);
+    let remains = watch?.compare().await?;
+    story::ending(&remains, began);
+    told?;
+    if !remains.nothing() {
+        bail!("something is left, see above");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_logs(lab: &Description) {
+    for node in &lab.nodes {
+        let log = std::fs::read_to_string(&node.log).unwrap_or_default();
+        eprintln!(
+            "the end of ipamd's log on {}:\n{}\n",
+            node.name,
+            tail(&log, 15)
+        );
+    }
+}

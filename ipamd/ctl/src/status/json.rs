@@ -1,0 +1,103 @@
+//! The report as JSON: everything that the daemon told, under camel-case names.
+
+use serde_json::{Value, json};
+use veni_api::v1::{Endpoint, PoolAddress, PoolInterface, PoolResponse};
+
+use super::Report;
+
+impl Report {
+    pub(super) fn as_json(&self) -> Value {
+        let endpoints: Vec<Value> = self.endpoints.endpoints.iter().map(endpoint_json).collect();
+        json!({
+            "pool": pool_json(&self.pool),
+            "endpoints": endpoints,
+            "plan": {
+                "actions": self.plan.actions.iter().map(|one| json!({
+                    "action": one.action,
+                    "reason": one.reason,
+                    "inFlight": one.in_flight,
+                })).collect::<Vec<_>>(),
+                "notes": self.plan.notes,
+            },
+        })
+    }
+}
+
+fn address_json(address: &PoolAddress) -> Value {
+    json!({
+        "address": address.address,
+        "state": address.state,
+        "owner": address.owner,
+        "coolingSeconds": address.cooling_seconds,
+    })
+}
+
+fn pool_json(pool: &PoolResponse) -> Value {
+    json!({
+        "node": pool.node,
+        "provider": pool.provider,
+        "instanceType": pool.instance_type,
+        "maxPods": pool.max_pods,
+        "maxInterfaces": pool.max_interfaces,
+        "free": pool.free,
+        "assigned": pool.assigned,
+        "cooling": pool.cooling,
+        "total": pool.total,
+        "waiting": pool.waiting,
+        "targets": pool.targets,
+        "cloudCalls": pool.cloud_calls,
+        "cloudError": pool.cloud_error,
+        "daemonVersion": pool.daemon_version,
+        "interfaces": pool.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
+        "subnets": pool.subnets.iter().map(|one| json!({
+            "id": one.id,
+            "cidr": one.cidr,
+            "freeAddresses": one.free_addresses,
+            "exhausted": one.exhausted,
+            "retrySeconds": one.retry_seconds,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn interface_json(one: &PoolInterface) -> Value {
+    json!({
+        "id": one.id,
+        "mac": one.mac,
+        "link": one.link,
+        "deviceIndex": one.device_index,
+        "primary": one.primary,
+        "subnet": one.subnet,
+        "state": one.state,
+        "primaryAddress": one.primary_address,
+        "slots": one.slots,
+        "slotsUsed": one.slots_used,
+        "addresses": one.addresses.iter().map(address_json).collect::<Vec<_>>(),
+        "prefixes": one.prefixes.iter().map(|prefix| json!({
+            "prefix": prefix.prefix,
+            "free": prefix.free,
+            "assigned": prefix.assigned,
+            "cooling": prefix.cooling,
+            "used": prefix.used.iter().map(address_json).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint_json(one: &Endpoint) -> Value {
+    let attachment = one.attachment.clone().unwrap_or_default();
+    let pod = one.pod.clone().unwrap_or_default();
+    json!({
+        "attachment": {
+            "network": attachment.network,
+            "containerId": attachment.container_id,
+            "interfaceName": attachment.interface_name,
+        },
+        "pod": { "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
+        "addresses": one.addresses,
+        "hostInterface": one.host_interface,
+        "cloudInterface": one.cloud_interface,
+        "state": one.state,
+        "createdMs": one.created_ms,
+        "addMicros": one.add_micros,
+        "waitedMicros": one.waited_micros,
+    })
+}

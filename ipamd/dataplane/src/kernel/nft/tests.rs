@@ -1,0 +1,52 @@
+//! The table's text, against a file that was read by people.
+
+use super::*;
+
+fn plan() -> NodePlan {
+    NodePlan {
+        primary_mac: [2, 0, 0, 0, 0, 1],
+        node_v4: Some([10, 0, 0, 5].into()),
+        node_v6: Some([0xfd00, 0, 0, 0, 0, 0, 0, 5].into()),
+        untranslated: ["10.0.0.0/17", "10.0.128.0/17", "172.16.0.1/12", "fd00::/16"]
+            .iter()
+            .map(|range| range.parse().expect("a prefix"))
+            .collect(),
+        source_nat: true,
+        source_nat_ports: SourceNatPorts::FullyRandom,
+        node_ports: true,
+        veth_prefix: "eni".into(),
+    }
+}
+
+#[test]
+fn the_whole_table_is_as_in_the_golden_file() {
+    let text = table(&plan(), "eth0").expect("a table");
+    assert_eq!(text, include_str!("golden.nft"), "{text}");
+}
+
+#[test]
+fn a_plan_without_marks_and_translation_needs_no_table() {
+    let mut plan = plan();
+    plan.source_nat = false;
+    plan.node_ports = false;
+    assert_eq!(table(&plan, "eth0"), None);
+}
+
+#[test]
+fn ipv6_is_translated_only_when_its_untranslated_ranges_are_named() {
+    let mut plan = plan();
+    plan.untranslated.retain(|range| !is_v6(range));
+    let text = table(&plan, "eth0").expect("a table");
+    assert!(!text.contains("snat ip6"), "{text}");
+    assert!(text.contains("snat ip to 10.0.0.5 fully-random"), "{text}");
+}
+
+#[test]
+fn without_translation_no_connection_of_pods_is_marked() {
+    let mut plan = plan();
+    plan.source_nat = false;
+    let text = table(&plan, "eth0").expect("a table");
+    assert!(!text.contains("snat"), "{text}");
+    assert!(!text.contains("untranslated"), "{text}");
+    assert_eq!(text.matches("ct mark set").count(), 1, "{text}");
+}

@@ -1,0 +1,36 @@
+//! The provider for Amazon EC2: elastic network interfaces, their secondary
+//! addresses and delegated prefixes, through Amazon's own SDK.
+//!
+//! What may be given to a pod comes from a change's own answer or from a
+//! Describe. A call is sent once: the SDK repeats nothing, so that every call
+//! is seen by the limiter and the metrics in front of this provider.
+
+mod actions;
+mod attach;
+mod connect;
+mod debris;
+mod denials;
+mod detach;
+mod ec2;
+mod failure;
+mod identity;
+mod instance_types;
+mod interfaces;
+mod inventory;
+mod maintenance;
+mod memory;
+mod network;
+mod ownership;
+mod pace;
+mod provider;
+mod requests;
+mod settings;
+mod slots;
+mod subnets;
+mod tags;
+
+pub use actions::{Action, ActionObserver, NoActionObserver};
+pub use connect::connect;
+pub use instance_types::{TypeFacts, TypeLookup};
+pub use provider::AwsProvider;
+pub use settings::{AwsSettings, CustomNetwork, InstanceOverrides};

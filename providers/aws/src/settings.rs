@@ -1,0 +1,117 @@
+//! What the provider can be told. Reading environment variables is the
+//! daemon's business.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use ipnet::IpNet;
+use veni_provider::SubnetId;
+
+use crate::actions::{ActionObserver, NoActionObserver};
+use crate::instance_types::TypeLookup;
+
+/// Facts about the own instance that are not asked of instance metadata and
+/// EC2 when they are given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstanceOverrides {
+    /// Instance id. Given, instance metadata is not asked for it.
+    pub instance_id: Option<String>,
+    /// Instance type.
+    pub instance_type: Option<String>,
+    /// Availability zone.
+    pub zone: Option<String>,
+    /// Subnet of the primary interface.
+    pub subnet: Option<SubnetId>,
+    /// VPC.
+    pub vpc: Option<String>,
+}
+
+/// Where secondary interfaces live when pods must not live in the node's own
+/// subnet. The primary interface then gives pods nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomNetwork {
+    /// Subnet of all secondary interfaces; in the node's zone.
+    pub subnet: SubnetId,
+    /// Their security groups; those of the primary interface when empty.
+    pub security_groups: Vec<String>,
+}
+
+/// Settings of the provider.
+#[derive(Clone)]
+pub struct AwsSettings {
+    /// Facts about the own instance that are known already.
+    pub instance: InstanceOverrides,
+    /// The VPC's ranges; asked of instance metadata or EC2 when empty.
+    pub network_cidrs: Vec<IpNet>,
+    /// Name of the cluster: a tag of new interfaces, and the scope of subnet
+    /// discovery and of leak clean-up.
+    pub cluster_name: Option<String>,
+    /// More tags for new interfaces. Keys that contain `k8s.amazonaws.com` are
+    /// left out: they are Kubernetes' own.
+    pub additional_tags: BTreeMap<String, String>,
+    /// Whether interfaces that carry neither our tag nor the no-manage tag are
+    /// used.
+    pub manage_untagged: bool,
+    /// Whether other tagged subnets of the zone are used, not the primary
+    /// interface's alone.
+    pub subnet_discovery: bool,
+    /// A subnet and security groups for pods of their own.
+    pub custom_network: Option<CustomNetwork>,
+    /// Whether interfaces that dead nodes left behind are deleted.
+    pub leak_cleanup: bool,
+    /// After this time a change shows in Describe, for all that is known.
+    pub settle_time: Duration,
+    /// Longest time of one call to EC2.
+    pub call_timeout: Duration,
+    /// A table of instance types, asked before EC2.
+    pub instance_types: Option<TypeLookup>,
+    /// Told of every call to EC2.
+    pub observer: Arc<dyn ActionObserver>,
+    /// Region, credentials and endpoints; found as every AWS tool finds them
+    /// when absent.
+    pub sdk_config: Option<SdkConfig>,
+    /// Address of the instance metadata service; found as every AWS tool finds
+    /// it when absent.
+    pub metadata_endpoint: Option<String>,
+}
+
+impl Default for AwsSettings {
+    fn default() -> Self {
+        Self {
+            instance: InstanceOverrides::default(),
+            network_cidrs: Vec::new(),
+            cluster_name: None,
+            additional_tags: BTreeMap::new(),
+            manage_untagged: true,
+            subnet_discovery: true,
+            custom_network: None,
+            leak_cleanup: true,
+            settle_time: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+            instance_types: None,
+            observer: Arc::new(NoActionObserver),
+            sdk_config: None,
+            metadata_endpoint: None,
+        }
+    }
+}
+
+impl fmt::Debug for AwsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsSettings")
+            .field("instance", &self.instance)
+            .field("network_cidrs", &self.network_cidrs)
+            .field("cluster_name", &self.cluster_name)
+            .field("additional_tags", &self.additional_tags)
+            .field("manage_untagged", &self.manage_untagged)
+            .field("subnet_discovery", &self.subnet_discovery)
+            .field("custom_network", &self.custom_network)
+            .field("leak_cleanup", &self.leak_cleanup)
+            .field("settle_time", &self.settle_time)
+            .field("call_timeout", &self.call_timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,26 @@
+//! The component lane: a whole daemon in this process, against the mock cloud
+//! and the in-memory kernel, on a paused clock. Nothing here has a socket.
+//!
+//! What is looked at is the cloud's own dump, the kernel's own tables and what
+//! a caller or an operator is told, never the daemon's state.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+#[path = "component/adds.rs"]
+mod adds;
+#[path = "component/doubt.rs"]
+mod doubt;
+#[path = "component/parallel.rs"]
+mod parallel;
+#[path = "component/recorder.rs"]
+mod recorder;
+#[path = "component/subnets.rs"]
+mod subnets;
+#[path = "component/trouble.rs"]
+mod trouble;
+#[path = "component/world.rs"]
+mod world;

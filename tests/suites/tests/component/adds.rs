@@ -1,0 +1,426 @@
+//! ADD and DEL against the warm pool: at once, in order, hopeless, given up.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use veni_api::failure::code;
+use veni_provider::{Operation, SubnetId};
+use veni_provider_mock::config::Latency;
+use veni_provider_mock::{CloudConfig, NodeConfig};
+
+use crate::world::{Daemon, INSTANCE, SUBNET, Settings, World};
+
+/// Four free addresses, whatever the type.
+const FOUR_WARM: Settings<'_> = &[("WARM_IP_TARGET", "4")];
+/// One free address: the second of two ADDs finds none.
+const ONE_WARM: Settings<'_> = &[("WARM_IP_TARGET", "1")];
+
+fn slow_assign(seconds: u64) -> CloudConfig {
+    let mut config = CloudConfig::aws().instant();
+    config.latency.assign = Latency::fixed(Duration::from_secs(seconds));
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warm_pool_reaches_its_target_after_the_start() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.settle().await;
+    assert_eq!(world.holdings().addresses, 4);
+    assert_eq!(daemon.report().await.free, 4);
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_from_the_warm_pool_asks_the_cloud_nothing_and_waits_for_nothing() {
+    let world = World::new(slow_assign(5), "m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.settle().await;
+    let (calls, begun) = (world.calls.all(), Instant::now());
+    for name in ["a", "b", "c", "d"] {
+        daemon.add(name).await.expect("is served");
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // The refill is under way, but nobody waited for it: nothing was read, no
+    // interface was made.
+    assert_eq!(world.calls.of(Operation::Inventory), 1);
+    assert!(world.calls.all() <= calls + 1, "one refill at most");
+    daemon.settle().await;
+    assert_eq!(daemon.report().await.free, 4);
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn adds_on_an_empty_pool_are_served_in_order_of_arrival() {
+    let world = World::new(slow_assign(5), "m5.large");
+    let daemon = world.start(ONE_WARM).await;
+    daemon.settle().await;
+    daemon.add("first").await.expect("is warm");
+    let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+    for number in 0..8 {
+        let add = daemon.begin_add(&format!("waiting-{number}"));
+        let served = served.clone();
+        tokio::spawn(async move {
+            add.await.expect("no panic").expect("is served");
+            served.send(number).expect("is listened to");
+        });
+        sleep(Duration::from_millis(100)).await;
+    }
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        seen.extend(order.recv().await);
+    }
+    assert_eq!(seen, (0..8).collect::<Vec<_>>());
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_fails_at_once_when_the_subnet_is_full_and_names_it() {
+    let world = World::aws("m5.large");
+    let subnet = SubnetId::new(SUBNET);
+    world.cloud.fill_subnet(&subnet, 0).expect("a subnet");
+    let daemon = world.start(ONE_WARM).await;
+    daemon.settle().await;
+    let begun = Instant::now();
+    let failure = daemon.add("a").await.expect_err("nothing can come");
+    assert_eq!(failure.code, code::NO_ADDRESS);
+    assert!(failure.message.contains(SUBNET), "{}", failure.message);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(world.kernel.routes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_addresses_of_a_subnet_are_given_out_before_an_add_fails() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(ONE_WARM).await;
+    daemon.settle().await;
+    // Behind the back of what was told at the start: three are left, and five asked for.
+    let subnet = SubnetId::new(SUBNET);
+    world.cloud.fill_subnet(&subnet, 3).expect("a subnet");
+    let adds: Vec<_> = (0..6)
+        .map(|n| daemon.begin_add(&format!("pod-{n}")))
+        .collect();
+    let mut served = 0;
+    for add in adds {
+        match add.await.expect("no panic") {
+            Ok(_) => served += 1,
+            Err(failure) => assert_eq!(failure.code, code::NO_ADDRESS, "{}", failure.message),
+        }
+    }
+    assert_eq!(served, 4, "the warm one and the last three");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_fails_at_once_when_the_node_has_all_it_may_have() {
+    let world = World::aws("t3.nano");
+    let daemon = world
+        .start(&[("WARM_IP_TARGET", "1"), ("MAX_PODS", "30")])
+        .await;
+    // Two interfaces with one address for pods each.
+    daemon.add_all(["a", "b"].map(str::to_owned)).await;
+    daemon.settle().await;
+    let failure = daemon.add("c").await.expect_err("nothing can come");
+    assert_eq!(failure.code, code::NO_ADDRESS);
+    assert!(
+        failure.message.contains("all 2 interfaces"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(world.holdings().interfaces, 2);
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_never_holds_more_than_the_node_may_have_pods() {
+    let world = World::aws("m5.large");
+    let daemon = world
+        .start(&[("WARM_IP_TARGET", "8"), ("MAX_PODS", "5")])
+        .await;
+    daemon.settle().await;
+    assert_eq!(world.holdings().addresses, 5);
+    daemon.add_all((0..5).map(|n| format!("pod-{n}"))).await;
+    let failure = daemon.add("one-more").await.expect_err("nothing can come");
+    assert!(failure.message.contains("5 pods"), "{}", failure.message);
+    daemon.settle().await;
+    assert_eq!(world.holdings().addresses, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_fails_with_the_clouds_own_words_when_permission_is_denied() {
+    let world = World::aws("m5.large");
+    world.cloud.deny(Operation::Assign);
+    let daemon = world.start(ONE_WARM).await;
+    sleep(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    let failure = daemon.add("a").await.expect_err("nothing can come");
+    assert_eq!(failure.code, code::NO_ADDRESS);
+    assert!(
+        failure.message.contains("UnauthorizedOperation"),
+        "{}",
+        failure.message
+    );
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    world.cloud.allow(Operation::Assign);
+    sleep(Duration::from_secs(40)).await;
+    daemon.add("b").await.expect("the permission is noticed");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_waits_for_cooling_addresses_when_nothing_else_can_come() {
+    let world = World::aws("m5.large");
+    let daemon = world
+        .start(&[("WARM_IP_TARGET", "1"), ("MAX_PODS", "2")])
+        .await;
+    let before = daemon.add_all(["a", "b"].map(str::to_owned)).await;
+    assert!(daemon.del("a").await);
+    let begun = Instant::now();
+    let address = daemon.add("c").await.expect("waits out the cooldown");
+    assert_eq!(address, before[0]);
+    assert!(
+        begun.elapsed() >= Duration::from_secs(29),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        begun.elapsed() <= Duration::from_secs(31),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_that_waits_too_long_is_told_to_try_again_and_what_it_waits_for() {
+    let world = World::new(slow_assign(50), "m5.large");
+    let daemon = world
+        .start(&[("WARM_IP_TARGET", "1"), ("VENI_ADD_WAIT", "20")])
+        .await;
+    let begun = Instant::now();
+    let failure = daemon.add("a").await.expect_err("it takes too long");
+    assert_eq!(begun.elapsed(), Duration::from_secs(20));
+    assert_eq!(failure.code, code::TRY_AGAIN_LATER);
+    assert!(
+        failure.message.contains("within 20 s"),
+        "{}",
+        failure.message
+    );
+    assert!(failure.message.contains("assign"), "{}", failure.message);
+    // It has left the queue: what comes stays free.
+    daemon.settle().await;
+    assert_eq!(daemon.report().await.assigned, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_goes_away_frees_the_place_and_the_address() {
+    let world = World::new(slow_assign(5), "m5.large");
+    let daemon = world.start(ONE_WARM).await;
+    daemon.settle().await;
+    daemon.add("first").await.expect("is warm");
+    let gone = daemon.begin_add("gone");
+    let patient = daemon.begin_add("patient");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(daemon.report().await.waiting, 2);
+    gone.abort();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(daemon.report().await.waiting, 1);
+    patient.await.expect("no panic").expect("is served");
+    daemon.settle().await;
+    assert_eq!(daemon.report().await.assigned, 2);
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_under_way_is_finished_when_its_caller_goes_away() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.settle().await;
+    let delay = Duration::from_secs(2);
+    world
+        .kernel
+        .delay(veni_dataplane::memory::Step::ConfigurePod, delay);
+    let add = daemon.begin_add("a");
+    sleep(Duration::from_secs(1)).await;
+    add.abort();
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(daemon.app.endpoints.list().len(), 1);
+    daemon.settle().await;
+    daemon.check().await;
+    assert!(daemon.del("a").await, "its runtime will delete it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_del_ends_an_add_that_waits() {
+    let world = World::new(slow_assign(20), "m5.large");
+    let daemon = world.start(ONE_WARM).await;
+    let add = daemon.begin_add("a");
+    sleep(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    assert!(!daemon.del("a").await, "there was nothing yet");
+    let failure = add.await.expect("no panic").expect_err("was ended");
+    assert_eq!(failure.code, code::TRY_AGAIN_LATER);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(daemon.report().await.waiting, 0);
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_del_that_waits_its_turn_ends_also_the_add_before_it_in_the_queue() {
+    let world = World::new(slow_assign(20), "m5.large");
+    let daemon = world.start(ONE_WARM).await;
+    // A repeated ADD queues behind the first one of its attachment.
+    let (one, two) = (daemon.begin_add("a"), daemon.begin_add("a"));
+    sleep(Duration::from_secs(1)).await;
+    daemon.del("a").await;
+    sleep(Duration::from_secs(30)).await;
+    drop((one.await, two.await));
+    daemon.del("a").await;
+    daemon.settle().await;
+    assert!(daemon.app.endpoints.list().is_empty());
+    assert_eq!(daemon.report().await.assigned, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_add_returns_the_same_address() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    let first = daemon.add("a").await.expect("is served");
+    let again = daemon.add("a").await.expect("is served");
+    assert_eq!(first, again);
+    assert_eq!(daemon.app.endpoints.list().len(), 1);
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_into_another_namespace_is_another_endpoint_of_the_attachment() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.settle().await;
+    let first = daemon.add("a").await.expect("is served");
+    world.end_namespace("a");
+    let second = daemon.add("a").await.expect("is served");
+    assert_ne!(first, second, "the first one cools");
+    assert_eq!(daemon.app.endpoints.list().len(), 1);
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn adds_and_dels_of_one_attachment_run_one_after_the_other() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.settle().await;
+    let delay = Duration::from_millis(300);
+    world
+        .kernel
+        .delay(veni_dataplane::memory::Step::ConfigurePod, delay);
+    world
+        .kernel
+        .delay(veni_dataplane::memory::Step::RemoveEndpoint, delay);
+    for round in 0..5 {
+        let add = daemon.begin_add("a");
+        sleep(Duration::from_millis(50 + 100 * round)).await;
+        let existed = daemon.del("a").await;
+        let added = add.await.expect("no panic");
+        assert_eq!(existed, added.is_ok(), "the del comes after the add, whole");
+        assert!(daemon.app.endpoints.list().is_empty());
+        assert!(world.kernel.routes().is_empty());
+    }
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_collection_releases_what_is_not_in_the_list_and_nothing_younger() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.add_all(["keep", "stale"].map(str::to_owned)).await;
+    // The call's time is the machine's, in milliseconds.
+    std::thread::sleep(Duration::from_millis(3));
+    let valid = [("keep".to_owned(), "eth0".to_owned())].into();
+    let released = daemon.app.endpoints.collect_garbage("veni", &valid).await;
+    assert_eq!(released.expect("goes right"), 1);
+    let other = daemon
+        .app
+        .endpoints
+        .collect_garbage("other", &Default::default())
+        .await;
+    assert_eq!(
+        other.expect("goes right"),
+        0,
+        "another network's are not ours to judge"
+    );
+    let left: Vec<_> = daemon
+        .app
+        .endpoints
+        .list()
+        .into_iter()
+        .map(|r| r.key.container_id)
+        .collect();
+    assert_eq!(left, ["keep"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_namespace_vanished_is_released_without_a_del() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    daemon.add_all(["a", "b"].map(str::to_owned)).await;
+    world.end_namespace("a");
+    sleep(Duration::from_secs(15)).await;
+    let left: Vec<_> = daemon
+        .app
+        .endpoints
+        .list()
+        .into_iter()
+        .map(|r| r.key.container_id)
+        .collect();
+    assert_eq!(left, ["b"]);
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_routes_that_somebody_removed_are_made_again() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(FOUR_WARM).await;
+    let address = daemon.add("a").await.expect("is served");
+    world.kernel.delete_route(address);
+    assert!(
+        world.kernel.routes().is_empty(),
+        "the look sees that it is gone"
+    );
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(world.kernel.routes().len(), 1);
+    assert_eq!(daemon.app.metrics.repairs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_beyond_the_warm_pool_is_served_completely_and_without_a_double() {
+    let config = CloudConfig::aws().seed(7);
+    let world = World::with_node(config, NodeConfig::new(INSTANCE, "m5.xlarge", SUBNET));
+    let daemon = world.start(&[("WARM_IP_TARGET", "5")]).await;
+    let addresses = daemon.add_all((0..56).map(|n| format!("pod-{n}"))).await;
+    let distinct: BTreeSet<IpAddr> = addresses.iter().copied().collect();
+    assert_eq!(distinct.len(), 56);
+    daemon.settle().await;
+    daemon.check().await;
+    delete_all(&daemon, 56).await;
+    assert!(world.kernel.routes().is_empty());
+}
+
+async fn delete_all(daemon: &Daemon, count: usize) {
+    for number in 0..count {
+        assert!(daemon.del(&format!("pod-{number}")).await);
+    }
+}

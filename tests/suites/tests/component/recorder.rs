@@ -1,0 +1,161 @@
+//! Stands between the daemon and its cloud and looks on: which calls were made,
+//! how many at once, and whether two changes ever met on one interface.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use veni_provider::{
+    AddressSlots, AttachRequest, Capabilities, Grant, Interface, InterfaceId, Inventory, Node,
+    Operation, Provider, ProviderError,
+};
+
+/// What was seen of the calls.
+#[derive(Debug, Default)]
+struct Seen {
+    changes_under_way: BTreeMap<InterfaceId, u32>,
+    most_changes_at_once: usize,
+    all_under_way: usize,
+    collisions: Vec<String>,
+    calls: Vec<(Operation, Instant)>,
+}
+
+/// The record, shared by all providers of one node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Calls(Arc<Mutex<Seen>>);
+
+impl Calls {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls of an operation so far.
+    pub(crate) fn of(&self, operation: Operation) -> usize {
+        let seen = self.seen();
+        seen.calls.iter().filter(|call| call.0 == operation).count()
+    }
+
+    /// Calls so far that change something.
+    pub(crate) fn changes(&self) -> usize {
+        let seen = self.seen();
+        seen.calls.iter().filter(|call| call.0.mutates()).count()
+    }
+
+    /// When the calls of an operation began.
+    pub(crate) fn times(&self, operation: Operation) -> Vec<Instant> {
+        let seen = self.seen();
+        let of = seen.calls.iter().filter(|call| call.0 == operation);
+        of.map(|call| call.1).collect()
+    }
+
+    /// All calls so far.
+    pub(crate) fn all(&self) -> usize {
+        self.seen().calls.len()
+    }
+
+    /// The most changes that were under way at one time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.seen().most_changes_at_once
+    }
+
+    /// Changes that met another one on their interface.
+    pub(crate) fn collisions(&self) -> Vec<String> {
+        self.seen().collisions.clone()
+    }
+}
+
+/// A change under way; it ends when this is dropped, also by a cancelled call.
+struct UnderWay {
+    calls: Calls,
+    interface: Option<InterfaceId>,
+}
+
+impl UnderWay {
+    fn new(calls: &Calls, operation: Operation, interface: Option<&InterfaceId>) -> Self {
+        let mut seen = calls.seen();
+        seen.calls.push((operation, Instant::now()));
+        seen.all_under_way += 1;
+        seen.most_changes_at_once = seen.most_changes_at_once.max(seen.all_under_way);
+        if let Some(interface) = interface {
+            let count = seen.changes_under_way.entry(interface.clone()).or_default();
+            *count += 1;
+            if *count > 1 {
+                let text = format!("{operation} met another change of {interface}");
+                seen.collisions.push(text);
+            }
+        }
+        Self {
+            calls: calls.clone(),
+            interface: interface.cloned(),
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut seen = self.calls.seen();
+        seen.all_under_way -= 1;
+        let interface = self.interface.as_ref();
+        if let Some(count) = interface.and_then(|id| seen.changes_under_way.get_mut(id)) {
+            *count -= 1;
+        }
+    }
+}
+
+/// A provider that is looked at.
+pub(crate) struct Recorded<P> {
+    pub(crate) inner: P,
+    pub(crate) calls: Calls,
+}
+
+impl<P> Recorded<P> {
+    fn read(&self, operation: Operation) {
+        self.calls.seen().calls.push((operation, Instant::now()));
+    }
+}
+
+#[async_trait]
+impl<P: Provider> Provider for Recorded<P> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn node(&self) -> Result<Node, ProviderError> {
+        self.read(Operation::Node);
+        self.inner.node().await
+    }
+
+    async fn inventory(&self) -> Result<Inventory, ProviderError> {
+        self.read(Operation::Inventory);
+        self.inner.inventory().await
+    }
+
+    async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
+        let _under_way = UnderWay::new(&self.calls, Operation::AttachInterface, None);
+        self.inner.attach_interface(request).await
+    }
+
+    async fn detach_interface(&self, interface: &InterfaceId) -> Result<(), ProviderError> {
+        let _under_way = UnderWay::new(&self.calls, Operation::DetachInterface, Some(interface));
+        self.inner.detach_interface(interface).await
+    }
+
+    async fn assign(
+        &self,
+        interface: &InterfaceId,
+        slots: AddressSlots,
+    ) -> Result<Grant, ProviderError> {
+        let _under_way = UnderWay::new(&self.calls, Operation::Assign, Some(interface));
+        self.inner.assign(interface, slots).await
+    }
+
+    async fn release(&self, interface: &InterfaceId, grant: &Grant) -> Result<(), ProviderError> {
+        let _under_way = UnderWay::new(&self.calls, Operation::Release, Some(interface));
+        self.inner.release(interface, grant).await
+    }
+}

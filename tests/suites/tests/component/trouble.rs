@@ -1,0 +1,299 @@
+//! A cloud that throttles, fails, refuses, or is changed by somebody else.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::{Instant, sleep};
+use veni_dataplane::plan::INTERFACE_TABLE_BASE;
+use veni_provider::{
+    AddressSlots, AttachRequest, ErrorClass, Family, Grant, Operation, Provider, SubnetId,
+};
+use veni_provider_mock::config::{AllocationOrder, Bucket, ExistingInterface, Throttle};
+use veni_provider_mock::{CloudConfig, Fault, FaultKind, NodeConfig};
+
+use crate::world::{Daemon, INSTANCE, SUBNET, Settings, World};
+
+const TWO_WARM: Settings<'_> = &[("WARM_IP_TARGET", "2")];
+
+fn refusing(class: ErrorClass) -> Fault {
+    Fault::always(FaultKind::Error {
+        class,
+        reason: "NotNow: come back later".to_owned(),
+    })
+}
+
+/// A gauge or counter as Prometheus reads it.
+pub(crate) fn metric(daemon: &Daemon, name: &str) -> f64 {
+    let text = daemon.app.metrics.text().expect("is text");
+    let line = text.lines().find(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(' '))
+    });
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    line.rsplit(' ').next().unwrap().parse().expect("a number")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttling_storm_is_met_with_few_calls_and_outlasted() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(TWO_WARM).await;
+    daemon.settle().await;
+    let before = world.calls.of(Operation::Assign);
+    let mut storm = refusing(ErrorClass::Throttled { retry_after: None }).on(Operation::Assign);
+    storm.lasts = Some(Duration::from_secs(40));
+    world.cloud.inject(storm);
+    let begun = Instant::now();
+    daemon.add_all((0..6).map(|n| format!("pod-{n}"))).await;
+    assert!(begun.elapsed() >= Duration::from_secs(40));
+    // Pauses double from at most half a second: 0.25 + 0.5 + … > 40 s after 9.
+    let calls = world.calls.of(Operation::Assign) - before;
+    assert!(calls <= 10, "{calls} calls during the storm");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_shrinks_under_throttling_and_grows_back() {
+    const BUDGET: &str = "veni_cloud_budget_per_second{family=\"addresses\"}";
+    let world = World::aws("m5.large");
+    let settings = [
+        ("WARM_IP_TARGET", "1"),
+        ("IP_COOLDOWN_PERIOD", "0"),
+        ("VENI_RELEASE_DELAY", "0"),
+    ];
+    let daemon = world.start(&settings).await;
+    daemon.settle().await;
+    let full = metric(&daemon, BUDGET);
+    let throttled = refusing(ErrorClass::Throttled { retry_after: None }).on(Operation::Assign);
+    world.cloud.inject(throttled.times(3));
+    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
+    let slow = metric(&daemon, BUDGET);
+    assert!(slow < full, "{slow} of {full}");
+    for round in 0..60 {
+        daemon
+            .add(&format!("more-{round}"))
+            .await
+            .expect("is served");
+        daemon.settle().await;
+        daemon.del(&format!("more-{round}")).await;
+        daemon.settle().await;
+    }
+    assert_eq!(metric(&daemon, BUDGET), full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_stays_within_an_accounts_budget() {
+    let mut config = CloudConfig::aws();
+    let bucket = Bucket {
+        burst: 2,
+        per_second: 0.5,
+    };
+    config.throttle = Some(Throttle {
+        reads: bucket,
+        writes: bucket,
+    });
+    let world = World::new(config, "m5.xlarge");
+    let daemon = world.start(TWO_WARM).await;
+    let begun = Instant::now();
+    daemon.add_all((0..30).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    daemon.check().await;
+    let refused: u64 = world
+        .cloud
+        .dump()
+        .calls_by(INSTANCE)
+        .iter()
+        .filter(|((_, outcome), _)| outcome == "throttled")
+        .map(|(_, count)| count)
+        .sum();
+    assert!(
+        refused <= 8,
+        "{refused} throttled calls in {:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn passing_trouble_is_tried_again_with_growing_pauses() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(TWO_WARM).await;
+    daemon.settle().await;
+    let before = world.calls.of(Operation::Assign);
+    world.cloud.inject(
+        refusing(ErrorClass::Transient)
+            .on(Operation::Assign)
+            .times(5),
+    );
+    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
+    let times = world.calls.times(Operation::Assign).split_off(before);
+    let pauses: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
+    // Each is half to all of 0.5, 1, 2, 4 and 8 seconds.
+    assert!(pauses.len() >= 5, "{pauses:?}");
+    assert!(pauses[0] >= Duration::from_millis(250), "{pauses:?}");
+    assert!(pauses[2] > pauses[0] && pauses[4] > pauses[2], "{pauses:?}");
+    assert!(pauses[4] <= Duration::from_millis(8_100), "{pauses:?}");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_plan_tells_what_is_refused_until_it_is_granted() {
+    let world = World::aws("m5.large");
+    world.cloud.deny(Operation::Assign);
+    let daemon = world.start(TWO_WARM).await;
+    sleep(Duration::from_secs(5)).await;
+    let told = daemon.explanation().await;
+    assert!(told.contains("UnauthorizedOperation"), "{told}");
+    let calls = world.calls.of(Operation::Assign);
+    assert!(
+        calls <= 2,
+        "a refusal is not asked again and again: {calls}"
+    );
+    world.cloud.allow(Operation::Assign);
+    sleep(Duration::from_secs(40)).await;
+    daemon.settle().await;
+    assert_eq!(world.holdings().addresses, 2);
+    assert!(daemon.report().await.cloud_error.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_below_what_the_type_promises_is_learnt() {
+    let world = World::aws("m5.large");
+    world
+        .cloud
+        .inject(refusing(ErrorClass::LimitReached).on(Operation::AttachInterface));
+    let daemon = world.start(&[("WARM_IP_TARGET", "12")]).await;
+    daemon.quiet_for(Duration::from_secs(60)).await;
+    assert_eq!(world.holdings().addresses, 9);
+    assert!(
+        world.calls.of(Operation::AttachInterface) <= 3,
+        "it does not ask for ever"
+    );
+    daemon.add_all((0..9).map(|n| format!("pod-{n}"))).await;
+    let failure = daemon.add("one-more").await.expect_err("nothing can come");
+    assert!(
+        failure.message.contains("interfaces"),
+        "{}",
+        failure.message
+    );
+}
+
+fn three_addresses(token: &str) -> AttachRequest {
+    AttachRequest {
+        subnet: Some(SubnetId::new(SUBNET)),
+        slots: Some(AddressSlots::Addresses {
+            family: Family::V4,
+            count: 3,
+        }),
+        token: token.to_owned(),
+    }
+}
+
+const LOOKS_OFTEN: Settings<'_> = &[("WARM_IP_TARGET", "2"), ("VENI_INVENTORY_INTERVAL", "5")];
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_attached_behind_our_back_is_taken_into_service() {
+    let world = World::new(CloudConfig::aws(), "m5.large");
+    let daemon = world.start(LOOKS_OFTEN).await;
+    daemon.settle().await;
+    let behind = world.behind_its_back();
+    let made = behind
+        .attach_interface(&three_addresses("x"))
+        .await
+        .expect("fits");
+    sleep(Duration::from_secs(15)).await;
+    let report = daemon.report().await;
+    assert_eq!(report.free, 5, "{:#?}", report.interfaces);
+    daemon.add_all((0..5).map(|n| format!("pod-{n}"))).await;
+    daemon.check().await;
+    let used = daemon.app.endpoints.list();
+    assert!(
+        used.iter()
+            .any(|record| record.cloud_interface == made.id.to_string())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_removed_behind_our_back_is_dropped_with_its_rules() {
+    let world = World::aws("m5.large");
+    let settings = [("WARM_IP_TARGET", "11"), ("VENI_INVENTORY_INTERVAL", "5")];
+    let daemon = world.start(&settings).await;
+    daemon.settle().await;
+    let second = world.interfaces()[1].clone();
+    let table = INTERFACE_TABLE_BASE + second.device_index;
+    assert!(world.kernel.interface(table).is_some(), "it has rules");
+    world.cloud.deny(Operation::AttachInterface);
+    world
+        .behind_its_back()
+        .detach_interface(&second.id)
+        .await
+        .expect("goes");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(daemon.report().await.interfaces.len(), 1);
+    assert!(
+        world.kernel.interface(table).is_none(),
+        "its rules would swallow the next one's packets"
+    );
+    world.cloud.allow(Operation::AttachInterface);
+    sleep(Duration::from_secs(40)).await;
+    daemon.settle().await;
+    assert_eq!(world.holdings().addresses, 11);
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_taken_away_while_in_use_is_reported_and_given_to_nobody_else() {
+    let mut config = CloudConfig::aws().instant();
+    // The cloud will give the very same address again.
+    config.order = AllocationOrder::LowestFirst;
+    let world = World::new(config, "m5.large");
+    let daemon = world.start(LOOKS_OFTEN).await;
+    daemon.settle().await;
+    let address = daemon.add("victim").await.expect("is served");
+    daemon.settle().await;
+    let primary = world.interfaces()[0].id.clone();
+    let taken = Grant {
+        addresses: vec![address],
+        prefixes: Vec::new(),
+    };
+    world
+        .behind_its_back()
+        .release(&primary, &taken)
+        .await
+        .expect("goes");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(metric(&daemon, "veni_lost_addresses_total"), 1.0);
+    let others = daemon.add_all((0..5).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    assert!(!others.contains(&address), "it still is the victim's");
+    assert_eq!(daemon.app.endpoints.list().len(), 6);
+    assert!(daemon.del("victim").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_is_not_ours_takes_a_place_and_is_left_alone() {
+    let mut node = NodeConfig::new(INSTANCE, "m5.large", SUBNET);
+    node.interfaces.push(ExistingInterface {
+        subnet: SubnetId::new(SUBNET),
+        managed: false,
+        addresses: 4,
+        prefixes: 0,
+        mac: None,
+    });
+    let world = World::with_node(CloudConfig::aws().instant(), node);
+    let foreign = world.interfaces()[1].clone();
+    let daemon = world
+        .start(&[("WARM_IP_TARGET", "27"), ("MAX_PODS", "29")])
+        .await;
+    daemon.settle().await;
+    assert_eq!(world.holdings().interfaces, 3);
+    daemon.add_all((0..18).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    let foreign_now = world.interfaces()[1].clone();
+    assert_eq!(foreign_now, foreign);
+    let held: Vec<IpNet> = foreign.addresses.iter().map(|a| IpNet::from(*a)).collect();
+    for record in daemon.app.endpoints.list() {
+        assert!(!held.contains(&IpNet::from(record.addresses()[0])));
+    }
+    assert!(world.kernel.interface(INTERFACE_TABLE_BASE + 1).is_none());
+}

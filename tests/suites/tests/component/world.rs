@@ -1,0 +1,502 @@
+//! One node in a world of its own: a mock cloud, an in-memory kernel, a run
+//! folder; and a daemon that can be started in it, stopped and killed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipamd::app::App;
+use ipamd::attachment::{AttachmentKey, PodName};
+use ipamd::config::{CloudProfile, Config};
+use ipamd::endpoints::{AddOrder, Record};
+use ipamd::run_dir::RunDir;
+use ipnet::IpNet;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use veni_api::failure::CniFailure;
+use veni_api::v1;
+use veni_dataplane::memory::{MemoryKernel, NamespaceId};
+use veni_dataplane::plan::INTERFACE_TABLE_BASE;
+use veni_provider::{Interface, Mac};
+use veni_provider_mock::{Change, CloudConfig, MockCloud, MockProvider, NodeConfig, Profile};
+
+use crate::recorder::{Calls, Recorded};
+
+/// The node's id in its cloud.
+pub(crate) const INSTANCE: &str = "i-1";
+/// The node's subnet.
+pub(crate) const SUBNET: &str = "subnet-a";
+/// The MAC of the in-memory kernel's primary interface.
+const PRIMARY_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x10]);
+/// Longer than any wait of a test that goes right.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A few settings of a daemon, by variable.
+pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
+
+/// Everything around a daemon; it outlives the daemon.
+pub(crate) struct World {
+    pub(crate) cloud: MockCloud,
+    pub(crate) kernel: MemoryKernel,
+    pub(crate) calls: Calls,
+    folder: tempfile::TempDir,
+    profile: CloudProfile,
+    namespaces: Mutex<HashMap<String, (OwnedFd, NamespaceId)>>,
+    plug_delay: Mutex<Duration>,
+    clock: Mutex<Option<Instant>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// A node of a type in an AWS-like cloud that answers at once.
+    pub(crate) fn aws(instance_type: &str) -> Arc<Self> {
+        Self::new(CloudConfig::aws().instant(), instance_type)
+    }
+
+    /// A node of a type in a cloud.
+    pub(crate) fn new(config: CloudConfig, instance_type: &str) -> Arc<Self> {
+        Self::with_node(config, NodeConfig::new(INSTANCE, instance_type, SUBNET))
+    }
+
+    /// A node in a cloud.
+    pub(crate) fn with_node(config: CloudConfig, mut node: NodeConfig) -> Arc<Self> {
+        let profile = match config.profile {
+            Profile::Aws => CloudProfile::Aws,
+            Profile::Azure => CloudProfile::Azure,
+        };
+        let cloud = MockCloud::new(config).expect("the cloud fits");
+        node.primary_mac = Some(PRIMARY_MAC);
+        cloud.add_node(node).expect("the node fits");
+        Arc::new(Self {
+            cloud,
+            kernel: MemoryKernel::new(),
+            calls: Calls::default(),
+            folder: tempfile::tempdir().expect("a temp folder"),
+            profile,
+            namespaces: Mutex::default(),
+            plug_delay: Mutex::default(),
+            clock: Mutex::default(),
+        })
+    }
+
+    /// The cloud as somebody else sees it who may act for this node.
+    pub(crate) fn behind_its_back(&self) -> MockProvider {
+        self.cloud.provider(INSTANCE)
+    }
+
+    /// Lets links appear so long after their interface was attached.
+    pub(crate) fn delay_links(&self, by: Duration) {
+        *locked(&self.plug_delay) = by;
+    }
+
+    /// The node's interfaces in truth, in order of device index.
+    pub(crate) fn interfaces(&self) -> Vec<Interface> {
+        let dump = self.cloud.dump();
+        let node = dump.node(INSTANCE).expect("the node is there");
+        node.interfaces
+            .iter()
+            .map(|i| i.interface.clone())
+            .collect()
+    }
+
+    /// Addresses, prefixes and interfaces that the node holds in truth.
+    pub(crate) fn holdings(&self) -> Holdings {
+        let interfaces = self.interfaces();
+        Holdings {
+            interfaces: interfaces.len(),
+            addresses: interfaces.iter().map(|i| i.addresses.len()).sum(),
+            prefixes: interfaces.iter().map(|i| i.prefixes.len()).sum(),
+        }
+    }
+
+    /// Whether the cloud lets the node send from an address.
+    pub(crate) fn cloud_knows(&self, address: IpAddr) -> bool {
+        let interfaces = self.interfaces();
+        let mut ranges = interfaces.iter().flat_map(ranges_of);
+        ranges.any(|range| range.contains(&address))
+    }
+
+    /// The run folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Files on a shelf of the journal.
+    pub(crate) fn journal(&self, shelf: &str) -> usize {
+        let folder = self.folder().join("journal").join(shelf);
+        fs::read_dir(folder).map_or(0, Iterator::count)
+    }
+
+    /// Turns the machine off and on: pods and their links are gone, files of
+    /// the run folder carry the id of a boot that is over.
+    pub(crate) fn reboot(&self) {
+        for (_, id) in locked(&self.namespaces).drain().map(|(_, kept)| kept) {
+            self.kernel.destroy_namespace(id);
+        }
+        let boot = boot_id();
+        let earlier = "0".repeat(boot.len());
+        let mut folders = vec![self.folder().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(text) = fs::read_to_string(&path) {
+                    fs::write(&path, text.replace(&boot, &earlier)).expect("writes");
+                }
+            }
+        }
+    }
+
+    /// Ends a pod's namespace, as its runtime does after a DEL, or a crash.
+    pub(crate) fn end_namespace(&self, container: &str) {
+        if let Some((_, id)) = locked(&self.namespaces).remove(container) {
+            self.kernel.destroy_namespace(id);
+        }
+    }
+
+    fn namespace(&self, container: &str) -> OwnedFd {
+        let mut namespaces = locked(&self.namespaces);
+        let namespace = namespaces
+            .entry(container.to_owned())
+            .or_insert_with(|| self.kernel.namespace().expect("a namespace"));
+        namespace.0.try_clone().expect("a descriptor")
+    }
+
+    /// Runs a part of a test on a clock of its own, which goes on where the one
+    /// before stopped. At its end whatever still runs dies as by SIGKILL.
+    pub(crate) fn life<T>(self: &Arc<Self>, part: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let before = *locked(&self.clock);
+            if let Some(before) = before {
+                tokio::time::advance(before.saturating_duration_since(Instant::now())).await;
+            }
+            let result = part.await;
+            *locked(&self.clock) = Some(Instant::now());
+            result
+        })
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) async fn start(self: &Arc<Self>, settings: Settings<'_>) -> Daemon {
+        let lookup = |name: &str| {
+            let found = settings.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let config = Config::try_new(&lookup, INSTANCE).expect("the settings are valid");
+        let wires = AbortOnDropHandle::new(tokio::spawn(follow_the_wires(Arc::clone(self))));
+        let provider = Recorded {
+            inner: self.cloud.provider(INSTANCE),
+            calls: self.calls.clone(),
+        };
+        let run_dir = RunDir::try_new(self.folder()).expect("the run folder is free");
+        let never = CancellationToken::new();
+        let started = App::start(
+            config,
+            self.profile,
+            run_dir,
+            Arc::new(provider),
+            Arc::new(self.kernel.clone()),
+            &never,
+        );
+        let app = timeout(LONG, started).await.expect("starts in time");
+        let app = app.expect("starts").expect("nobody stops it");
+        // The next one is no longer the first in this boot.
+        fs::write(self.folder().join(veni_api::READY_FILE), boot_id()).expect("writes");
+        Daemon {
+            app,
+            world: Arc::clone(self),
+            _wires: wires,
+        }
+    }
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) interfaces: usize,
+    pub(crate) addresses: usize,
+    pub(crate) prefixes: usize,
+}
+
+fn ranges_of(interface: &Interface) -> Vec<IpNet> {
+    let addresses = interface.addresses.iter().map(|a| IpNet::from(*a));
+    addresses
+        .chain(interface.prefixes.iter().copied())
+        .collect()
+}
+
+fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
+    text.trim().to_owned()
+}
+
+/// An attached interface appears as a link, a detached one goes.
+async fn follow_the_wires(world: Arc<World>) {
+    let (dump, mut changes) = world.cloud.follow();
+    for node in dump.nodes {
+        for held in node.interfaces {
+            plug(&world, &held.interface);
+        }
+    }
+    loop {
+        match changes.recv().await {
+            Ok(Change::InterfaceAttached { interface, .. }) => {
+                let delay = *locked(&world.plug_delay);
+                if !delay.is_zero() {
+                    sleep(delay).await;
+                }
+                plug(&world, &interface);
+            }
+            Ok(Change::InterfaceDetached { mac, .. }) => world.kernel.unplug(mac.0),
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => panic!("the wires lag behind"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn plug(world: &World, interface: &Interface) {
+    let name = format!("eth{}", interface.device_index);
+    world.kernel.plug(&name, interface.mac.0);
+}
+
+/// A daemon that runs.
+pub(crate) struct Daemon {
+    pub(crate) app: App,
+    pub(crate) world: Arc<World>,
+    _wires: AbortOnDropHandle<()>,
+}
+
+/// An attachment of a container; `web` is its `eth0`, `web:eth1` another.
+pub(crate) fn key(container: &str) -> AttachmentKey {
+    let (container_id, interface_name) = container.split_once(':').unwrap_or((container, "eth0"));
+    AttachmentKey {
+        network: "veni".to_owned(),
+        container_id: container_id.to_owned(),
+        interface_name: interface_name.to_owned(),
+    }
+}
+
+fn address_of(record: &Record) -> IpAddr {
+    record.addresses()[0]
+}
+
+impl Daemon {
+    /// The order that a plugin would give.
+    pub(crate) fn order(&self, container: &str) -> AddOrder {
+        let key = key(container);
+        AddOrder {
+            namespace: self.world.namespace(&key.container_id),
+            pod: PodName {
+                namespace: "default".to_owned(),
+                name: container.replace(':', "-"),
+                uid: String::new(),
+            },
+            key,
+            mtu: 0,
+        }
+    }
+
+    /// ADD.
+    pub(crate) async fn add(&self, container: &str) -> Result<IpAddr, CniFailure> {
+        let added = self.app.endpoints.add(self.order(container)).await;
+        added.map(|record| address_of(&record))
+    }
+
+    /// ADDs that must go right, all at once.
+    pub(crate) async fn add_all(
+        &self,
+        containers: impl IntoIterator<Item = String>,
+    ) -> Vec<IpAddr> {
+        let adds: Vec<_> = containers
+            .into_iter()
+            .map(|name| self.begin_add(&name))
+            .collect();
+        let mut addresses = Vec::new();
+        for add in adds {
+            addresses.push(add.await.expect("no panic").expect("is served"));
+        }
+        addresses
+    }
+
+    /// ADD in a task of its own; aborting it is a caller that goes away.
+    pub(crate) fn begin_add(&self, container: &str) -> JoinHandle<Result<IpAddr, CniFailure>> {
+        let (endpoints, order) = (Arc::clone(&self.app.endpoints), self.order(container));
+        tokio::spawn(async move {
+            let added = endpoints.add(order).await;
+            added.map(|record| address_of(&record))
+        })
+    }
+
+    /// DEL; tells whether there was something to delete.
+    pub(crate) async fn del(&self, container: &str) -> bool {
+        let deleted = self.app.endpoints.delete(&key(container)).await;
+        deleted.expect("del never fails by itself")
+    }
+
+    /// The pool as operators see it.
+    pub(crate) async fn report(&self) -> v1::PoolResponse {
+        self.app.pool.report().await.expect("the pool runs")
+    }
+
+    /// The plan as operators see it.
+    pub(crate) async fn plan(&self) -> v1::PlanResponse {
+        self.app.pool.plan().await.expect("the pool runs")
+    }
+
+    /// Everything an operator is told about the pool's plan, as one text.
+    pub(crate) async fn explanation(&self) -> String {
+        let plan = self.plan().await;
+        let actions = plan
+            .actions
+            .iter()
+            .map(|a| format!("{}: {}", a.action, a.reason));
+        let lines: Vec<String> = actions.chain(plan.notes.iter().cloned()).collect();
+        lines.join("\n")
+    }
+
+    /// Waits until nothing has happened between cloud and daemon for five seconds.
+    pub(crate) async fn settle(&self) {
+        self.quiet_for(Duration::from_secs(5)).await;
+    }
+
+    /// Waits until nothing has happened between cloud and daemon for so long,
+    /// and nobody waits for an address.
+    pub(crate) async fn quiet_for(&self, span: Duration) {
+        let began = Instant::now();
+        let (mut before, mut since) = (usize::MAX, Instant::now());
+        while since.elapsed() < span {
+            sleep(Duration::from_secs(1)).await;
+            let (plan, report) = (self.plan().await, self.report().await);
+            let calls = self.world.calls.changes();
+            let attached = report.interfaces.iter().all(|i| i.state != "attaching");
+            let idle = plan.actions.is_empty() && report.waiting == 0 && attached;
+            if !idle || calls != before {
+                (before, since) = (calls, Instant::now());
+            }
+            let explanation = self.explanation().await;
+            assert!(began.elapsed() < LONG, "it never settles:\n{explanation}");
+        }
+    }
+
+    /// Ends the daemon in order.
+    pub(crate) async fn stop(self) {
+        self.app.stop().await;
+    }
+
+    /// Compares daemon, kernel and cloud with each other and says what differs.
+    /// Only for a pool that has settled.
+    pub(crate) async fn differences(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let report = self.report().await;
+        let records = self.app.endpoints.list();
+        let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
+        for record in &records {
+            for address in record.addresses() {
+                if let Some(other) = owners.insert(address, record.key.to_string()) {
+                    found.push(format!("{address} is of {other} and of {}", record.key));
+                }
+                if !self.world.cloud_knows(address) {
+                    found.push(format!("{address} is not the node's in the cloud"));
+                }
+            }
+        }
+        let routed: BTreeSet<IpAddr> = self.world.kernel.routes().iter().map(|r| r.0).collect();
+        if !routed.iter().eq(owners.keys()) {
+            found.push(format!("routes {routed:?} but endpoints {owners:?}"));
+        }
+        if report.assigned as usize != owners.len() {
+            found.push(format!(
+                "{} leases, {} endpoints",
+                report.assigned,
+                owners.len()
+            ));
+        }
+        self.compare_with_the_cloud(&report, &mut found);
+        self.compare_rules(&owners, &mut found);
+        found.extend(self.world.calls.collisions());
+        found
+    }
+
+    fn compare_with_the_cloud(&self, report: &v1::PoolResponse, found: &mut Vec<String>) {
+        let truth: BTreeSet<(String, IpNet)> = self
+            .world
+            .interfaces()
+            .iter()
+            .flat_map(|i| {
+                ranges_of(i)
+                    .into_iter()
+                    .map(|range| (i.id.to_string(), range))
+            })
+            .collect();
+        let mut told = BTreeSet::new();
+        for interface in &report.interfaces {
+            let addresses = interface.addresses.iter().map(|a| {
+                let address: IpAddr = a.address.parse().expect("an address");
+                IpNet::from(address)
+            });
+            let prefixes = interface.prefixes.iter();
+            let prefixes = prefixes.map(|p| p.prefix.parse().expect("a prefix"));
+            told.extend(
+                addresses
+                    .chain(prefixes)
+                    .map(|range| (interface.id.clone(), range)),
+            );
+        }
+        for missing in truth.difference(&told) {
+            found.push(format!(
+                "the cloud has {missing:?}, the daemon does not know it"
+            ));
+        }
+        for surplus in told.difference(&truth) {
+            found.push(format!(
+                "the daemon has {surplus:?}, the cloud does not know it"
+            ));
+        }
+    }
+
+    /// Pods on a secondary interface have a rule that leads out of it.
+    fn compare_rules(&self, owners: &BTreeMap<IpAddr, String>, found: &mut Vec<String>) {
+        let source_routing = self.world.cloud.capabilities().source_routing;
+        for interface in self.world.interfaces().iter().filter(|_| source_routing) {
+            let plan = self
+                .world
+                .kernel
+                .interface(INTERFACE_TABLE_BASE + interface.device_index);
+            let ranges = ranges_of(interface);
+            let of_it = owners
+                .keys()
+                .filter(|a| ranges.iter().any(|r| r.contains(*a)));
+            for address in of_it.filter(|_| !interface.primary) {
+                let ruled = plan.as_ref().is_some_and(|plan| {
+                    plan.mac == interface.mac.0 && plan.sources.iter().any(|s| s.contains(address))
+                });
+                if !ruled {
+                    found.push(format!("{address} has no rule out of {}", interface.id));
+                }
+            }
+        }
+    }
+
+    /// The daemon, the kernel and the cloud agree.
+    pub(crate) async fn check(&self) {
+        let differences = self.differences().await;
+        assert!(differences.is_empty(), "{differences:#?}");
+    }
+}

@@ -1,0 +1,18 @@
+//! The netns lane: the real plugin, daemon and kernel on nodes made of network
+//! namespaces, in a cloud that forwards only what it has assigned.
+//!
+//! Every test has a lab of its own, so they run side by side. What the kernel
+//! holds is read with `ip -j` and `nft -j`.
+
+mod netns {
+    mod auditor;
+    mod cni_client;
+    mod crash_points;
+    mod daemon_life;
+    mod dels_without_daemon;
+    mod foreign;
+    mod interrupted_plugins;
+    mod pool;
+    mod traffic;
+    mod verbs;
+}

@@ -1,0 +1,239 @@
+//! The auditor sees one planted defect per invariant; without it, "nothing is
+//! wrong" would mean nothing.
+
+use std::net::IpAddr;
+
+use veni_provider::{AddressSlots, Family, Grant, Provider};
+use veni_testbed::audit::{Invariant, audit};
+use veni_testbed::{Added, Bed, BedConfig, TestPod, kernel};
+
+/// A bed in which nobody repairs anything, with pods on both interfaces.
+async fn unattended() -> (Bed, Vec<(TestPod, Added)>) {
+    let config = BedConfig::new(1)
+        .instance_type("t3.small")
+        .set("VENI_AUDIT_INTERVAL", "3600");
+    let bed = Bed::start(config.set("VENI_INVENTORY_INTERVAL", "3600")).await;
+    let mut pods = Vec::new();
+    for number in 1..=4 {
+        pods.push(bed.running(0, &format!("p{number}")).await);
+    }
+    (bed, pods)
+}
+
+async fn seen(bed: &Bed, pods: &[&TestPod], invariant: Invariant, defect: &str) {
+    let found = bed.violations(pods).await.expect("evidence");
+    assert!(
+        found.iter().any(|one| one.invariant == invariant),
+        "'{defect}' is not seen in {found:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_auditor_sees_a_defect_of_each_kind_in_the_kernel() {
+    use Invariant::{
+        AddressesAreTheNodesOwn, EndpointsAreComplete, LinksHaveEndpoints, OneAddressOnePod,
+        PodsAreWhole, PodsHaveRules, RoutesHaveEndpoints, RoutesLeadToPods, RulesHaveInterfaces,
+    };
+    let (bed, pods) = unattended().await;
+    let all: Vec<&TestPod> = pods.iter().map(|(pod, _)| pod).collect();
+    bed.sound(&all).await;
+    let node = bed.node(0).to_owned();
+    let inside = pods[1].0.path().to_owned();
+    let (first, link): (IpAddr, _) = (pods[0].1.address(), &pods[0].1.host_link);
+    let rule = kernel::source_rules(&node)
+        .await
+        .first()
+        .cloned()
+        .expect("a pod is on the second interface");
+    let lead = format!(
+        "priority 1536 from {} lookup {} protocol 86",
+        rule.source.expect("a source"),
+        rule.table
+    );
+    let plants = [
+        (
+            OneAddressOnePod,
+            &inside,
+            format!("address add {first}/32 dev eth0"),
+            format!("address del {first}/32 dev eth0"),
+        ),
+        (
+            AddressesAreTheNodesOwn,
+            &inside,
+            "address add 10.9.9.9/32 dev eth0".into(),
+            "address del 10.9.9.9/32 dev eth0".into(),
+        ),
+        (
+            PodsAreWhole,
+            &inside,
+            "route del default".into(),
+            "route add default via 169.254.1.1 dev eth0 onlink".into(),
+        ),
+        (
+            RoutesLeadToPods,
+            &node,
+            "route add 10.9.9.9 dev eth0 table 22016".into(),
+            "route del 10.9.9.9 table 22016".into(),
+        ),
+        (
+            RoutesHaveEndpoints,
+            &node,
+            format!("route add 10.9.9.9 dev {link} table 22016"),
+            "route del 10.9.9.9 table 22016".into(),
+        ),
+        (
+            LinksHaveEndpoints,
+            &node,
+            "link add planted group 22096 type veth peer name planted2".into(),
+            "link del planted".into(),
+        ),
+        (
+            LinksHaveEndpoints,
+            &node,
+            "link add planted group 22085 type veth peer name planted2".into(),
+            "link del planted".into(),
+        ),
+        (
+            RulesHaveInterfaces,
+            &node,
+            "rule add priority 1536 from 10.9.9.9 lookup 22033 protocol 86".into(),
+            "rule del priority 1536 from 10.9.9.9".into(),
+        ),
+        (
+            PodsHaveRules,
+            &node,
+            format!("rule del {lead}"),
+            format!("rule add {lead}"),
+        ),
+        (
+            EndpointsAreComplete,
+            &node,
+            format!("link set {link} group default down"),
+            format!("link set {link} group 22096 up"),
+        ),
+        (
+            EndpointsAreComplete,
+            &node,
+            format!("route replace {first} dev {link} table 22016 protocol 86"),
+            format!("route replace {first} dev {link} table 22016 protocol 86"),
+        ),
+    ];
+    for (number, (invariant, place, plant, undo)) in plants.iter().enumerate() {
+        // Taking the link down has taken its route; the last pair only puts it back.
+        if number + 1 < plants.len() {
+            kernel::ip(place, plant).await;
+            seen(&bed, &all, *invariant, plant).await;
+        }
+        kernel::ip(place, undo).await;
+        if number + 2 != plants.len() {
+            bed.sound(&all).await;
+        }
+    }
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn the_auditor_sees_a_defect_of_each_kind_in_cloud_daemon_journal_and_tables() {
+    let (bed, pods) = unattended().await;
+    let all: Vec<&TestPod> = pods.iter().map(|(pod, _)| pod).collect();
+    bed.sound(&all).await;
+
+    let provider = bed.lab().cloud().provider(bed.lab().node(0).instance_id());
+    let inventory = provider.inventory().await.expect("the inventory");
+    let with_room = inventory
+        .interfaces
+        .iter()
+        .find(|interface| interface.addresses.len() < 3);
+    if let Some(interface) = with_room {
+        let slots = AddressSlots::Addresses {
+            family: Family::V4,
+            count: 1,
+        };
+        let grant = provider
+            .assign(&interface.id, slots)
+            .await
+            .expect("an address behind the daemon's back");
+        seen(
+            &bed,
+            &all,
+            Invariant::NothingIsForgotten,
+            "an address that the daemon does not know",
+        )
+        .await;
+        provider
+            .release(&interface.id, &grant)
+            .await
+            .expect("released again");
+        bed.sound(&all).await;
+    }
+    let used: Vec<IpAddr> = pods.iter().map(|(_, added)| added.address()).collect();
+    let mut held = inventory
+        .interfaces
+        .iter()
+        .flat_map(|one| one.addresses.iter().map(|address| (&one.id, *address)));
+    let (interface, free) = held
+        .find(|(_, address)| !used.contains(address))
+        .expect("a free address");
+    let grant = Grant {
+        addresses: vec![free],
+        prefixes: Vec::new(),
+    };
+    provider
+        .release(interface, &grant)
+        .await
+        .expect("released behind the daemon's back");
+    seen(
+        &bed,
+        &all,
+        Invariant::NothingIsImagined,
+        "an address that is gone",
+    )
+    .await;
+    let daemon = bed.daemon(0);
+    daemon.terminate().await;
+    daemon.start().await;
+    bed.sound(&all).await;
+
+    let evidence = bed.evidence(&all).await.expect("evidence");
+    let judge = |change: &dyn Fn(&mut veni_testbed::audit::NodeEvidence)| {
+        let mut changed = evidence.clone();
+        change(&mut changed.nodes[0]);
+        audit(&changed)
+            .into_iter()
+            .map(|one| one.invariant)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(judge(&|_| ()), []);
+    let lost = judge(&|node| assert!(node.leased.remove(&used[0])));
+    assert_eq!(lost, [Invariant::EndpointsHaveLeases]);
+    let stray = judge(&|node| assert!(node.leased.insert(free)));
+    assert_eq!(stray, [Invariant::LeasesHaveEndpoints]);
+
+    let (entry, aside) = (bed.journal_entry(all[0]), bed.folder().join("entry"));
+    std::fs::rename(&entry, &aside).expect("the entry can be moved");
+    seen(
+        &bed,
+        &all,
+        Invariant::JournalMatches,
+        "an entry that is gone",
+    )
+    .await;
+    std::fs::rename(&aside, &entry).expect("and back");
+    let note = daemon.run_dir().join("pending/0.json");
+    std::fs::create_dir_all(note.parent().expect("a folder")).expect("the folder can be made");
+    std::fs::write(&note, "{}").expect("a note can be left");
+    seen(&bed, &all, Invariant::NotesAreWorkedOff, "a note").await;
+    std::fs::remove_file(&note).expect("the note can be removed");
+    bed.sound(&all).await;
+    kernel::run(bed.node(0), "nft", &["delete", "table", "inet", "veni"])
+        .await
+        .expect("the table can be deleted");
+    seen(
+        &bed,
+        &all,
+        Invariant::TranslationIsThere,
+        "a table that is gone",
+    )
+    .await;
+    bed.end().await;
+}

@@ -1,0 +1,83 @@
+//! The CNI project's own client drives the plugin, by a conflist.
+
+use veni_testbed::cnitool::Cnitool;
+use veni_testbed::traffic::reaches;
+use veni_testbed::{Added, Bed, BedConfig, TestPod, kernel};
+
+fn client(bed: &Bed, version: &str) -> Cnitool {
+    // The client keeps results by network name, in one place for all tests.
+    let network = format!("{}-{}", bed.lab().name(), version.replace('.', "-"));
+    Cnitool::new(bed.folder(), &network, version, bed.daemon(0).run_dir())
+}
+
+async fn run(
+    bed: &Bed,
+    client: &Cnitool,
+    command: &str,
+    pod: &TestPod,
+) -> Result<serde_json::Value, String> {
+    client
+        .run(command, pod.path(), |program| bed.exec(0, program))
+        .await
+}
+
+#[tokio::test]
+async fn cnitool_adds_checks_and_deletes_pods_by_conflists_of_both_versions() {
+    let bed = Bed::start(BedConfig::new(1).set("VENI_AUDIT_INTERVAL", "3600")).await;
+    for version in ["1.0.0", "1.1.0"] {
+        let client = client(&bed, version);
+        let pod = bed.pod(0, "pod").await;
+        let added = Added::read(run(&bed, &client, "add", &pod).await.expect("add"));
+        assert_eq!(added.answer["cniVersion"], version);
+        assert!(reaches(bed.node(0), added.address()).await);
+        run(&bed, &client, "check", &pod).await.expect("check");
+        kernel::ip(
+            bed.node(0),
+            &format!("route del {} table 22016", added.address()),
+        )
+        .await;
+        let refused = run(&bed, &client, "check", &pod)
+            .await
+            .expect_err("a route is missing");
+        assert!(refused.contains(&added.address().to_string()), "{refused}");
+        run(&bed, &client, "del", &pod).await.expect("del");
+        run(&bed, &client, "del", &pod).await.expect("del again");
+        bed.nothing_of_pods(0).await;
+        bed.sound(&[&pod]).await;
+    }
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn cnitool_collects_garbage_and_asks_for_the_status() {
+    let bed = Bed::start_without_daemons(BedConfig::new(1)).await;
+    let client = client(&bed, "1.1.0");
+    let pod = bed.pod(0, "pod").await;
+    let refused = run(&bed, &client, "status", &pod)
+        .await
+        .expect_err("no daemon has been ready");
+    assert!(refused.contains("not been ready"), "{refused}");
+    bed.daemon(0).start().await;
+    run(&bed, &client, "status", &pod).await.expect("status");
+
+    run(&bed, &client, "add", &pod).await.expect("add");
+    // One that the client knows nothing of, in its network.
+    let stray = bed.pod(0, "stray").await;
+    let mut call = bed.call("ADD", &stray);
+    call.config["name"] = format!("{}-1-1-0", bed.lab().name()).into();
+    bed.run(0, &call).await.expect("ADD");
+    run(&bed, &client, "gc", &pod).await.expect("gc");
+    let evidence = bed.evidence(&[]).await.expect("evidence");
+    let left: Vec<&str> = evidence.nodes[0]
+        .endpoints
+        .iter()
+        .map(|one| one.container.as_str())
+        .collect();
+    assert!(
+        left.len() == 1 && left[0].starts_with("cnitool-"),
+        "{left:?}"
+    );
+    run(&bed, &client, "del", &pod).await.expect("del");
+    bed.nothing_of_pods(0).await;
+    bed.end().await;
+}

@@ -1,0 +1,180 @@
+//! One node's containerd: configured, started in the node's namespace, killed
+//! and started again. Its shims outlive it, as on a real node.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::process::{Child, Command};
+use veni_testbed::cloudlab::command_in;
+use veni_testbed::{binaries, eventually};
+
+use crate::cri::Runtime;
+
+/// The pod image, which is the sandbox image as well.
+pub(crate) const IMAGE: &str = "localhost/veni/pod:1";
+
+/// containerd on one node.
+pub(crate) struct Containerd {
+    folder: PathBuf,
+    namespace: PathBuf,
+    child: Child,
+    /// What a kubelet would talk to.
+    pub(crate) runtime: Runtime,
+}
+
+impl Containerd {
+    /// Starts it in `folder`, with the plugin calling the daemon of `run_dir`,
+    /// and imports the pod image.
+    pub(crate) async fn start(folder: &Path, namespace: &Path, run_dir: &Path) -> Self {
+        std::fs::create_dir_all(folder).expect("the node's folder can be made");
+        plugins(&folder.join("bin"));
+        write_conflist(&folder.join("net.d"), run_dir);
+        let template = include_str!("../../../tools/containerd-config.toml");
+        let config = template
+            .replace("@NODE@", text(folder))
+            .replace("@CNI_BIN@", text(&folder.join("bin")))
+            .replace("@CNI_CONF@", text(&folder.join("net.d")));
+        std::fs::write(folder.join("config.toml"), config).expect("the configuration is written");
+        let containerd = Self {
+            child: spawn(folder, namespace),
+            runtime: Runtime::new(&socket(folder)),
+            folder: folder.to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        containerd.ready().await;
+        let image = fetched("pod-image").join("pod.tar");
+        containerd
+            .ctr(&["-n", "k8s.io", "images", "import", text(&image)])
+            .await
+            .expect("the pod image is imported");
+        containerd
+    }
+
+    /// Kills it and starts it again; it finds its pods.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        let pid = self.child.id().expect("containerd runs");
+        let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+        kill_process(pid, Signal::KILL).expect("containerd can be killed");
+        self.child.wait().await.expect("it has ended");
+        self.child = spawn(&self.folder, &self.namespace);
+        self.ready().await;
+    }
+
+    async fn ready(&self) {
+        eventually("containerd's network", async || {
+            self.runtime.network_ready().await
+        })
+        .await;
+    }
+
+    /// Runs `ctr` against it.
+    pub(crate) async fn ctr(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = command_in(&self.namespace, bin().join("ctr"))
+            .arg("--address")
+            .arg(socket(&self.folder))
+            .args(arguments)
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+        }
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("containerd.log")).unwrap_or_default()
+    }
+}
+
+fn spawn(folder: &Path, namespace: &Path) -> Child {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("containerd.log"))
+        .expect("containerd's log can be written");
+    let mut command: Command = command_in(namespace, bin().join("containerd"));
+    command
+        .arg("--config")
+        .arg(folder.join("config.toml"))
+        .env("PATH", path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle of the log"))
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("containerd can be executed")
+}
+
+/// The folder of plugins: ours beside the reference ones.
+pub(crate) fn plugins(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("the plugins' folder can be made");
+    let reference = fetched("plugins").join("usr/lib/cni");
+    for name in ["portmap", "loopback"] {
+        link(&reference.join(name), &folder.join(name));
+    }
+    link(&binaries::plugin(), &folder.join("veni-cni"));
+}
+
+fn link(to: &Path, at: &Path) {
+    assert!(to.exists(), "{} is missing", to.display());
+    symlink(to, at).expect("a plugin can be linked");
+}
+
+/// The shipped configuration, for another run folder.
+pub(crate) fn write_conflist(folder: &Path, run_dir: &Path) {
+    let shipped = include_str!("../../../../deploy/10-veni.conflist");
+    let mut conflist: serde_json::Value = serde_json::from_str(shipped).expect("it is JSON");
+    conflist["plugins"][0]["runDir"] = json!(run_dir);
+    conflist["plugins"][0]["mtu"] = json!(1500);
+    std::fs::create_dir_all(folder).expect("the configuration's folder can be made");
+    std::fs::write(folder.join("10-veni.conflist"), conflist.to_string())
+        .expect("the conflist is written");
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("containerd.sock")
+}
+
+fn bin() -> PathBuf {
+    fetched("containerd").join("usr/bin")
+}
+
+fn path() -> String {
+    let containerd = fetched("containerd");
+    let inherited = std::env::var("PATH").unwrap_or_default();
+    format!(
+        "{}:{}:{inherited}",
+        containerd.join("usr/bin").display(),
+        containerd.join("usr/sbin").display()
+    )
+}
+
+/// What `tests/tools/fetch` has unpacked.
+fn fetched(name: &str) -> PathBuf {
+    let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fetch");
+    let output = std::process::Command::new(&fetch)
+        .args(["path", name])
+        .output()
+        .expect("tests/tools/fetch can be executed");
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    assert!(
+        output.status.success() && path.exists(),
+        "{name} is not unpacked: run `tests/tools/fetch {name}` (`make test` does)"
+    );
+    path
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("test folders have plain names")
+}

@@ -1,0 +1,466 @@
+//! The auditor: what must hold of cloud, kernel, journal and daemon whenever
+//! nothing is under way. It knows nothing of how the daemon does its work.
+//!
+//! Each rule has a defect planted against it in the netns lane, which shows that
+//! the auditor sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use veni_cloudlab::mock::CloudDump;
+use veni_cloudlab::mock::dump::InterfaceDump;
+
+use crate::kernel::{
+    DYING_GROUP, FROM_INTERFACES, FROM_PODS, INTERFACE_TABLES, Link, POD_GROUP, PROTOCOL, Route,
+    Rule,
+};
+
+/// Everything there is to know.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The cloud's truth.
+    pub cloud: CloudDump,
+    /// Its nodes.
+    pub nodes: Vec<NodeEvidence>,
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct NodeEvidence {
+    /// Its id in the cloud.
+    pub instance: String,
+    /// Its links.
+    pub links: Vec<Link>,
+    /// The routes of the pod table.
+    pub pod_routes: Vec<Route>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+    /// Its nftables tables.
+    pub tables: Vec<String>,
+    /// The pods whose namespaces exist on it.
+    pub pods: Vec<PodEvidence>,
+    /// The endpoints that the daemon tells of.
+    pub endpoints: Vec<Endpoint>,
+    /// Addresses that the daemon says are assigned to pods.
+    pub leased: BTreeSet<IpAddr>,
+    /// What the daemon says its interfaces hold, by their id.
+    pub held: BTreeSet<(String, IpNet)>,
+    /// The journal's entries.
+    pub journal: Vec<Entry>,
+    /// Notes of DELs that nobody has worked off.
+    pub notes: usize,
+}
+
+/// A pod's namespace.
+#[derive(Debug, Clone)]
+pub struct PodEvidence {
+    /// Container id.
+    pub container: String,
+    /// Links but loopback.
+    pub links: Vec<String>,
+    /// Global addresses.
+    pub addresses: Vec<IpAddr>,
+    /// How many default routes there are, both families.
+    pub default_routes: usize,
+}
+
+/// An endpoint as the daemon tells it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Container id.
+    pub container: String,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Host's end of its veth pair.
+    pub host_link: String,
+    /// `adding`, `ready`, `dying`.
+    pub state: String,
+}
+
+/// A journal entry.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Container id.
+    pub container: String,
+    /// `adding`, `ready`, `dying`.
+    pub state: String,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The invariants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// No address is on two pods.
+    OneAddressOnePod,
+    /// Every pod's address is assigned by the cloud to an interface of its node.
+    AddressesAreTheNodesOwn,
+    /// Every route of the pod table leads to a pod's link.
+    RoutesLeadToPods,
+    /// No link of the pods' group without an endpoint, none that is dying for ever.
+    LinksHaveEndpoints,
+    /// No route of the pod table without an endpoint.
+    RoutesHaveEndpoints,
+    /// No rule for a range that no interface of that table holds.
+    RulesHaveInterfaces,
+    /// Pods on secondary interfaces have the rule that leads out of them.
+    PodsHaveRules,
+    /// Every endpoint has its link and its routes.
+    EndpointsAreComplete,
+    /// What a pod's namespace holds is what its endpoint says, or nothing.
+    PodsAreWhole,
+    /// Every endpoint's address is leased.
+    EndpointsHaveLeases,
+    /// Every leased address is an endpoint's.
+    LeasesHaveEndpoints,
+    /// The cloud holds nothing for the node that the daemon does not know.
+    NothingIsForgotten,
+    /// The daemon believes in nothing that the cloud does not hold.
+    NothingIsImagined,
+    /// Endpoints and the journal's entries are the same.
+    JournalMatches,
+    /// Marks and translation are there once.
+    TranslationIsThere,
+    /// No note of a DEL is left.
+    NotesAreWorkedOff,
+}
+
+/// A broken invariant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// Where and by what.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.invariant, self.text)
+    }
+}
+
+/// All violations.
+pub fn audit(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Found::default();
+    one_address_one_pod(evidence, &mut found);
+    for node in &evidence.nodes {
+        found.node.clone_from(&node.instance);
+        let held = evidence
+            .cloud
+            .node(&node.instance)
+            .map(|dump| dump.interfaces.as_slice());
+        let held = held.unwrap_or_default();
+        addresses(node, held, &mut found);
+        links_and_routes(node, &mut found);
+        rules(node, held, &mut found);
+        endpoints(node, &mut found);
+        pods(node, &mut found);
+        leases(node, &mut found);
+        inventory(node, held, &mut found);
+        journal(node, &mut found);
+        let tables = node
+            .tables
+            .iter()
+            .filter(|table| *table == "inet veni")
+            .count();
+        found.unless(tables == 1, Invariant::TranslationIsThere, || {
+            format!("{tables} tables of Veni")
+        });
+        found.unless(node.notes == 0, Invariant::NotesAreWorkedOff, || {
+            format!("{} notes", node.notes)
+        });
+    }
+    found.violations
+}
+
+#[derive(Default)]
+struct Found {
+    node: String,
+    violations: Vec<Violation>,
+}
+
+impl Found {
+    fn unless(&mut self, holds: bool, invariant: Invariant, text: impl FnOnce() -> String) {
+        if !holds {
+            let text = format!("{}: {}", self.node, text());
+            self.violations.push(Violation { invariant, text });
+        }
+    }
+}
+
+fn one_address_one_pod(evidence: &Evidence, found: &mut Found) {
+    let mut owners: BTreeMap<IpAddr, BTreeSet<&str>> = BTreeMap::new();
+    for node in &evidence.nodes {
+        for pod in &node.pods {
+            for address in &pod.addresses {
+                owners.entry(*address).or_default().insert(&pod.container);
+            }
+        }
+        for endpoint in &node.endpoints {
+            // An endpoint without an entry of its own in the journal has a made-up name.
+            let known = node
+                .pods
+                .iter()
+                .any(|pod| pod.container == endpoint.container);
+            for address in endpoint.addresses.iter().filter(|_| known) {
+                owners
+                    .entry(*address)
+                    .or_default()
+                    .insert(&endpoint.container);
+            }
+        }
+    }
+    for (address, owners) in owners {
+        found.unless(owners.len() == 1, Invariant::OneAddressOnePod, || {
+            format!("{address} is of {owners:?}")
+        });
+    }
+}
+
+fn holds(interface: &InterfaceDump, address: IpAddr) -> bool {
+    let interface = &interface.interface;
+    interface.addresses.contains(&address)
+        || interface
+            .prefixes
+            .iter()
+            .any(|prefix| prefix.contains(&address))
+}
+
+fn addresses(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
+    let of_pods = node.pods.iter().flat_map(|pod| &pod.addresses);
+    let of_endpoints = node
+        .endpoints
+        .iter()
+        .flat_map(|endpoint| &endpoint.addresses);
+    let all: BTreeSet<&IpAddr> = of_pods.chain(of_endpoints).collect();
+    for address in all {
+        let assigned = held.iter().any(|interface| holds(interface, *address));
+        found.unless(assigned, Invariant::AddressesAreTheNodesOwn, || {
+            format!("{address} is assigned to no interface of this node")
+        });
+    }
+}
+
+fn links_and_routes(node: &NodeEvidence, found: &mut Found) {
+    for link in node
+        .links
+        .iter()
+        .filter(|link| link.group == POD_GROUP || link.group == DYING_GROUP)
+    {
+        let known = node
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.host_link == link.name);
+        found.unless(
+            known && link.group == POD_GROUP,
+            Invariant::LinksHaveEndpoints,
+            || {
+                format!(
+                    "link {} (group {}) is of no endpoint",
+                    link.name, link.group
+                )
+            },
+        );
+    }
+    for route in &node.pod_routes {
+        let link = node.links.iter().find(|link| link.name == route.dev);
+        found.unless(
+            link.is_some_and(|link| link.group == POD_GROUP),
+            Invariant::RoutesLeadToPods,
+            || format!("the route to {} leads to {}", route.dst, route.dev),
+        );
+        let mut all = node.endpoints.iter();
+        let known = all.any(|endpoint| {
+            route
+                .address()
+                .is_some_and(|to| endpoint.addresses.contains(&to))
+        });
+        found.unless(known, Invariant::RoutesHaveEndpoints, || {
+            format!(
+                "the route to {} on {} is of no endpoint",
+                route.dst, route.dev
+            )
+        });
+    }
+}
+
+/// What a rule of a priority may have as source, by the table it leads to.
+fn may_lead_out(interface: &InterfaceDump, rule: &Rule) -> bool {
+    let interface = &interface.interface;
+    let (Some(source), table) = (rule.source, INTERFACE_TABLES + interface.device_index) else {
+        return false;
+    };
+    let sources: Vec<IpNet> = match rule.priority {
+        FROM_INTERFACES => interface
+            .own_addresses
+            .iter()
+            .map(|own| IpNet::from(*own))
+            .collect(),
+        _ => {
+            let single = interface
+                .addresses
+                .iter()
+                .map(|address| IpNet::from(*address));
+            single.chain(interface.prefixes.iter().copied()).collect()
+        }
+    };
+    rule.table == table.to_string() && sources.contains(&source)
+}
+
+fn rules(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
+    let ours: Vec<&Rule> = node
+        .rules
+        .iter()
+        .filter(|rule| rule.protocol == PROTOCOL)
+        .collect();
+    for rule in ours
+        .iter()
+        .filter(|rule| matches!(rule.priority, FROM_PODS | FROM_INTERFACES))
+    {
+        let explained = held.iter().any(|interface| may_lead_out(interface, rule));
+        found.unless(explained, Invariant::RulesHaveInterfaces, || {
+            format!("rule '{rule}' is for nothing that an interface holds")
+        });
+    }
+    for address in node
+        .endpoints
+        .iter()
+        .flat_map(|endpoint| &endpoint.addresses)
+    {
+        let Some(interface) = held.iter().find(|interface| holds(interface, *address)) else {
+            continue; // told already
+        };
+        let leads = |rule: &&Rule| {
+            let covers = rule.source.is_some_and(|source| source.contains(address));
+            rule.priority == FROM_PODS && covers && may_lead_out(interface, rule)
+        };
+        let fine = interface.interface.primary || ours.iter().any(|rule| leads(rule));
+        found.unless(fine, Invariant::PodsHaveRules, || {
+            format!("no rule leads {address} out of {}", interface.interface.id)
+        });
+    }
+}
+
+fn endpoints(node: &NodeEvidence, found: &mut Found) {
+    for endpoint in &node.endpoints {
+        let name = &endpoint.container;
+        found.unless(
+            endpoint.state == "ready",
+            Invariant::EndpointsAreComplete,
+            || format!("{name} is {}", endpoint.state),
+        );
+        let link = node
+            .links
+            .iter()
+            .find(|link| link.name == endpoint.host_link);
+        let up = link.is_some_and(|link| link.flags.iter().any(|flag| flag == "UP"));
+        found.unless(up, Invariant::EndpointsAreComplete, || {
+            format!("{name} has no link {} that is up", endpoint.host_link)
+        });
+        for address in &endpoint.addresses {
+            let mut all = node.pod_routes.iter();
+            let routed = all
+                .any(|route| route.address() == Some(*address) && route.dev == endpoint.host_link);
+            found.unless(routed, Invariant::EndpointsAreComplete, || {
+                format!("{name} has no route to {address} on {}", endpoint.host_link)
+            });
+        }
+    }
+}
+
+fn pods(node: &NodeEvidence, found: &mut Found) {
+    for pod in &node.pods {
+        let name = &pod.container;
+        let Some(endpoint) = node
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.container == *name)
+        else {
+            found.unless(pod.links.is_empty(), Invariant::PodsAreWhole, || {
+                format!(
+                    "{name} is no endpoint and has {:?} with {:?}",
+                    pod.links, pod.addresses
+                )
+            });
+            continue;
+        };
+        let (has, told): (BTreeSet<_>, BTreeSet<_>) = (
+            pod.addresses.iter().collect(),
+            endpoint.addresses.iter().collect(),
+        );
+        found.unless(has == told, Invariant::PodsAreWhole, || {
+            format!("{name} has {has:?} and not {told:?}")
+        });
+        found.unless(
+            pod.default_routes == told.len(),
+            Invariant::PodsAreWhole,
+            || format!("{name} has {} default routes", pod.default_routes),
+        );
+    }
+}
+
+fn leases(node: &NodeEvidence, found: &mut Found) {
+    let used: BTreeSet<&IpAddr> = node
+        .endpoints
+        .iter()
+        .flat_map(|endpoint| &endpoint.addresses)
+        .collect();
+    for address in &used {
+        found.unless(
+            node.leased.contains(address),
+            Invariant::EndpointsHaveLeases,
+            || format!("{address} is a pod's and not leased"),
+        );
+    }
+    for address in &node.leased {
+        found.unless(
+            used.contains(address),
+            Invariant::LeasesHaveEndpoints,
+            || format!("{address} is leased to nobody"),
+        );
+    }
+}
+
+fn inventory(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
+    let mut truth: BTreeSet<(String, IpNet)> = BTreeSet::new();
+    for InterfaceDump { interface, .. } in held {
+        let single = interface
+            .addresses
+            .iter()
+            .map(|address| IpNet::from(*address));
+        let all = single.chain(interface.prefixes.iter().copied());
+        truth.extend(all.map(|cidr| (interface.id.to_string(), cidr)));
+    }
+    for (interface, cidr) in truth.difference(&node.held) {
+        found.unless(false, Invariant::NothingIsForgotten, || {
+            format!("{cidr} on {interface} is not in the pool")
+        });
+    }
+    for (interface, cidr) in node.held.difference(&truth) {
+        found.unless(false, Invariant::NothingIsImagined, || {
+            format!("the cloud has no {cidr} on {interface}")
+        });
+    }
+}
+
+fn journal(node: &NodeEvidence, found: &mut Found) {
+    let identify =
+        |container: &str, addresses: &[IpAddr]| (container.to_owned(), addresses.to_vec());
+    let told: BTreeSet<_> = node
+        .endpoints
+        .iter()
+        .map(|one| identify(&one.container, &one.addresses))
+        .collect();
+    let alive = node.journal.iter().filter(|entry| entry.state != "dying");
+    let written: BTreeSet<_> = alive
+        .map(|one| identify(&one.container, &one.addresses))
+        .collect();
+    for (container, addresses) in told.symmetric_difference(&written) {
+        found.unless(false, Invariant::JournalMatches, || {
+            format!("{container} with {addresses:?} is in one of daemon and journal alone")
+        });
+    }
+}

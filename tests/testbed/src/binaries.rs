@@ -1,0 +1,84 @@
+//! The programs under test: those that the build of the running test has made.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// What to do when a program is missing.
+const BUILD: &str = "run `cargo build --workspace --all-targets` first (`make test` does)";
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let test = std::env::current_exe().expect("the path of the running test");
+    // target/debug/deps/netns-0123 → target/debug
+    let folder = test.parent().and_then(Path::parent);
+    folder.expect("a test lies two folders deep").to_owned()
+});
+
+static CRASH_POINTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let output = Command::new(ipamd())
+        .arg("--list-crash-points")
+        .output()
+        .expect("ipamd can be executed");
+    assert!(
+        output.status.success(),
+        "{} was built without the feature crash-points: {BUILD}",
+        ipamd().display()
+    );
+    let points = String::from_utf8(output.stdout).expect("names of points are text");
+    points.lines().map(str::to_owned).collect()
+});
+
+/// Folder of the programs; good as `CNI_PATH`.
+pub fn folder() -> &'static Path {
+    &FOLDER
+}
+
+/// The daemon.
+///
+/// # Panics
+/// When it was not built.
+pub fn ipamd() -> PathBuf {
+    built("ipamd")
+}
+
+/// The plugin.
+///
+/// # Panics
+/// When it was not built.
+pub fn plugin() -> PathBuf {
+    built("veni-cni")
+}
+
+/// All points at which the daemon can be killed, as it lists them itself.
+///
+/// # Panics
+/// When it was built without the feature.
+pub fn crash_points() -> &'static [String] {
+    &CRASH_POINTS
+}
+
+fn built(name: &str) -> PathBuf {
+    let path = folder().join(name);
+    assert!(path.exists(), "{} is missing: {BUILD}", path.display());
+    path
+}
+
+/// The CNI project's own client, out of the cache folder of `tests/tools/fetch`.
+///
+/// # Panics
+/// When it is not there.
+pub fn cnitool() -> PathBuf {
+    let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fetch");
+    let output = Command::new(&fetch)
+        .args(["path", "cnitool"])
+        .output()
+        .expect("tests/tools/fetch can be executed");
+    let folder = String::from_utf8(output.stdout).expect("a path");
+    let path = Path::new(folder.trim()).join("bin/cnitool");
+    assert!(
+        path.exists(),
+        "{} is missing: run `tests/tools/fetch cnitool` first",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,75 @@
+//! The CNI project's own client, which reads a conflist and calls the plugin as
+//! runtimes that use the same library do.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::binaries;
+
+/// A client with a folder of configuration for one node.
+#[derive(Debug)]
+pub struct Cnitool {
+    program: PathBuf,
+    configuration: PathBuf,
+    network: String,
+}
+
+impl Cnitool {
+    /// Writes a conflist with one plugin and a client that reads it.
+    ///
+    /// # Panics
+    /// When the client is missing or the folder cannot be written.
+    pub fn new(folder: &Path, network: &str, version: &str, run_dir: &Path) -> Self {
+        let configuration = folder.join(format!("net.d-{network}"));
+        std::fs::create_dir_all(&configuration).expect("the folder can be made");
+        let plugin = json!({ "type": "veni-cni", "runDir": run_dir });
+        let list = json!({ "cniVersion": version, "name": network, "plugins": [plugin] });
+        let file = configuration.join("10-veni.conflist");
+        std::fs::write(file, list.to_string()).expect("the conflist can be written");
+        Self {
+            program: binaries::cnitool(),
+            configuration,
+            network: network.to_owned(),
+        }
+    }
+
+    /// Runs a command (`add`, `check`, `del`, `gc`, `status`) for a namespace,
+    /// in `node`'s namespace. Its answer, `Null` where there is none.
+    ///
+    /// # Errors
+    /// What it printed when it failed.
+    ///
+    /// # Panics
+    /// When it cannot be executed or prints no JSON.
+    pub async fn run(
+        &self,
+        command: &str,
+        namespace: &Path,
+        node: impl FnOnce(&Path) -> Command,
+    ) -> Result<Value, String> {
+        let output = node(&self.program)
+            .args([command, &self.network])
+            .arg(namespace)
+            .env("NETCONFPATH", &self.configuration)
+            .env("CNI_PATH", binaries::folder())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .expect("cnitool can be executed");
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        if !output.status.success() {
+            return Err(format!("{}{}", out.trim(), err.trim()));
+        }
+        match out.trim() {
+            "" => Ok(Value::Null),
+            text => {
+                Ok(serde_json::from_str(text).unwrap_or_else(|error| panic!("'{text}': {error}")))
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A node's `ipamd` as a process of its own: started, killed, stopped, restarted,
+//! and always reaped.
+
+use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Child;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use veni_api::client::{Connection, connect_operator};
+use veni_api::v1::operator_client::OperatorClient;
+use veni_cloudlab::command_in;
+
+use crate::{PATIENCE, binaries, eventually};
+
+/// Lines of its log that a failure shows.
+const SHOWN: usize = 25;
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+}
+
+impl Death {
+    /// By SIGKILL.
+    pub const KILLED: Self = Self::Signalled(9);
+
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (None, signal) => Self::Signalled(signal.unwrap_or_default()),
+        }
+    }
+}
+
+/// The daemon of one node. Killed when the value is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    namespace: PathBuf,
+    run_dir: PathBuf,
+    log: PathBuf,
+    environment: Vec<(String, String)>,
+    child: Mutex<Option<Child>>,
+}
+
+impl Daemon {
+    pub(crate) fn new(
+        namespace: &Path,
+        folder: &Path,
+        run_dir: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            run_dir,
+            log: folder.join("ipamd.log"),
+            environment,
+            child: Mutex::new(None),
+        }
+    }
+
+    /// Its run folder.
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Panics
+    /// When it runs already, ends at once or does not become ready.
+    pub async fn start(&self) {
+        self.start_with(&[]).await;
+        self.ready().await;
+    }
+
+    /// Starts it with further settings and does not wait.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be executed.
+    pub async fn start_with(&self, further: &[(&str, &str)]) {
+        let mut child = self.child.lock().await;
+        assert!(child.is_none(), "the daemon runs already");
+        *child = Some(self.spawn(further));
+    }
+
+    /// Starts another process beside the one that may run; its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn second(&self) -> Death {
+        let mut child = self.spawn(&[]);
+        let ended = timeout(PATIENCE, child.wait()).await;
+        Death::of(
+            ended
+                .expect("the second daemon ends")
+                .expect("it can be waited for"),
+        )
+    }
+
+    fn spawn(&self, further: &[(&str, &str)]) -> Child {
+        let open = OpenOptions::new().create(true).append(true).open(&self.log);
+        let log = open.expect("the daemon's log can be written");
+        command_in(&self.namespace, binaries::ipamd())
+            .arg("--run-dir")
+            .arg(&self.run_dir)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(further.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("ipamd can be executed")
+    }
+
+    /// Waits until it answers operators and has marked itself ready.
+    ///
+    /// # Panics
+    /// When it ends or does not come up.
+    pub async fn ready(&self) {
+        let pid = self.pid().await.expect("the daemon was started");
+        eventually(
+            &format!("ipamd on {}", self.run_dir.display()),
+            async || {
+                if let Some(death) = self.has_died().await {
+                    panic!(
+                        "ipamd ended with {death:?} before it was ready:\n{}",
+                        self.log_tail()
+                    );
+                }
+                // The lock tells that the socket is this process's and not a dead one's.
+                let owner = std::fs::read_to_string(self.run_dir.join("ipamd.lock"));
+                if owner.unwrap_or_default().trim() != pid.to_string() {
+                    return Err(format!("it has not begun:\n{}", self.log_tail()));
+                }
+                let mut operator = match self.operator().await {
+                    Ok(operator) => operator,
+                    Err(error) => return Err(format!("{error}:\n{}", self.log_tail())),
+                };
+                let pool = operator.pool(veni_api::v1::PoolRequest {}).await;
+                pool.map_err(|status| status.to_string())?;
+                if self.run_dir.join("ready").exists() {
+                    Ok(())
+                } else {
+                    Err("no ready file".to_owned())
+                }
+            },
+        )
+        .await;
+    }
+
+    /// A client of its operators' service.
+    ///
+    /// # Errors
+    /// It is down.
+    pub async fn operator(&self) -> Result<OperatorClient<Connection>, String> {
+        let connected = connect_operator(&self.run_dir.join("operator.sock")).await;
+        connected.map_err(|error| error.to_string())
+    }
+
+    /// Its process while it runs.
+    pub async fn pid(&self) -> Option<u32> {
+        self.child.lock().await.as_ref().and_then(Child::id)
+    }
+
+    /// Whether it has ended by itself, and how; forgets it then.
+    pub async fn has_died(&self) -> Option<Death> {
+        let mut child = self.child.lock().await;
+        let status = child.as_mut()?.try_wait().expect("it can be waited for")?;
+        *child = None;
+        Some(Death::of(status))
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    pub async fn kill(&self) -> Death {
+        self.end(Signal::KILL).await
+    }
+
+    /// Ends it with SIGTERM and waits until it is gone.
+    pub async fn terminate(&self) -> Death {
+        self.end(Signal::TERM).await
+    }
+
+    async fn end(&self, signal: Signal) -> Death {
+        let mut slot = self.child.lock().await;
+        let mut child = slot.take().expect("the daemon runs");
+        let pid = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        // One that has died in this moment answers the wait all the same.
+        let _gone = kill_process(pid.expect("it was not waited for yet"), signal);
+        match timeout(PATIENCE, child.wait()).await {
+            Ok(status) => Death::of(status.expect("it can be waited for")),
+            Err(_) => panic!("ipamd does not end on {signal:?}:\n{}", self.log_tail()),
+        }
+    }
+
+    /// All of its log so far, of all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+    }
+}

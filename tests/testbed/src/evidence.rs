@@ -1,0 +1,142 @@
+//! Gathers what the auditor judges: the cloud's truth, each node's kernel, its
+//! journal's files and what its daemon tells operators.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use veni_api::v1::{EndpointsRequest, PoolInterface, PoolRequest};
+
+use crate::audit::{Endpoint, Entry, NodeEvidence, PodEvidence};
+use crate::bed::{Bed, TestPod};
+use crate::kernel;
+
+/// One node as it is now.
+pub(crate) async fn of_node(
+    bed: &Bed,
+    index: usize,
+    pods: &[&TestPod],
+) -> Result<NodeEvidence, String> {
+    let namespace = bed.node(index);
+    let mut operator = bed.daemon(index).operator().await?;
+    let told = |status: tonic::Status| status.to_string();
+    let endpoints = operator
+        .endpoints(EndpointsRequest {})
+        .await
+        .map_err(told)?
+        .into_inner();
+    let pool = operator
+        .pool(PoolRequest {})
+        .await
+        .map_err(told)?
+        .into_inner();
+    let mut evidence = NodeEvidence {
+        instance: bed.lab().node(index).instance_id().to_owned(),
+        links: kernel::links(namespace).await,
+        pod_routes: kernel::routes(namespace, kernel::POD_TABLE).await,
+        rules: kernel::rules(namespace).await,
+        tables: kernel::nft_tables(namespace).await,
+        pods: Vec::new(),
+        endpoints: endpoints.endpoints.into_iter().map(endpoint).collect(),
+        leased: BTreeSet::new(),
+        held: BTreeSet::new(),
+        journal: journal(bed.daemon(index).run_dir()),
+        notes: notes(bed.daemon(index).run_dir()),
+    };
+    for pod in pods.iter().filter(|pod| pod.node() == index) {
+        evidence.pods.push(PodEvidence {
+            container: pod.container().to_owned(),
+            links: names_of_links(pod.path()).await,
+            addresses: kernel::addresses(pod.path())
+                .await
+                .into_iter()
+                .map(|(_, address)| address)
+                .collect(),
+            default_routes: kernel::routes(pod.path(), "main")
+                .await
+                .iter()
+                .filter(|route| route.dst == "default")
+                .count(),
+        });
+    }
+    for interface in &pool.interfaces {
+        take_interface(interface, &mut evidence);
+    }
+    Ok(evidence)
+}
+
+async fn names_of_links(namespace: &Path) -> Vec<String> {
+    let all = kernel::links(namespace)
+        .await
+        .into_iter()
+        .map(|link| link.name);
+    all.filter(|name| name != "lo").collect()
+}
+
+fn endpoint(told: veni_api::v1::Endpoint) -> Endpoint {
+    let attachment = told.attachment.unwrap_or_default();
+    Endpoint {
+        container: attachment.container_id,
+        addresses: told
+            .addresses
+            .iter()
+            .filter_map(|cidr| Some(cidr.parse::<IpNet>().ok()?.addr()))
+            .collect(),
+        host_link: told.host_interface,
+        state: told.state,
+    }
+}
+
+fn take_interface(interface: &PoolInterface, evidence: &mut NodeEvidence) {
+    let in_prefixes = interface.prefixes.iter().flat_map(|prefix| &prefix.used);
+    for address in interface.addresses.iter().chain(in_prefixes) {
+        if address.state == "assigned" {
+            evidence
+                .leased
+                .extend(address.address.parse::<IpAddr>().ok());
+        }
+    }
+    let single = interface
+        .addresses
+        .iter()
+        .map(|address| address.address.parse::<IpAddr>().map(IpNet::from));
+    let held = single.flatten().map(|cidr| (interface.id.clone(), cidr));
+    evidence.held.extend(held);
+    let prefixes = interface
+        .prefixes
+        .iter()
+        .flat_map(|prefix| prefix.prefix.parse::<IpNet>());
+    evidence
+        .held
+        .extend(prefixes.map(|cidr| (interface.id.clone(), cidr)));
+}
+
+/// The journal's files, read as any JSON would be: the second line is the entry.
+fn journal(run_dir: &Path) -> Vec<Entry> {
+    let Ok(files) = std::fs::read_dir(run_dir.join("journal/endpoints")) else {
+        return Vec::new();
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let read = |path: &Path| -> Option<Entry> {
+        let content = std::fs::read_to_string(path).ok()?;
+        let entry: Value = serde_json::from_str(content.lines().nth(1)?).ok()?;
+        let addresses = entry["plan"]["addresses"].as_array()?.iter();
+        Some(Entry {
+            container: text(&entry["key"]["container_id"]),
+            state: text(&entry["state"]),
+            addresses: addresses
+                .filter_map(|one| one["address"].as_str()?.parse::<IpAddr>().ok())
+                .collect(),
+        })
+    };
+    files
+        .flatten()
+        .filter_map(|file| read(&file.path()))
+        .collect()
+}
+
+fn notes(run_dir: &Path) -> usize {
+    std::fs::read_dir(run_dir.join("pending")).map_or(0, Iterator::count)
+}
