@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
 use crate::recovery::{Recovered, recover, work_off_notes};
 use crate::rpc::{CniService, OperatorService};
-use crate::run_dir::RunDir;
+use crate::run_dir::{NodeClaim, RunDir};
 use crate::targets::{families, pool_settings};
 
 /// How long ADDs and DELs may go on after the daemon was told to stop.
@@ -62,6 +62,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
+    let _claim = NodeClaim::try_new()?;
     let (provider, profile) = connect(&config).await?;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
     let started = App::start(

@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -59,6 +60,21 @@ struct FamilyLabel {
     family: &'static str,
 }
 
+/// A counter whose name is exposed as it is: OpenMetrics would add `_total`,
+/// and operators' queries have the AWS plugin's names without.
+#[derive(Debug, Clone, Default)]
+struct PlainCounter(Counter);
+
+impl EncodeMetric for PlainCounter {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        encoder.encode_gauge(&self.0.get())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Unknown
+    }
+}
+
 /// The handles. One per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -69,9 +85,9 @@ pub struct Metrics {
     max_interfaces: Gauge,
     max_addresses: Gauge,
     prefixes: Gauge,
-    adds: Counter,
-    dels: Counter,
-    no_address: Counter,
+    adds: PlainCounter,
+    dels: PlainCounter,
+    no_address: PlainCounter,
     pool: Family<StateLabel, Gauge>,
     waiting: Gauge,
     add_seconds: Family<PhaseLabel, Histogram>,
@@ -96,9 +112,9 @@ impl Default for Metrics {
             max_interfaces: Gauge::default(),
             max_addresses: Gauge::default(),
             prefixes: Gauge::default(),
-            adds: Counter::default(),
-            dels: Counter::default(),
-            no_address: Counter::default(),
+            adds: PlainCounter::default(),
+            dels: PlainCounter::default(),
+            no_address: PlainCounter::default(),
             pool: Family::default(),
             waiting: Gauge::default(),
             add_seconds: Family::new_with_constructor(latency),
@@ -241,12 +257,12 @@ impl Metrics {
 
     /// An ADD has come.
     pub fn add_started(&self) {
-        self.adds.inc();
+        self.adds.0.inc();
     }
 
     /// An ADD found the pool empty.
     pub fn add_waits(&self) {
-        self.no_address.inc();
+        self.no_address.0.inc();
     }
 
     /// An ADD has ended.
@@ -258,7 +274,7 @@ impl Metrics {
 
     /// A DEL has come.
     pub fn del_started(&self) {
-        self.dels.inc();
+        self.dels.0.inc();
     }
 
     /// A phase of an ADD took this long.

@@ -1,8 +1,11 @@
-//! The run folder: who owns it, which boot it is, its sockets and marks.
+//! The run folder: who owns it, which boot it is, its sockets and marks; and the
+//! claim on the node itself.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,6 +29,12 @@ pub enum RunDirError {
         /// The other's process id, as it wrote it.
         owner: String,
     },
+    /// Another daemon, with another run folder, serves this network namespace.
+    #[error(
+        "another ipamd, with another --run-dir, serves this node: one daemon per node; stop it \
+         first"
+    )]
+    NodeTaken,
     /// The system refused.
     #[error("failed to {operation} {path}")]
     Refused {
@@ -147,6 +156,37 @@ impl RunDir {
     }
 }
 
+/// The claim on a node: held until this is dropped or the process dies.
+#[derive(Debug)]
+pub struct NodeClaim {
+    _socket: UnixDatagram,
+}
+
+impl NodeClaim {
+    /// Claims the network namespace that the process runs in. Abstract sockets
+    /// belong to a network namespace (unix(7)), so this name is free once per node.
+    ///
+    /// # Errors
+    /// Another daemon has it.
+    pub fn try_new() -> Result<Self, RunDirError> {
+        Self::claim("veni/ipamd")
+    }
+
+    fn claim(name: &str) -> Result<Self, RunDirError> {
+        let refused = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => RunDirError::NodeTaken,
+            _ => RunDirError::Refused {
+                operation: "claim",
+                path: "the node".to_owned(),
+                source,
+            },
+        };
+        let name = SocketAddr::from_abstract_name(name).map_err(refused)?;
+        let socket = UnixDatagram::bind_addr(&name).map_err(refused)?;
+        Ok(Self { _socket: socket })
+    }
+}
+
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 fn boot_id() -> io::Result<String> {
@@ -170,6 +210,16 @@ mod tests {
         );
         drop(first);
         RunDir::try_new(folder.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_node_is_claimed_once_whatever_the_run_folder() {
+        let name = format!("veni/test-{}", std::process::id());
+        let first = NodeClaim::claim(&name).expect("nobody else has it");
+        let error = NodeClaim::claim(&name).expect_err("must be refused");
+        assert!(error.to_string().contains("one daemon per node"), "{error}");
+        drop(first);
+        NodeClaim::claim(&name).expect("free again");
     }
 
     #[test]

@@ -14,6 +14,16 @@
 mod adds;
 #[path = "component/doubt.rs"]
 mod doubt;
+#[path = "component/interleavings.rs"]
+mod interleavings;
+#[path = "component/kernel_faults.rs"]
+mod kernel_faults;
+#[path = "component/levels.rs"]
+mod levels;
+#[path = "component/restart.rs"]
+mod restart;
+#[path = "component/warm_targets.rs"]
+mod warm_targets;
 #[path = "component/parallel.rs"]
 mod parallel;
 #[path = "component/recorder.rs"]

@@ -1,12 +1,14 @@
 //! The chapter in which a daemon is killed: its pods must not notice, and
 //! nothing may be lost.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use veni_cloudlab::{PingStream, ping_until};
+use veni_cloudlab::{PingStream, command_in, ping_until};
 
 use super::super::control::{Control, Description, NodeDescription, Request};
 use super::super::{pods, readiness};
@@ -14,6 +16,10 @@ use super::evidence::Evidence;
 use super::story::{SETTLE, settled};
 use crate::table::render;
 
+/// Pods that are being started when the daemon is killed the second time.
+const AMID: u32 = 10;
+/// How long after the start of their plugins.
+const AMID_KILL: Duration = Duration::from_millis(15);
 /// Between two pings while the daemon is killed.
 const PING_EVERY: Duration = Duration::from_millis(5);
 
@@ -67,10 +73,7 @@ pub(super) async fn tell(control: &Control) -> anyhow::Result<()> {
     );
     settled(node).await?;
     compare(&before, &Evidence::take(&lab, node).await?)?;
-    for (_, outcome) in pods::add(control, &lab, &node.name, vec!["after".to_owned()]).await? {
-        println!("the next pod's ADD took {:.1} ms", outcome?.milliseconds);
-    }
-    Ok(())
+    amid_adds(control).await
 }
 
 type Stream = tokio::task::JoinHandle<std::io::Result<PingStream>>;
@@ -136,4 +139,104 @@ fn compare(before: &Evidence, after: &Evidence) -> anyhow::Result<()> {
     );
     println!("compared one by one: nothing lost, nothing new, nothing changed");
     Ok(())
+}
+
+/// Kills the daemon again while it is giving pods their network; those that
+/// fail are tried again, as a kubelet does.
+async fn amid_adds(control: &Control) -> anyhow::Result<()> {
+    let lab = control.describe().await?;
+    let node = lab.nodes.first().context("no node")?.clone();
+    let names: Vec<String> = (1..=AMID).map(|number| format!("amid-{number}")).collect();
+    let mut failed = 0;
+    let deadline = Instant::now() + SETTLE;
+    println!(
+        "\nagain, while {AMID} pods are being started on {}:",
+        node.name
+    );
+    let made = control.create_pods(&node.name, names).await?;
+    let request = Request::Kill {
+        node: node.name.clone(),
+        stay_dead: false,
+    };
+    let (outcomes, killed) = tokio::join!(pods::attach(control, &lab, &node.name, made), async {
+        sleep(AMID_KILL).await;
+        control.tell(&request).await
+    });
+    killed?;
+    let mut outcomes = outcomes?;
+    loop {
+        let again = outcomes.iter().filter(|(_, outcome)| outcome.is_err());
+        let missing: Vec<String> = again.map(|(pod, _)| pod.name.clone()).collect();
+        if missing.is_empty() {
+            break;
+        }
+        failed += missing.len();
+        ensure!(
+            Instant::now() < deadline,
+            "{} get no network",
+            missing.join(", ")
+        );
+        readiness::wait(&node.operator_socket(), SETTLE).await?;
+        outcomes = pods::add(control, &lab, &node.name, missing).await?;
+    }
+    println!("all have their network; {failed} ADDs had failed and were repeated");
+    agree(control, &node).await
+}
+
+/// Whether lab, daemon and kernel name the same pods, each with an address of its own.
+async fn agree(control: &Control, node: &NodeDescription) -> anyhow::Result<()> {
+    let report = settled(node).await?;
+    let lab = control.describe().await?;
+    let pods = lab.pods.iter().filter(|pod| pod.node == node.name).count();
+    let endpoints = &report.endpoints.endpoints;
+    let addresses: BTreeSet<&String> = endpoints.iter().flat_map(|one| &one.addresses).collect();
+    let wanted: BTreeSet<String> = endpoints
+        .iter()
+        .map(|one| one.host_interface.clone())
+        .collect();
+    let deadline = Instant::now() + SETTLE;
+    let links = loop {
+        // Ends of pods that were undone go a moment later.
+        let links = pod_links(node).await?;
+        if links == wanted || Instant::now() >= deadline {
+            break links;
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    println!(
+        "{pods} pods, {} endpoints, {} addresses, {} links of pods: nothing lost, double or left",
+        endpoints.len(),
+        addresses.len(),
+        links.len()
+    );
+    ensure!(
+        endpoints.len() == pods,
+        "the daemon has {} endpoints",
+        endpoints.len()
+    );
+    ensure!(
+        addresses.len() == pods,
+        "there are {} addresses",
+        addresses.len()
+    );
+    ensure!(
+        links == wanted,
+        "the kernel has other links than the daemon"
+    );
+    Ok(())
+}
+
+/// Names of the node's links that lead to pods: veths but for those of the VPC.
+async fn pod_links(node: &NodeDescription) -> anyhow::Result<BTreeSet<String>> {
+    let output = command_in(&node.namespace, "ip")
+        .args(["-j", "link", "show", "type", "veth"])
+        .output()
+        .await?;
+    ensure!(output.status.success(), "ip failed on {}", node.name);
+    let all: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let names = all.iter().filter_map(|one| one["ifname"].as_str());
+    Ok(names
+        .filter(|name| !name.starts_with("eth"))
+        .map(str::to_owned)
+        .collect())
 }
