@@ -372,14 +372,15 @@ fn known_pool(
         known.bury(entry, cidrs);
     }
     known.take_in(look);
-    for record in &recovered.records {
-        let addresses = record.addresses();
-        match record.state {
-            RecordState::Ready | RecordState::Adding => {
-                known.state.restore_lease(&record.key, &addresses);
-            }
-            RecordState::Dying => cool_the_rest(&mut known, record, &addresses, settings.cooldown),
-        }
+    let is_dying = |record: &&Record| record.state == RecordState::Dying;
+    let (dying, living): (Vec<&Record>, Vec<&Record>) =
+        recovered.records.iter().partition(is_dying);
+    // The dead first: a living pod may have one's address by now, and keeps it.
+    for record in dying {
+        cool_the_rest(&mut known, record, &record.addresses(), settings.cooldown);
+    }
+    for record in living {
+        known.state.restore_lease(&record.key, &record.addresses());
     }
     if !run_dir.was_ready() {
         soft_cooldown(&mut known.state, Instant::now(), settings.cooldown);

@@ -61,8 +61,17 @@ pub(crate) async fn recover(
     }
     read_releases(journal, &mut recovered)?;
     let mut observed = kernel.observe().await?;
+    let kept = kept_addresses(&endpoints, &observed);
     for (_, record) in endpoints.current {
-        take_in(record, journal, kernel, &mut observed, &mut recovered).await?;
+        take_in(
+            record,
+            &kept,
+            journal,
+            kernel,
+            &mut observed,
+            &mut recovered,
+        )
+        .await?;
     }
     adopt_strangers(journal, kernel, &observed, &mut recovered).await?;
     Ok(recovered)
@@ -90,9 +99,21 @@ fn read_releases(journal: &Journal, recovered: &mut Recovered) -> Result<(), Jou
     Ok(())
 }
 
+/// The addresses of endpoints that live. A dead one that had one of them before
+/// must not take its route away.
+fn kept_addresses(endpoints: &Contents<Record>, observed: &Observed) -> HashSet<IpAddr> {
+    let records = endpoints.current.iter().map(|(_, record)| record);
+    records
+        .filter(|record| record.state == RecordState::Ready)
+        .filter(|record| find_link(record, observed).is_some_and(|link| !link.dying))
+        .flat_map(Record::addresses)
+        .collect()
+}
+
 /// One entry of this boot against the kernel.
 async fn take_in(
     mut record: Record,
+    kept: &HashSet<IpAddr>,
     journal: &Journal,
     kernel: &Arc<dyn DataPlane>,
     observed: &mut Observed,
@@ -110,9 +131,9 @@ async fn take_in(
         return Ok(());
     }
     let index = link.as_ref().map(|link| link.index);
-    kernel
-        .remove_endpoint(&record.plan.addresses, index)
-        .await?;
+    let mut own = record.addresses();
+    own.retain(|address| !kept.contains(address));
+    kernel.remove_endpoint(&pod_addresses(&own), index).await?;
     forget_routes(&record, observed);
     match record.state {
         RecordState::Ready => recovered

@@ -27,6 +27,7 @@ pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node)
     };
     let with_delay = |mode, scheme| Targets {
         release_delay_ms: millis(targets.release_delay),
+        detach_age_ms: millis(targets.detach_age),
         provisioning: targets.provisioning,
         ..Targets::with(mode, scheme)
     };

@@ -131,6 +131,11 @@ pub const VARIABLES: &[Variable] = &[
         "Seconds that an excess must last before anything is given back.",
     ),
     variable(
+        "VENI_DETACH_AGE",
+        "60",
+        "Seconds that an interface is kept at least before it may be detached.",
+    ),
+    variable(
         "AWS_VPC_K8S_CNI_EXTERNALSNAT",
         "false",
         "Leave the translation of traffic that leaves the network to a gateway.",

@@ -8,6 +8,7 @@ mod known;
 mod merge;
 mod outcome;
 mod pick;
+mod planning;
 mod report;
 mod snapshot;
 mod state;

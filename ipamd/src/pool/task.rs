@@ -12,17 +12,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
-use veni_pool::{Action, Demand, InFlight, Plan, Targets, plan};
-use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
+use veni_pool::{Action, Plan, Targets};
+use veni_provider::{Family, InterfaceId};
 
 use super::errors::Hold;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
-use super::snapshot::{Circumstances, PlanMemory, cloud_slots};
+use super::snapshot::PlanMemory;
 use super::state::PoolState;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
 use crate::attachment::AttachmentKey;
-use crate::crash;
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Journal, Shelf};
 use crate::metrics::Metrics;
@@ -318,164 +317,11 @@ impl PoolTask {
         }
     }
 
-    fn plan_family(&mut self, family: Family, now: Instant) {
-        let memory = self.memory.get(&family).cloned().unwrap_or_default();
-        let circumstances = Circumstances {
-            epoch: self.epoch,
-            now,
-            in_flight: self.in_flight(family),
-            demand: Demand {
-                waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
-                expected: 0,
-            },
-            memory: &memory,
-            hold_until: self.hold.as_ref().map(|hold| hold.until),
-            denied: self.hold.as_ref().and_then(Hold::hopeless),
-            max_pods: self.settings.max_pods,
-            max_interfaces: self.settings.max_interfaces,
-        };
-        let snapshot = self.state.snapshot(family, &circumstances);
-        let targets = match family {
-            Family::V4 => &self.settings.targets,
-            Family::V6 => &self.settings.targets_v6,
-        };
-        let plan = plan(&snapshot, targets);
-        self.memory.insert(
-            family,
-            PlanMemory {
-                excess_since_ms: plan.excess_since_ms,
-                recent_peak: plan.recent_peak,
-            },
-        );
-        // What was remembered may be older than the last change of the daemon
-        // before, and nothing is bought twice.
-        let looked = self.looked;
-        for planned in plan.actions.iter().filter(|_| looked) {
-            self.start_action(family, planned.action.clone(), planned.reason.clone());
-        }
-        self.plans.insert(family, plan);
-    }
-
-    fn in_flight(&self, family: Family) -> Vec<InFlight> {
-        let running = self.work.values().filter_map(|work| match work {
-            Work::Cloud {
-                family: of, action, ..
-            } if *of == family => Some(action),
-            _ => None,
-        });
-        let unsettled = self
-            .unsettled
-            .iter()
-            .filter(|unsettled| unsettled.family == family)
-            .map(|unsettled| &unsettled.action);
-        running
-            .chain(unsettled)
-            .map(|action| InFlight {
-                action: action.clone(),
-            })
-            .collect()
-    }
-
-    fn start_action(&mut self, family: Family, action: Action, reason: String) {
-        if self.interface_is_busy(&action) {
-            return;
-        }
-        let worlds = self.worlds.clone();
-        let work = Work::Cloud {
-            family,
-            action: action.clone(),
-            reason,
-        };
-        match action {
-            Action::Assign {
-                interface,
-                kind,
-                count,
-            } => {
-                let slots = cloud_slots(family, kind, count);
-                self.start(work, worlds.assign(InterfaceId::new(interface), slots));
-            }
-            Action::Attach {
-                subnet,
-                kind,
-                count,
-            } => {
-                let request = AttachRequest {
-                    subnet: subnet.map(SubnetId::new),
-                    slots: (count > 0).then(|| cloud_slots(family, kind, count)),
-                    token: attach_token(&self.state.node.instance_id),
-                };
-                self.start(work, worlds.attach(request));
-            }
-            Action::Release { interface, cidrs } => {
-                self.start_release(work, InterfaceId::new(interface), cidrs);
-            }
-            Action::Detach { interface } => {
-                let interface = InterfaceId::new(interface);
-                let wiring = Work::Wire {
-                    interface: interface.clone(),
-                };
-                if self.work.values().any(|work| *work == wiring) {
-                    // Its rules would come after their removal.
-                    return;
-                }
-                let Some(known) = self.state.interfaces.get(&interface) else {
-                    return;
-                };
-                // All that it holds goes with it: as with a release.
-                let cidrs: Vec<IpNet> = known.held.keys().copied().collect();
-                let table = table_of(known);
-                let Some(entry) = self.journal_release(&cidrs) else {
-                    return;
-                };
-                if let Some(known) = self.state.interfaces.get_mut(&interface) {
-                    known.detaching = true;
-                }
-                self.start(work, worlds.detach(interface, table, cidrs, entry));
-            }
-        }
-    }
-
-    /// Journalled before the call: after a restart these addresses must not be
-    /// given out until the cloud has told whether they are still ours.
-    fn start_release(&mut self, work: Work, interface: InterfaceId, cidrs: Vec<IpNet>) {
-        if !self.state.may_release(&interface, &cidrs) {
-            return;
-        }
-        let Some(entry) = self.journal_release(&cidrs) else {
-            return;
-        };
-        crash::point("release.journalled");
-        self.state.set_releasing(&interface, &cidrs, true);
-        let job = self.worlds.clone().release(interface, cidrs, entry);
-        self.start(work, job);
-    }
-
-    /// The name of the journal's entry; `None` when it cannot be written.
-    fn journal_release(&mut self, cidrs: &[IpNet]) -> Option<String> {
-        self.releases += 1;
-        let entry = format!("{:016x}-{}", unix_millis(), self.releases);
-        match self.journal.write(Shelf::Releases, &entry, &cidrs) {
-            Ok(()) => Some(entry),
-            Err(error) => {
-                tracing::error!(%error, "giving nothing back: it could not be journalled");
-                None
-            }
-        }
-    }
-
-    /// One action per interface at a time, whichever family asks for it.
-    fn interface_is_busy(&self, action: &Action) -> bool {
-        let Some(wanted) = interface_of(action) else {
-            return false;
-        };
-        self.work.values().any(|work| match work {
-            Work::Cloud { action, .. } => interface_of(action) == Some(wanted),
-            _ => false,
-        })
-    }
-
-    fn start(&mut self, work: Work, job: impl Future<Output = Outcome> + Send + 'static) {
+    pub(super) fn start(
+        &mut self,
+        work: Work,
+        job: impl Future<Output = Outcome> + Send + 'static,
+    ) {
         let id = self.next_job;
         self.next_job += 1;
         if let Work::Cloud { action, reason, .. } = &work {
@@ -538,18 +384,4 @@ fn wire_delay(failures: u32) -> Duration {
         0 => Duration::ZERO,
         n => Duration::from_millis(25 << n.min(6)),
     }
-}
-
-fn interface_of(action: &Action) -> Option<&str> {
-    match action {
-        Action::Assign { interface, .. }
-        | Action::Release { interface, .. }
-        | Action::Detach { interface } => Some(interface),
-        Action::Attach { .. } => None,
-    }
-}
-
-/// Makes one attachment recognisable should its request reach the cloud twice.
-fn attach_token(instance: &str) -> String {
-    format!("veni-{instance}-{:032x}", rand::random::<u128>())
 }

@@ -192,3 +192,32 @@ async fn an_address_cools_over_a_restart_before_another_pod_gets_it() {
     bed.sound(&[&pods[0].0, deleted, &pods[2].0, &next]).await;
     bed.end().await;
 }
+
+#[tokio::test]
+async fn addresses_that_were_handed_on_stay_with_their_new_pods_when_the_daemon_is_killed() {
+    // Three addresses that do not cool: each pod gets one that a pod has just left.
+    let config = BedConfig::new(1)
+        .instance_type("t3.small")
+        .set("MAX_ENI", "1");
+    let bed = Bed::start(config.set("IP_COOLDOWN_PERIOD", "0")).await;
+    let mut pods = Vec::new();
+    for number in 1..=3 {
+        pods.push(bed.running(0, &format!("p{number}")).await);
+    }
+    for _ in 0..4 {
+        for (pod, added) in &mut pods {
+            bed.del(pod).await.expect("DEL");
+            let again = bed.add(pod).await;
+            *added = again.expect("ADD with the address that came free");
+        }
+        // The journal still holds those that the addresses have been taken from.
+        bed.daemon(0).kill().await;
+        bed.daemon(0).start().await;
+        for (pod, added) in &pods {
+            bed.check(pod, added).await.expect("CHECK");
+        }
+        let all: Vec<&TestPod> = pods.iter().map(|(pod, _)| pod).collect();
+        bed.sound(&all).await;
+    }
+    bed.end().await;
+}

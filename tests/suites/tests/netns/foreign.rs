@@ -8,12 +8,12 @@ use veni_testbed::{Bed, BedConfig, TestPod, eventually};
 /// Tables with the hooks that Veni uses, before, between and after its priorities.
 const FOREIGN_TABLES: &str = "
 table inet foreign {
-	chain marks { type filter hook prerouting priority -150; policy accept; meta mark set meta mark | 0x4000 }
-	chain ports { type nat hook prerouting priority -100; policy accept; tcp dport 30080 dnat ip to 10.0.0.99:80 }
-	chain translate { type nat hook postrouting priority 100; policy accept; ip saddr 192.0.2.0/24 masquerade }
+	chain marks { type filter hook prerouting priority -150; policy accept; meta mark set meta mark | 0x4000; }
+	chain ports { type nat hook prerouting priority -100; policy accept; tcp dport 30080 dnat ip to 10.0.0.99:80; }
+	chain translate { type nat hook postrouting priority 100; policy accept; ip saddr 192.0.2.0/24 masquerade; }
 }
 table ip veni_of_another_tool {
-	chain forward { type filter hook forward priority 0; policy accept; ct mark & 0x100 == 0x100 accept }
+	chain forward { type filter hook forward priority 0; policy accept; ct mark & 0x100 == 0x100 accept; }
 }
 ";
 
@@ -50,7 +50,7 @@ async fn foreign_routes_rules_links_and_tables_stay_as_they_are() {
     let config = BedConfig::new(1)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
-    let bed = Bed::start_without_daemons(config.set("VENI_RELEASE_DELAY", "1")).await;
+    let bed = Bed::start_without_daemons(config.set("VENI_RELEASE_DELAY", "0").set("VENI_DETACH_AGE", "0")).await;
     let node = bed.node(0).to_owned();
     let rules = bed.folder().join("foreign.nft");
     std::fs::write(&rules, FOREIGN_TABLES).expect("the file can be written");
@@ -138,7 +138,7 @@ async fn nothing_of_veni_s_is_left_when_all_pods_are_deleted_and_their_interface
     let config = BedConfig::new(1)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
-    let bed = Bed::start(config.set("VENI_RELEASE_DELAY", "1")).await;
+    let bed = Bed::start(config.set("VENI_RELEASE_DELAY", "0").set("VENI_DETACH_AGE", "0")).await;
     let mut pods = Vec::new();
     for number in 1..=5 {
         pods.push(bed.running(0, &format!("p{number}")).await.0);

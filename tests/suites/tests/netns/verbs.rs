@@ -8,19 +8,14 @@ use veni_testbed::{Bed, BedConfig, kernel};
 async fn an_add_that_is_repeated_gives_the_same_result_and_changes_nothing() {
     let bed = Bed::start(BedConfig::new(1)).await;
     let (pod, first) = bed.running(0, "pod").await;
-    let before = (
-        kernel::links(bed.node(0)).await,
-        kernel::routes(bed.node(0), "all").await,
-    );
+    let look = async || {
+        let node = kernel::of_pods(bed.node(0)).await;
+        (node, kernel::ip_json(pod.path(), &["address"]).await)
+    };
+    let before = look().await;
     let again = bed.add(&pod).await.expect("ADD");
     assert_eq!(again, first);
-    assert_eq!(
-        (
-            kernel::links(bed.node(0)).await,
-            kernel::routes(bed.node(0), "all").await
-        ),
-        before
-    );
+    assert_eq!(look().await, before);
     bed.sound(&[&pod]).await;
     bed.end().await;
 }

@@ -158,6 +158,7 @@ async fn amid_adds(control: &Control) -> anyhow::Result<()> {
         node: node.name.clone(),
         stay_dead: false,
     };
+    let began = Instant::now();
     let (outcomes, killed) = tokio::join!(pods::attach(control, &lab, &node.name, made), async {
         sleep(AMID_KILL).await;
         control.tell(&request).await
@@ -179,7 +180,10 @@ async fn amid_adds(control: &Control) -> anyhow::Result<()> {
         readiness::wait(&node.operator_socket(), SETTLE).await?;
         outcomes = pods::add(control, &lab, &node.name, missing).await?;
     }
-    println!("all have their network; {failed} ADDs had failed and were repeated");
+    println!(
+        "all have their network after {:.2} s; {failed} ADDs failed and were repeated, the others waited for the daemon",
+        began.elapsed().as_secs_f64()
+    );
     agree(control, &node).await
 }
 

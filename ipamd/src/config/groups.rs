@@ -1,0 +1,175 @@
+//! Each group of settings, read and checked.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::{IpNet, Ipv4Net};
+use veni_dataplane::plan::SourceNatPorts;
+use veni_pool::SlotKind;
+
+use super::reader::Reader;
+use super::{CloudProfile, NetworkSettings, ProviderChoice, TargetSettings, Timing};
+
+pub(super) fn read_provider(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
+    reader.choice("VENI_PROVIDER", &[("mock", ())], ());
+    ProviderChoice::Mock {
+        endpoint: reader.text("VENI_MOCK_ENDPOINT").map(PathBuf::from),
+        instance_id: reader
+            .text("VENI_INSTANCE_ID")
+            .unwrap_or_else(|| host_name.to_owned()),
+        instance_type: reader
+            .text("VENI_MOCK_INSTANCE_TYPE")
+            .unwrap_or_else(|| "m5.large".to_owned()),
+        primary_link: reader
+            .text("VENI_MOCK_PRIMARY_LINK")
+            .unwrap_or_else(|| "eth0".to_owned()),
+        primary_address: reader
+            .parsed("VENI_MOCK_PRIMARY_ADDRESS")
+            .unwrap_or_else(|| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 4), 20))),
+        profile: reader.choice(
+            "VENI_MOCK_PROFILE",
+            &[("aws", CloudProfile::Aws), ("azure", CloudProfile::Azure)],
+            CloudProfile::Aws,
+        ),
+    }
+}
+
+/// More than any instance type has.
+const MANY: u32 = 100_000;
+
+pub(super) fn read_targets(reader: &mut Reader<'_>) -> TargetSettings {
+    let prefixes = reader.boolean("ENABLE_PREFIX_DELEGATION", false);
+    // 0 means "not set" for the address targets, as operators know it.
+    let some = |number: u32| (number > 0).then_some(number);
+    let warm_ip = reader.integer("WARM_IP_TARGET", 0..=MANY).and_then(some);
+    let minimum_ip = reader.integer("MINIMUM_IP_TARGET", 0..=MANY).and_then(some);
+    let warm_prefix = reader.integer("WARM_PREFIX_TARGET", 0..=MANY);
+    if prefixes && warm_prefix == Some(0) && warm_ip.is_none() && minimum_ip.is_none() {
+        reader.problem(
+            "WARM_PREFIX_TARGET",
+            "0",
+            "with ENABLE_PREFIX_DELEGATION one of WARM_PREFIX_TARGET, WARM_IP_TARGET and \
+             MINIMUM_IP_TARGET must be above 0",
+        );
+    }
+    let request_percent = reader
+        .integer("VENI_POOL_REQUEST_PERCENT", 1..=100)
+        .unwrap_or(50);
+    let release_percent = reader
+        .integer("VENI_POOL_RELEASE_PERCENT", 1..=1000)
+        .unwrap_or(150);
+    if release_percent < request_percent + 100 {
+        reader.problem(
+            "VENI_POOL_RELEASE_PERCENT",
+            &release_percent.to_string(),
+            format_args!(
+                "must be at least VENI_POOL_REQUEST_PERCENT + 100 = {}, or a batch would be \
+                 given back as soon as it has come",
+                request_percent + 100
+            ),
+        );
+    }
+    TargetSettings {
+        mode: if prefixes {
+            SlotKind::Prefix
+        } else {
+            SlotKind::Address
+        },
+        warm_eni: reader.integer("WARM_ENI_TARGET", 0..=MANY).unwrap_or(1),
+        warm_ip,
+        minimum_ip,
+        warm_prefix: prefixes.then(|| warm_prefix.unwrap_or(1)),
+        max_eni: reader.integer("MAX_ENI", 0..=MANY).and_then(some),
+        max_pods: reader.integer("MAX_PODS", 1..=MANY),
+        batch: reader.integer("VENI_POOL_BATCH", 1..=256).unwrap_or(16),
+        request_percent,
+        release_percent,
+        release_delay: reader.seconds("VENI_RELEASE_DELAY", 0..=86_400, 60),
+        detach_age: reader.seconds("VENI_DETACH_AGE", 0..=86_400, 60),
+        provisioning: !reader.boolean("DISABLE_NETWORK_RESOURCE_PROVISIONING", false),
+    }
+}
+
+pub(super) fn read_network(reader: &mut Reader<'_>) -> NetworkSettings {
+    let ipv4 = reader.boolean("ENABLE_IPv4", true);
+    let ipv6 = reader.boolean("ENABLE_IPv6", false);
+    if !ipv4 && !ipv6 {
+        reader.problem(
+            "ENABLE_IPv4",
+            "false",
+            "pods need an address family: set ENABLE_IPv4 or ENABLE_IPv6 or both to true",
+        );
+    }
+    let veth_prefix = reader
+        .text("AWS_VPC_K8S_CNI_VETHPREFIX")
+        .unwrap_or_else(|| "eni".to_owned());
+    if let Some(reason) = wrong_veth_prefix(&veth_prefix) {
+        reader.problem("AWS_VPC_K8S_CNI_VETHPREFIX", &veth_prefix, reason);
+    }
+    // RFC 791 and RFC 8200: the smallest packets that every link must carry.
+    let smallest = if ipv6 { 1280 } else { 576 };
+    let interface_mtu = reader
+        .integer("AWS_VPC_ENI_MTU", smallest..=9001)
+        .unwrap_or(9001);
+    NetworkSettings {
+        ipv4,
+        ipv6,
+        veth_prefix,
+        interface_mtu,
+        pod_mtu: reader
+            .integer("POD_MTU", smallest..=9001)
+            .unwrap_or(interface_mtu),
+        source_nat: !reader.boolean("AWS_VPC_K8S_CNI_EXTERNALSNAT", false),
+        source_nat_ports: reader.choice(
+            "AWS_VPC_K8S_CNI_RANDOMIZESNAT",
+            &[
+                ("prng", SourceNatPorts::FullyRandom),
+                ("hashrandom", SourceNatPorts::Random),
+                ("none", SourceNatPorts::Keep),
+            ],
+            SourceNatPorts::FullyRandom,
+        ),
+        untranslated: reader.list("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"),
+        node_ports: reader.boolean("AWS_VPC_CNI_NODE_PORT_SUPPORT", true),
+    }
+}
+
+/// Interface names have 15 bytes, eleven of which are a hash.
+fn wrong_veth_prefix(prefix: &str) -> Option<&'static str> {
+    if prefix.len() > 4 {
+        Some("must have at most four letters: eleven digits of a hash follow, and a name has 15")
+    } else if ["eth", "lo", "vlan"].contains(&prefix) {
+        Some("is the name of other interfaces; choose another, such as eni")
+    } else if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        Some("must be ASCII letters and digits")
+    } else {
+        None
+    }
+}
+
+pub(super) fn read_timing(reader: &mut Reader<'_>) -> Timing {
+    Timing {
+        cooldown: reader.seconds("IP_COOLDOWN_PERIOD", 0..=86_400, 30),
+        // The kubelet gives a sandbox four minutes.
+        add_wait: reader.seconds("VENI_ADD_WAIT", 0..=200, 60),
+        audit: reader.seconds("VENI_AUDIT_INTERVAL", 1..=3600, 10),
+        inventory: reader.seconds("VENI_INVENTORY_INTERVAL", 1..=86_400, 600),
+        cloud_deadline: reader.seconds("VENI_CLOUD_DEADLINE", 1..=600, 60),
+    }
+}
+
+pub(super) fn read_metrics(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let address = reader
+        .parsed("VENI_METRICS_ADDRESS")
+        .unwrap_or_else(|| SocketAddr::from(([0u16; 8], 61_678)));
+    let disabled = reader.boolean("DISABLE_METRICS", false);
+    (!disabled).then_some(address)
+}
+
+pub(super) fn read_log_filter(reader: &Reader<'_>) -> String {
+    // The AWS plugin's spelling is upper case or capitalised.
+    reader
+        .text("AWS_VPC_K8S_CNI_LOGLEVEL")
+        .unwrap_or_else(|| "info".to_owned())
+        .to_lowercase()
+}
