@@ -32,12 +32,13 @@ lint: ## formatting, clippy, scripts, licences and the dependency rules
 	@tests/tools/require lint
 	@tests/tools/lint
 
-bench: build ## ADD and DEL beside the reference plugins and the physical floor
+bench: build ## ADD and DEL beside the reference plugins and the physical floor (BENCH=--quick: half a minute)
 	@tests/tools/require bench
-	@tests/tools/fetch plugins busybox
+	@tests/tools/fetch plugins
 	cargo build --release --package veni-benches
-	gcc -O2 -static -o $(TARGET)/release/floor tests/benches/floor/floor.c
-	$(TARGET)/release/veni-benches
+	gcc -O2 -static -Wall -Wextra -o $(TARGET)/release/floor tests/benches/floor/floor.c
+	gcc -O2 -static -Wall -Wextra -o $(TARGET)/release/starter tests/benches/starter/starter.c
+	$(TARGET)/release/veni-benches --plugins "$$(tests/tools/fetch path plugins)/usr/lib/cni" $(BENCH)
 
 build: ## the release: ipamd, veni and the static plugin, in target/release
 	cargo build --release --package ipamd --package veni

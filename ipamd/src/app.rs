@@ -24,13 +24,20 @@ use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
-use crate::recovery::{Recovered, recover, work_off_notes};
+use crate::recovery::{Recovered, RecoveryError, recover, work_off_notes};
 use crate::rpc::{CniService, OperatorService};
 use crate::run_dir::{NodeClaim, RunDir};
 use crate::targets::{families, pool_settings};
 
 /// How long ADDs and DELs may go on after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
+/// HTTP/2's own window, bytes: a larger one would be told to every plugin in a
+/// frame of its own, for calls of a few hundred bytes.
+const WINDOW: u32 = 65_535;
+/// How long the pool and the reaper may take after that.
+const CORE_GRACE: Duration = Duration::from_millis(2300);
+/// How long answers that are ready may take to go out.
+const ANSWERS: Duration = Duration::from_millis(300);
 /// Between two tries of something that the kernel refused at the start.
 const KERNEL_PAUSE: Duration = Duration::from_secs(2);
 
@@ -242,20 +249,25 @@ impl App {
         }
         self.run_dir.mark_ready()?;
         tracing::info!(run_dir = %self.run_dir.folder().display(), "ready");
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => {}
-            Some(panicked) = self.tasks.join_next() => {
-                panicked.context("a task of the daemon has died")?;
-            }
-            Some(ended) = servers.join_next() => {
-                ended.context("a server of the daemon has died")??;
-                shutdown.cancelled().await;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(died) = self.tasks.join_next() => {
+                    died.context("a task of the daemon has died")?;
+                    anyhow::bail!("a task of the daemon has ended by itself");
+                }
+                // The metrics endpoint may end: pods do not need it.
+                Some(ended) = servers.join_next() => {
+                    ended.context("a server of the daemon has died")??;
+                }
             }
         }
         tracing::info!("stopping");
         self.stop().await;
-        // Streams of events do not end by themselves.
+        // Answers go out in a moment; streams of events do not end by themselves.
+        let answered = async { while servers.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(ANSWERS, answered).await);
         servers.shutdown().await;
         Ok(())
     }
@@ -270,7 +282,10 @@ impl App {
             tracing::warn!("some adds or dels did not end in time; the next start undoes them");
         }
         self.stop_pool.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(CORE_GRACE, ended).await.is_err() {
+            tracing::warn!("some of the daemon's tasks did not end in time");
+        }
     }
 }
 
@@ -300,15 +315,12 @@ async fn prepare(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Option<Recovered>> {
     loop {
-        let prepared = kernel.prepare_node(plan).await;
-        match prepared {
-            Ok(report) => {
-                for warning in report.warnings {
-                    tracing::warn!(warning, "the node is not set up as it should be");
-                }
-                return Ok(Some(recover(journal, kernel).await?));
+        match prepare_once(kernel, plan, journal).await {
+            Ok(recovered) => return Ok(Some(recovered)),
+            Err(RecoveryError::Kernel(error)) => {
+                tracing::error!(%error, "not ready: the kernel refused");
             }
-            Err(error) => tracing::error!(%error, "not ready: failed to prepare the node"),
+            Err(error) => return Err(error.into()),
         }
         tokio::select! {
             biased;
@@ -316,6 +328,17 @@ async fn prepare(
             () = tokio::time::sleep(KERNEL_PAUSE) => {}
         }
     }
+}
+
+async fn prepare_once(
+    kernel: &Arc<dyn DataPlane>,
+    plan: &NodePlan,
+    journal: &Journal,
+) -> Result<Recovered, RecoveryError> {
+    for warning in kernel.prepare_node(plan).await?.warnings {
+        tracing::warn!(warning, "the node is not set up as it should be");
+    }
+    recover(journal, kernel).await
 }
 
 /// The primary interface's own addresses, IPv4 first.
@@ -414,6 +437,8 @@ async fn serve_cni(
         tracing::warn!(%error, "refused a connection to the plugin's socket");
     });
     tonic::transport::Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .add_service(CniServer::new(CniService { endpoints }))
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await

@@ -19,6 +19,8 @@ use crate::pool::CloudMemory;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a start that remembers waits for the cloud to describe the node.
+const NODE_PATIENCE: Duration = Duration::from_millis(500);
 /// How often a start that waits says what for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -69,7 +71,12 @@ pub(crate) async fn first_look(
 ) -> Result<Option<FirstLook>, JournalError> {
     let began = Instant::now();
     let shelf = journal.read::<CloudMemory>(Shelf::Cloud)?;
-    if let Some((_, memory)) = shelf.current.into_iter().next() {
+    if let Some((_, mut memory)) = shelf.current.into_iter().next() {
+        // Its limits and ranges may have changed since; without an answer at
+        // once, what is remembered must do.
+        if let Ok(Ok(node)) = tokio::time::timeout(NODE_PATIENCE, provider.node()).await {
+            memory.node = node;
+        }
         return Ok(Some(FirstLook {
             memory,
             remembered: true,

@@ -50,11 +50,11 @@ pub struct Contents<T> {
 
 /// A journal entry that could not be written or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {operation} journal file {path}")]
+#[error("failed to {operation} journal file {path}: {reason}")]
 pub struct JournalError {
     operation: &'static str,
     path: String,
-    source: io::Error,
+    reason: io::Error,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ impl Journal {
     /// damaged ones, are removed.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// The folder or a file cannot be read.
     pub fn read<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Contents<T>, JournalError> {
         let folder = self.folder.join(shelf.folder());
         let mut contents = Contents {
@@ -154,7 +154,9 @@ impl Journal {
                 fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
                 continue;
             }
-            match parse(&path) {
+            // A file that cannot be read now is not a damaged one.
+            let bytes = fs::read(&path).map_err(|reason| failed("read", &path, reason))?;
+            match parse(&bytes) {
                 Ok((boot, entry)) if boot == self.boot => contents.current.push((name, entry)),
                 Ok((_, entry)) => contents.earlier.push((name, entry)),
                 Err(reason) => {
@@ -174,8 +176,8 @@ impl Journal {
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<(String, T), String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<(String, T), String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (header, body) = text.split_once('\n').ok_or("it has no second line")?;
     let body = body.strip_suffix('\n').ok_or("it ends early")?;
     let header: Header = serde_json::from_str(header).map_err(|error| error.to_string())?;
@@ -189,11 +191,11 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<(String, T), String> {
     Ok((header.boot, entry))
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> JournalError {
+fn failed(operation: &'static str, path: &Path, reason: io::Error) -> JournalError {
     JournalError {
         operation,
         path: path.display().to_string(),
-        source,
+        reason,
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum RecoveryError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The kernel refused.
-    #[error("failed to compare the journal with the kernel: {0}")]
+    #[error("the kernel refused: {0}")]
     Kernel(#[from] KernelError),
 }
 
@@ -323,7 +323,15 @@ pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<E
 
 /// Whether the note is done with.
 async fn work_off(path: &Path, boot: &str, endpoints: &Arc<Endpoints>) -> bool {
-    let note: Note = match read_note(path) {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            // The plugin may have taken it back; else it is read next time.
+            tracing::warn!(path = %path.display(), %error, "a note about a del cannot be read now");
+            return false;
+        }
+    };
+    let note = match parse_note(&text) {
         Ok(note) => note,
         Err(reason) => {
             tracing::error!(path = %path.display(), reason, "dropped a note about a del that cannot be read");
@@ -347,9 +355,8 @@ async fn work_off(path: &Path, boot: &str, endpoints: &Arc<Endpoints>) -> bool {
     }
 }
 
-fn read_note(path: &Path) -> Result<Note, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let note: Note = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+fn parse_note(text: &str) -> Result<Note, String> {
+    let note: Note = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if note.version == 1 {
         Ok(note)
     } else {

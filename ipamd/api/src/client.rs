@@ -31,6 +31,9 @@ use crate::v1::operator_client::OperatorClient;
 /// Authority of every request; a unix socket has none of its own.
 pub const ORIGIN: &str = "http://localhost";
 
+/// Bytes in flight without an acknowledgement (RFC 9113, 6.9.2).
+const WINDOW: u32 = 65_535;
+
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -171,6 +174,10 @@ async fn start_grpc(stream: StdUnixStream, socket: &Path) -> Result<Connection, 
         source,
     })?;
     let (requests, driver) = http2::Builder::new(TokioExecutor::new())
+        // HTTP/2's own windows: larger ones would be told in frames of their own,
+        // and cost both ends of a call that fits into one packet.
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|source| ConnectError::Grpc {

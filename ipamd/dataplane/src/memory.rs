@@ -179,7 +179,7 @@ async fn finished<T: Send + 'static>(
     tokio::spawn(job).await.unwrap_or_else(|error| {
         Err(KernelError::Refused {
             operation: "finish a job of the in-memory kernel".into(),
-            source: io::Error::other(error),
+            reason: io::Error::other(error),
         })
     })
 }

@@ -190,12 +190,12 @@ pub enum KernelError {
     )]
     LinkTaken(String),
     /// Any other refusal.
-    #[error("failed to {operation}: {source}")]
+    #[error("failed to {operation}: {reason}")]
     Refused {
         /// Operation and object (`add route 10.0.1.7/32 on eni3f2a`).
         operation: String,
         /// The kernel's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A program that we need failed.
     #[error("failed to {operation}: {reason}")]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_api::failure::{CniFailure, code};
-use veni_dataplane::{EndpointPlan, PodAddress};
+use veni_dataplane::{EndpointLinks, EndpointPlan, KernelError, PodAddress};
 
 use super::record::{Record, RecordState};
-use super::{Endpoints, Gate, journal_failure, kernel_failure};
+use super::{Endpoints, Gate, end_process, journal_failure, kernel_failure};
 use crate::attachment::{AttachmentKey, PodName, host_link_names, random_mac};
 use crate::crash;
 use crate::events::{EventKind, unix_millis};
@@ -48,11 +48,7 @@ impl Endpoints {
         let task = self
             .tasks
             .spawn(async move { endpoints.add_serialised(order, caller).await });
-        match task.await {
-            Ok(result) => result,
-            // A defect: it ends the process.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        task.await.unwrap_or_else(|error| end_process(&error))
     }
 
     async fn add_serialised(
@@ -80,7 +76,7 @@ impl Endpoints {
     ) -> Result<Record, CniFailure> {
         let known = self.lock_records().get(&order.key).cloned();
         if let Some(record) = known {
-            if let Some(record) = self.same_again(&record, &order).await {
+            if let Some(record) = self.same_again(&record, &order).await? {
                 return Ok(record);
             }
             // Another namespace, or a network that was damaged.
@@ -94,30 +90,46 @@ impl Endpoints {
     }
 
     /// The record of a repeated ADD, when the kernel has it as it was made.
-    async fn same_again(&self, record: &Record, order: &AddOrder) -> Option<Record> {
+    async fn same_again(
+        &self,
+        record: &Record,
+        order: &AddOrder,
+    ) -> Result<Option<Record>, CniFailure> {
         if record.state != RecordState::Ready {
-            return None;
+            return Ok(None);
         }
-        if self.is_whole(record, order).await {
-            return Some(record.clone());
+        if self.is_whole(record, order).await? {
+            return Ok(Some(record.clone()));
         }
         // Routes on the host can be made again without touching the pod; never
         // is anything made in a namespace that may be another one.
         let repaired = self.tools.kernel.add_endpoint(&record.plan, None).await;
-        (repaired.is_ok() && self.is_whole(record, order).await).then(|| record.clone())
+        let whole = repaired.is_ok() && self.is_whole(record, order).await?;
+        Ok(whole.then(|| record.clone()))
     }
 
     /// Whether the kernel has exactly what the record says, in this namespace.
-    async fn is_whole(&self, record: &Record, order: &AddOrder) -> bool {
-        let (Some(links), Ok(namespace)) = (record.links, order.namespace.try_clone()) else {
-            return false;
+    /// A kernel that cannot be asked is no reason to take a healthy pod's network
+    /// away.
+    async fn is_whole(&self, record: &Record, order: &AddOrder) -> Result<bool, CniFailure> {
+        let refused = |error: &KernelError| kernel_failure("check", &record.key, error);
+        let Some(links) = record.links else {
+            return Ok(false);
         };
+        let namespace = order.namespace.try_clone().map_err(|reason| {
+            refused(&KernelError::Refused {
+                operation: "duplicate the namespace's descriptor".to_owned(),
+                reason,
+            })
+        })?;
         let checked = self
             .tools
             .kernel
             .check_endpoint(&record.plan, &links, Some(namespace))
             .await;
-        checked.is_ok_and(|differences| differences.is_empty())
+        checked
+            .map(|differences| differences.is_empty())
+            .map_err(|error| refused(&error))
     }
 
     async fn lease(
@@ -128,6 +140,9 @@ impl Endpoints {
     ) -> Result<Lease, CniFailure> {
         let deleted = CancellationToken::new();
         *gate.lock_waiting() = Some(deleted.clone());
+        if gate.deleting.load(Ordering::SeqCst) > 0 {
+            deleted.cancel();
+        }
         let acquired = tokio::select! {
             biased;
             acquired = self.tools.pool.acquire(key) => Some(acquired),
@@ -184,7 +199,7 @@ impl Endpoints {
         begun: Instant,
         waited: Duration,
     ) -> Result<Record, CniFailure> {
-        let mut record = self.intent(&order, &lease, waited);
+        let mut record = self.intent(&order, &lease, begun, waited);
         let built = self.build_journalled(&mut record, order.namespace).await;
         if let Err(failure) = built {
             self.undo(&record).await;
@@ -212,12 +227,7 @@ impl Endpoints {
         crash::point("add.journalled");
         let journalled = started.elapsed();
         let started = Instant::now();
-        let links = self
-            .tools
-            .kernel
-            .add_endpoint(&record.plan, Some(namespace))
-            .await
-            .map_err(|error| kernel_failure("set up the network of", &key, &error))?;
+        let links = self.make_network(record, namespace).await?;
         crash::point("add.networked");
         self.tools
             .metrics
@@ -234,8 +244,54 @@ impl Endpoints {
         Ok(())
     }
 
-    fn intent(&self, order: &AddOrder, lease: &Lease, waited: Duration) -> Record {
-        let created_ms = unix_millis();
+    /// The kernel's part. Where a link that is not ours has the name that
+    /// operators know, the attachment's own name is taken.
+    async fn make_network(
+        &self,
+        record: &mut Record,
+        namespace: OwnedFd,
+    ) -> Result<EndpointLinks, CniFailure> {
+        let key = record.key.clone();
+        let refused = |error: &KernelError| kernel_failure("set up the network of", &key, error);
+        let again = namespace.try_clone();
+        let kernel = &self.tools.kernel;
+        let error = match kernel.add_endpoint(&record.plan, Some(namespace)).await {
+            Ok(links) => return Ok(links),
+            Err(error) => error,
+        };
+        let taken =
+            matches!(&error, KernelError::LinkTaken(name) if *name == record.plan.host_link);
+        let (true, Ok(namespace)) = (taken && self.rename(record), again) else {
+            return Err(refused(&error));
+        };
+        let journal = &self.tools.journal;
+        journal
+            .write(Shelf::Endpoints, &record.id, record)
+            .map_err(|error| journal_failure(&record.key, &error))?;
+        let added = kernel.add_endpoint(&record.plan, Some(namespace)).await;
+        added.map_err(|error| refused(&error))
+    }
+
+    /// Gives a record that has no link yet the next best name; false when it
+    /// has the last one.
+    fn rename(&self, record: &mut Record) -> bool {
+        let prefix = &self.settings.veth_prefix;
+        let candidates = host_link_names(prefix, &record.key, &record.pod);
+        let Some(last) = candidates
+            .last()
+            .filter(|last| **last != record.plan.host_link)
+        else {
+            return false;
+        };
+        let mut names = self.lock_names();
+        names.remove(&record.plan.host_link);
+        names.insert(last.clone());
+        record.plan.host_link.clone_from(last);
+        true
+    }
+
+    fn intent(&self, order: &AddOrder, lease: &Lease, begun: Instant, waited: Duration) -> Record {
+        let created_ms = unix_millis().saturating_sub(micros(begun.elapsed()) / 1000);
         let addresses = lease
             .addresses
             .iter()
@@ -292,16 +348,38 @@ impl Endpoints {
             return;
         }
         self.lock_records().remove(&record.key);
+        if record.links.is_some() {
+            return self.bury_undone(record);
+        }
         self.lock_names().remove(&record.plan.host_link);
         let removed = self.tools.journal.remove(Shelf::Endpoints, &record.id);
         if let Err(error) = removed {
             tracing::warn!(attachment = %record.key, %error, "an add that was undone stays in the journal");
         }
-        // A link that came up for a moment may have been heard of.
-        let cools = record.links.is_some();
         self.tools
             .pool
-            .give_back(&record.key, record.addresses(), cools);
+            .give_back(&record.key, record.addresses(), false);
+    }
+
+    /// What could not be committed had come up for a moment: its link is deleted
+    /// and its address cools like any other's.
+    fn bury_undone(&self, record: &Record) {
+        let dying = Record {
+            state: RecordState::Dying,
+            released_ms: Some(unix_millis()),
+            ..record.clone()
+        };
+        if let Err(error) = self
+            .tools
+            .journal
+            .write(Shelf::Endpoints, &dying.id, &dying)
+        {
+            tracing::warn!(attachment = %record.key, %error, "an add that was undone stays in the journal");
+        }
+        self.tools
+            .pool
+            .give_back(&record.key, record.addresses(), true);
+        self.bury(dying);
     }
 
     fn tell_added(&self, key: &AttachmentKey, result: &Result<Record, CniFailure>) {

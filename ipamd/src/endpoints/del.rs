@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use veni_api::failure::CniFailure;
 
 use super::record::{Record, RecordState};
-use super::{Endpoints, journal_failure, kernel_failure};
+use super::{Endpoints, end_process, journal_failure, kernel_failure};
 use crate::attachment::AttachmentKey;
 use crate::crash;
 use crate::events::{EventKind, unix_millis};
@@ -22,27 +23,36 @@ impl Endpoints {
     /// The kernel refused or the journal cannot be written; repeating it goes
     /// on where it stopped.
     pub async fn delete(self: &Arc<Self>, key: &AttachmentKey) -> Result<bool, CniFailure> {
-        self.delete_if(key, |_| true, "deleted").await
+        self.delete_as(key, |_| true, "deleted", true).await
     }
 
     /// As [`Endpoints::delete`], but only when the endpoint that is there in
-    /// turn still meets a condition.
+    /// turn still meets a condition; an ADD that waits is left alone, for it is
+    /// another endpoint.
     pub(super) async fn delete_if(
         self: &Arc<Self>,
         key: &AttachmentKey,
         condition: impl Fn(&Record) -> bool + Send + 'static,
         why: &'static str,
     ) -> Result<bool, CniFailure> {
+        self.delete_as(key, condition, why, false).await
+    }
+
+    async fn delete_as(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        condition: impl Fn(&Record) -> bool + Send + 'static,
+        why: &'static str,
+        hurries: bool,
+    ) -> Result<bool, CniFailure> {
         let endpoints = Arc::clone(self);
         let key = key.clone();
-        let task = self
-            .tasks
-            .spawn(async move { endpoints.delete_serialised(&key, condition, why).await });
-        match task.await {
-            Ok(result) => result,
-            // A defect: it ends the process.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        let task = self.tasks.spawn(async move {
+            endpoints
+                .delete_serialised(&key, condition, why, hurries)
+                .await
+        });
+        task.await.unwrap_or_else(|error| end_process(&error))
     }
 
     /// Works a DEL off that came while the daemon was down, at `time_ms`. An
@@ -98,14 +108,20 @@ impl Endpoints {
         key: &AttachmentKey,
         condition: impl Fn(&Record) -> bool,
         why: &'static str,
+        hurries: bool,
     ) -> Result<bool, CniFailure> {
         let begun = Instant::now();
-        self.tools.metrics.del_started();
         let gate = self.gate(key);
-        if let Some(waiting) = gate.lock_waiting().take() {
-            waiting.cancel();
+        let deleting = u32::from(hurries);
+        gate.deleting.fetch_add(deleting, Ordering::SeqCst);
+        if hurries {
+            self.tools.metrics.del_started();
+            if let Some(waiting) = gate.lock_waiting().take() {
+                waiting.cancel();
+            }
         }
         let turn = gate.turn.lock().await;
+        gate.deleting.fetch_sub(deleting, Ordering::SeqCst);
         let record = self.lock_records().get(key).cloned();
         let record = record.filter(|record| condition(record));
         let result = match record {
@@ -153,6 +169,10 @@ impl Endpoints {
             .del_took(Phase::Kernel, started.elapsed());
         crash::point("del.unwired");
         self.lock_records().remove(&key);
+        if record.links.is_none() {
+            // There is no link whose end would free the name.
+            self.lock_names().remove(&record.plan.host_link);
+        }
         self.tools.pool.give_back(&key, record.addresses(), true);
         crash::point("del.released");
         self.bury(record.clone());

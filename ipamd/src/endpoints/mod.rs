@@ -13,7 +13,7 @@ mod record;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub struct Tools {
 struct Gate {
     turn: AsyncMutex<()>,
     waiting: Mutex<Option<CancellationToken>>,
+    /// DELs that wait for their turn: an ADD before them need not begin.
+    deleting: AtomicU32,
 }
 
 /// All endpoints of the node.
@@ -107,7 +109,9 @@ impl Endpoints {
     /// whose link or cooldown is not over.
     pub(crate) fn restore(&self, records: Vec<Record>) {
         for record in records {
-            self.lock_names().insert(record.plan.host_link.clone());
+            if record.state != RecordState::Dying || record.links.is_some() {
+                self.lock_names().insert(record.plan.host_link.clone());
+            }
             match record.state {
                 RecordState::Dying => self.bury(record),
                 RecordState::Adding | RecordState::Ready => {
@@ -189,6 +193,8 @@ impl Endpoints {
         if Arc::strong_count(&gate) == 2 {
             gates.remove(key);
         }
+        // Under the lock: of two who leave at once, one must see itself alone.
+        drop(gate);
     }
 
     fn lock_records(&self) -> MutexGuard<'_, HashMap<AttachmentKey, Record>> {
@@ -206,6 +212,13 @@ impl Gate {
     }
 }
 
+/// A task that panicked is a defect. The process ends, and starts again from
+/// journal, kernel and cloud.
+fn end_process(error: &tokio::task::JoinError) -> ! {
+    tracing::error!(%error, "a defect: the daemon ends, to start again from its journal");
+    std::process::abort()
+}
+
 fn kernel_failure(operation: &str, key: &AttachmentKey, error: &KernelError) -> CniFailure {
     let code = match error {
         KernelError::NamespaceGone => code::UNKNOWN_CONTAINER,
@@ -219,12 +232,9 @@ fn kernel_failure(operation: &str, key: &AttachmentKey, error: &KernelError) -> 
 }
 
 fn journal_failure(key: &AttachmentKey, error: &JournalError) -> CniFailure {
-    let reason = std::error::Error::source(error)
-        .map(|source| format!(": {source}"))
-        .unwrap_or_default();
     CniFailure::new(
         code::IO_FAILURE,
-        format!("attachment {key}: {error}{reason}"),
+        format!("attachment {key}: {error}"),
         "the daemon changes nothing that it cannot journal: is its run folder full or read-only?",
     )
 }

@@ -21,6 +21,9 @@ use crate::journal::Shelf;
 /// Between two requests to the kernel.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// After the kernel has refused.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// An endpoint whose link is gone, or will be.
 struct Dying {
     record: Record,
@@ -33,6 +36,9 @@ pub(crate) struct Reaper {
     endpoints: Arc<Endpoints>,
     queue: mpsc::UnboundedReceiver<Record>,
     dying: HashMap<String, Dying>,
+    /// When links are deleted next: set by the first that comes, not put off by
+    /// those that follow.
+    reap_at: Option<Instant>,
 }
 
 impl Reaper {
@@ -41,6 +47,7 @@ impl Reaper {
             endpoints,
             queue,
             dying: HashMap::new(),
+            reap_at: None,
         }
     }
 
@@ -58,7 +65,9 @@ impl Reaper {
                         None => std::future::pending().await,
                     }
                 } => {
-                    self.reap().await;
+                    if self.reap_at.is_some_and(|at| at <= Instant::now()) {
+                        self.reap().await;
+                    }
                     self.forget();
                 }
             }
@@ -70,19 +79,22 @@ impl Reaper {
         self.forget();
     }
 
-    /// Soon while links are to be deleted, else when the next address has cooled.
+    /// When links are to be deleted, or when the next address has cooled.
     fn next_look(&self) -> Option<Instant> {
-        let soon = Instant::now() + INTERVAL;
-        let look = |dying: &Dying| {
-            if dying.link_gone { dying.cool_at } else { soon }
-        };
-        self.dying.values().map(look).min()
+        let unlinked = self.dying.values().filter(|dying| dying.link_gone);
+        unlinked
+            .map(|dying| dying.cool_at)
+            .chain(self.reap_at)
+            .min()
     }
 
     fn admit(&mut self, record: Record) {
         let since = unix_millis().saturating_sub(record.released_ms.unwrap_or_default());
         let cooldown = self.endpoints.settings.cooldown;
         let left = cooldown.saturating_sub(Duration::from_millis(since));
+        if record.links.is_some() {
+            self.reap_at.get_or_insert(Instant::now() + INTERVAL);
+        }
         self.dying.insert(
             record.id.clone(),
             Dying {
@@ -94,6 +106,7 @@ impl Reaper {
     }
 
     async fn reap(&mut self) {
+        self.reap_at = None;
         let indexes: Vec<u32> = self
             .dying
             .values()
@@ -108,6 +121,7 @@ impl Reaper {
             Ok(left) => left,
             Err(error) => {
                 tracing::warn!(%error, links = indexes.len(), "failed to delete dying links");
+                self.reap_at = Some(Instant::now() + PAUSE);
                 return;
             }
         };
@@ -119,6 +133,9 @@ impl Reaper {
                 let name = &dying.record.plan.host_link;
                 self.endpoints.lock_names().remove(name);
             }
+        }
+        if self.dying.values().any(|dying| !dying.link_gone) {
+            self.reap_at = Some(Instant::now() + INTERVAL);
         }
     }
 

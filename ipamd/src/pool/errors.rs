@@ -67,15 +67,28 @@ impl PoolTask {
                 let pause = self.pause();
                 self.hold_for(pause, error, false, now);
             }
+            // Who may not give back may still get: pods come first.
+            ErrorClass::Denied
+            | ErrorClass::Invalid
+            | ErrorClass::Unsupported
+            | ErrorClass::Fatal
+                if !action.grows() =>
+            {
+                self.keep_all = Some(Hold {
+                    until: now + LONGEST_PAUSE,
+                    reason: error.to_string(),
+                    lasting: true,
+                });
+            }
             ErrorClass::Denied => self.hold_for(DENIED_PAUSE, error, true, now),
             ErrorClass::Invalid | ErrorClass::Unsupported | ErrorClass::Fatal => {
                 self.hold_for(LONGEST_PAUSE, error, true, now);
             }
             ErrorClass::Exhausted { subnet, scarcity } => {
                 if asks_for_several(&action) {
-                    self.subnet_has_less(subnet, *scarcity, now);
+                    self.subnet_has_less(family, subnet, *scarcity, now);
                 } else {
-                    self.subnet_is_exhausted(subnet, *scarcity, error, now);
+                    self.subnet_is_exhausted((subnet.clone(), family), *scarcity, error, now);
                 }
             }
             ErrorClass::LimitReached | ErrorClass::NotFound => {
@@ -133,7 +146,18 @@ impl PoolTask {
     /// The cloud gives all or nothing, and what it last told of free addresses
     /// was old: the next plan asks for one slot, and a look at the inventory
     /// tells what there is.
-    fn subnet_has_less(&mut self, subnet: &SubnetId, scarcity: Scarcity, now: Instant) {
+    fn subnet_has_less(
+        &mut self,
+        family: Family,
+        subnet: &SubnetId,
+        scarcity: Scarcity,
+        now: Instant,
+    ) {
+        let settled = now + self.state.capabilities.settle_time;
+        self.next_inventory = self.next_inventory.min(settled);
+        if family == Family::V6 {
+            return;
+        }
         let at_most = match scarcity {
             Scarcity::Addresses => 0,
             Scarcity::Prefixes => ADDRESSES_OF_A_PREFIX,
@@ -146,13 +170,11 @@ impl PoolTask {
         {
             known.free_ipv4 = known.free_ipv4.min(at_most);
         }
-        let settled = now + self.state.capabilities.settle_time;
-        self.next_inventory = self.next_inventory.min(settled);
     }
 
     fn subnet_is_exhausted(
         &mut self,
-        subnet: &SubnetId,
+        subnet: (SubnetId, Family),
         scarcity: Scarcity,
         error: &ProviderError,
         now: Instant,
@@ -161,7 +183,7 @@ impl PoolTask {
         let entry = self
             .state
             .exhausted
-            .entry(subnet.clone())
+            .entry(subnet)
             .or_insert_with(|| Exhaustion {
                 addresses_until: None,
                 prefixes_until: None,

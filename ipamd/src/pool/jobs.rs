@@ -149,8 +149,7 @@ impl Worlds {
         }
     }
 
-    pub(crate) async fn inventory(self, delay: Duration) -> Outcome {
-        tokio::time::sleep(delay).await;
+    pub(crate) async fn inventory(self) -> Outcome {
         let began = Instant::now();
         let result = self.provider.inventory().await;
         Outcome::Inventory { began, result }
@@ -167,7 +166,10 @@ impl Worlds {
         plan: InterfacePlan,
         delay: Duration,
     ) -> Outcome {
-        tokio::time::sleep(delay).await;
+        if !delay.is_zero() {
+            // Even a sleep of no time at all takes a millisecond.
+            tokio::time::sleep(delay).await;
+        }
         let result = self.kernel.ensure_interface(&plan).await;
         Outcome::Wired {
             interface,

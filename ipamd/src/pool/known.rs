@@ -53,8 +53,8 @@ impl Known {
             self.state.tombstones.insert(*cidr, trust_after);
         }
         self.buried.insert(entry.to_owned(), cidrs.clone());
-        let look = self.next_inventory.unwrap_or(trust_after);
-        self.next_inventory = Some(look.min(trust_after));
+        // None is at once; it then looks again for what is still in doubt.
+        self.next_inventory = self.next_inventory.map(|look| look.min(trust_after));
     }
 
     /// The first inventory, or the remembered one.

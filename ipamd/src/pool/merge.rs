@@ -74,6 +74,11 @@ impl PoolState {
             self.tombstones.remove(&cidr);
         }
         self.departed.remove(&interface.id);
+        if self.interfaces.contains_key(&interface.id) {
+            // An inventory was faster than the answer, and it may hold more by now.
+            let cidrs = described_cidrs(&interface);
+            return self.take_in(&interface.id, &cidrs, now, now, &mut Merge::default());
+        }
         self.adopt_interface(interface, now, now, &mut Merge::default());
     }
 
@@ -205,12 +210,15 @@ impl PoolState {
                 return true;
             }
             merge.changes.push(format!("interface {id} is gone"));
-            merge.unplugged.push(interface.cloud.device_index);
-            merge.lost.extend(
-                leases
-                    .keys()
-                    .filter(|address| interface.held.keys().any(|cidr| cidr.contains(*address))),
-            );
+            let of_pods =
+                |address: &&IpAddr| interface.held.keys().any(|cidr| cidr.contains(*address));
+            let in_use: Vec<IpAddr> = leases.keys().filter(of_pods).copied().collect();
+            // One incomplete inventory must not cut its pods off: their rules
+            // stay until another interface gets the table.
+            if in_use.is_empty() {
+                merge.unplugged.push(interface.cloud.device_index);
+            }
+            merge.lost.extend(in_use);
             false
         });
     }
@@ -230,7 +238,9 @@ impl PoolState {
         self.departed.retain(|_, trust_after| began < *trust_after);
         self.tombstones.retain(|cidr, trust_after| {
             let stays = began < *trust_after;
-            if !stays {
+            if stays {
+                merge.doubt(*trust_after);
+            } else {
                 merge.settled.push(*cidr);
             }
             stays

@@ -1,6 +1,7 @@
 //! What the results of jobs change.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::task::JoinError;
@@ -16,6 +17,9 @@ use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
 use crate::journal::Shelf;
+
+/// How long a limit counts that a refusal has taught.
+const LEARNT_FOR: Duration = Duration::from_secs(600);
 
 /// From then on a link that does not appear is worth a line in the log.
 const PATIENCE: u32 = 12;
@@ -123,6 +127,7 @@ impl PoolTask {
                     format!("interface {id} attached as device {index} with {held} slots filled"),
                 );
                 let cidrs = super::merge::described_cidrs(&interface);
+                self.attach_refused_at = None;
                 self.state.add_attached(interface, now);
                 self.ours_again(&cidrs);
             }
@@ -234,7 +239,6 @@ impl PoolTask {
                 EventKind::Cloud,
                 format!("inventory: {count} changes ({})", merge.changes[0]),
             );
-            self.remember_cloud();
         }
         for device_index in merge.unplugged {
             self.unwire(device_index);
@@ -255,6 +259,8 @@ impl PoolTask {
         }
         self.settle(began, &listed);
         self.cloud_error = None;
+        // Also when nothing differs: what was in doubt before may not be now.
+        self.remember_cloud();
     }
 
     /// Ends what was unknown until this inventory.
@@ -266,7 +272,7 @@ impl PoolTask {
                 continue;
             }
             if unsettled.limit_reached {
-                self.learn_limit(unsettled.family, &unsettled.action);
+                self.learn_limit(unsettled.family, &unsettled.action, began);
             }
             match &unsettled.action {
                 Action::Detach { interface } => {
@@ -293,25 +299,34 @@ impl PoolTask {
     }
 
     /// The cloud knows the node's limits better than our table.
-    fn learn_limit(&mut self, family: Family, action: &Action) {
-        let limits = &mut self.state.node.limits;
+    /// Learnt is only what the refusal proves, and only for a while: the refusal
+    /// may have been about something that has gone since.
+    fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
+        let mut limits = self.state.limits();
         match action {
             Action::Attach { .. } => {
                 let there = u32::try_from(self.state.interfaces.len()).unwrap_or(u32::MAX);
+                // One refusal may be about an interface that is just leaving.
+                if self.attach_refused_at.replace(there) != Some(there) {
+                    return;
+                }
                 limits.interfaces = limits.interfaces.min(there.max(1));
                 tracing::warn!(
                     limit = limits.interfaces,
                     "the cloud attaches no more interfaces"
                 );
             }
-            Action::Assign { interface, .. } => {
+            Action::Assign {
+                interface, count, ..
+            } => {
                 let interface = InterfaceId::new(interface.clone());
                 let Some(interface) = self.state.interfaces.get(&interface) else {
                     return;
                 };
                 let held = interface.held.keys();
                 let held = held.filter(|cidr| super::state::family_of(cidr) == family);
-                let slots = u32::try_from(held.count()).unwrap_or(u32::MAX) + 1;
+                // Its own address, what it holds, and one less than was refused.
+                let slots = u32::try_from(held.count()).unwrap_or(u32::MAX) + count;
                 let limit = match family {
                     Family::V4 => &mut limits.ipv4_per_interface,
                     Family::V6 => &mut limits.ipv6_per_interface,
@@ -319,8 +334,9 @@ impl PoolTask {
                 *limit = slots.min(*limit);
                 tracing::warn!(limit = *limit, "the cloud assigns no more to an interface");
             }
-            Action::Release { .. } | Action::Detach { .. } => {}
+            Action::Release { .. } | Action::Detach { .. } => return,
         }
+        self.state.learnt = Some((limits, now + LEARNT_FOR));
     }
 
     fn wired(

@@ -1,7 +1,7 @@
 //! Which free address an ADD gets: the candidates, and what a range can serve.
 //! The choice itself is the planner's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -36,21 +36,16 @@ pub(crate) fn addresses(cidr: &IpNet) -> impl Iterator<Item = IpAddr> + use<> {
     })
 }
 
-/// How many addresses of a range have a value in a map that counts. Looks up
-/// the range's addresses one by one where they are fewer than the map's.
+/// How many addresses of a range have a value in a map that counts. Costs what
+/// is in the range, not what is in the map: the planner asks for every range
+/// after every ADD.
 pub(super) fn count_in<V>(
-    map: &HashMap<IpAddr, V>,
+    map: &BTreeMap<IpAddr, V>,
     cidr: &IpNet,
     counts: impl Fn(&V) -> bool,
 ) -> u32 {
-    let few = usize::try_from(capacity(cidr)).is_ok_and(|capacity| capacity <= map.len());
-    let count = if few {
-        let values = addresses(cidr).filter_map(|address| map.get(&address));
-        values.filter(|value| counts(value)).count()
-    } else {
-        let inside = map.iter().filter(|(address, _)| cidr.contains(*address));
-        inside.filter(|(_, value)| counts(value)).count()
-    };
+    let inside = map.range(cidr.network()..=cidr.broadcast());
+    let count = inside.filter(|(_, value)| counts(value)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -90,8 +85,9 @@ impl PoolState {
             .collect();
         let interface_assigned = slots.iter().map(|(_, in_use, _)| in_use).sum();
         let candidate = |(slot, slot_assigned, usable): &(IpNet, u32, bool)| {
+            let has_room = *usable && *slot_assigned < capacity(slot);
             let lowest_free =
-                usable.then(|| addresses(slot).find(|a| self.is_free(*a, now, waits)))??;
+                has_room.then(|| addresses(slot).find(|a| self.is_free(*a, now, waits)))??;
             Some(Candidate {
                 interface: interface.cloud.id.as_str(),
                 order: interface.cloud.device_index,

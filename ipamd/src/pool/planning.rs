@@ -27,6 +27,7 @@ impl PoolTask {
             memory: &memory,
             hold_until: self.hold.as_ref().map(|hold| hold.until),
             denied: self.hold.as_ref().and_then(Hold::hopeless),
+            may_give_back: self.keep_all.is_none(),
             max_pods: self.settings.max_pods,
             max_interfaces: self.settings.max_interfaces,
         };
@@ -121,6 +122,10 @@ impl PoolTask {
                 // All that it holds goes with it: as with a release.
                 let cidrs: Vec<IpNet> = known.held.keys().copied().collect();
                 let table = table_of(known);
+                // The plan of one family does not see the other's pods.
+                if !self.state.may_release(&interface, &cidrs) {
+                    return;
+                }
                 let Some(entry) = self.journal_release(&cidrs) else {
                     return;
                 };
@@ -151,6 +156,9 @@ impl PoolTask {
     fn journal_release(&mut self, cidrs: &[IpNet]) -> Option<String> {
         self.releases += 1;
         let entry = format!("{:016x}-{}", unix_millis(), self.releases);
+        if cidrs.is_empty() {
+            return Some(entry);
+        }
         match self.journal.write(Shelf::Releases, &entry, &cidrs) {
             Ok(()) => Some(entry),
             Err(error) => {

@@ -9,7 +9,7 @@ use veni_api::v1;
 use veni_provider::{Interface, InterfaceState, Inventory};
 
 use super::jobs::Work;
-use super::pick::capacity;
+use super::pick::{capacity, count_in};
 use super::state::{PoolInterface, PoolState, family_of};
 use super::task::PoolTask;
 use crate::events::Events;
@@ -36,7 +36,11 @@ impl PoolState {
         for interface in self.interfaces.values() {
             counts.interfaces += 1;
             for (cidr, held) in &interface.held {
-                if family_of(cidr) != family || held.releasing {
+                if family_of(cidr) != family {
+                    continue;
+                }
+                counts.cooling += count_in(&self.cooling, cidr, |cooling| cooling.until > now);
+                if held.releasing {
                     continue;
                 }
                 counts.total += capacity(cidr);
@@ -46,13 +50,9 @@ impl PoolState {
                 }
             }
         }
-        let held = |address: &&IpAddr| self.holder(**address).is_some();
         let of_family = |address: &&IpAddr| veni_provider::Family::of(**address) == family;
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        counts.assigned = number(self.leases.keys().filter(of_family).count());
-        let cooling = self.cooling.iter().filter(|(_, c)| c.until > now);
-        let cooling = cooling.map(|(address, _)| address);
-        counts.cooling = number(cooling.filter(of_family).filter(held).count());
+        let assigned = self.leases.keys().filter(of_family).count();
+        counts.assigned = u32::try_from(assigned).unwrap_or(u32::MAX);
         counts.free = available.saturating_sub(counts.assigned + counts.cooling);
         counts
     }
@@ -149,7 +149,9 @@ impl PoolState {
     }
 
     fn subnet_report(&self, subnet: &veni_provider::Subnet, now: Instant) -> v1::PoolSubnet {
-        let exhaustion = self.exhausted.get(&subnet.id);
+        let mut families = self.families.iter();
+        let exhaustion =
+            families.find_map(|family| self.exhausted.get(&(subnet.id.clone(), *family)));
         let until = exhaustion.and_then(|e| e.addresses_until.max(e.prefixes_until));
         let left = until.map(|until| until.saturating_duration_since(now));
         v1::PoolSubnet {
@@ -198,6 +200,23 @@ impl PoolTask {
         }
     }
 
+    /// Interfaces whose links have not come up: what they hold serves nobody.
+    fn out_of_service(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        for (id, failures) in &self.wire_failures {
+            let interface = self.state.interfaces.get(id);
+            if let Some(interface) = interface.filter(|i| i.link.is_none() && !i.detaching) {
+                let (mac, held) = (interface.cloud.mac, interface.held.len());
+                texts.push(format!(
+                    "interface {id} with {held} slots filled is not in service: tried {failures} \
+                     times to bring its link (MAC {mac}) up"
+                ));
+            }
+        }
+        texts.sort();
+        texts
+    }
+
     pub(super) fn plan_report(&self) -> v1::PlanResponse {
         let in_flight = self.work.values().filter_map(|work| match work {
             Work::Cloud { action, reason, .. } => Some(v1::PlanAction {
@@ -216,6 +235,10 @@ impl PoolTask {
         if let Some(hold) = &self.hold {
             notes.push(format!("no cloud change for a moment: {}", hold.reason));
         }
+        if let Some(keep) = &self.keep_all {
+            notes.push(format!("nothing goes back for a moment: {}", keep.reason));
+        }
+        notes.extend(self.out_of_service());
         if !self.looked {
             let text = "no change before the cloud has been looked at after the restart";
             notes.push(text.to_owned());

@@ -26,6 +26,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) hold_until: Option<Instant>,
     /// Why, when waiting does not help.
     pub(crate) denied: Option<String>,
+    /// Whether the cloud takes anything back.
+    pub(crate) may_give_back: bool,
     /// Most pods of the node.
     pub(crate) max_pods: u32,
     /// `MAX_ENI`.
@@ -54,14 +56,14 @@ impl PoolState {
                 Family::V4 => veni_pool::Family::V4,
                 Family::V6 => veni_pool::Family::V6,
             },
-            abilities: self.abilities(family),
-            limits: self.limits(family, with),
+            abilities: self.abilities(family, with),
+            limits: self.node_limits(family, with),
             interfaces: self
                 .ordered()
                 .into_iter()
                 .map(|interface| self.interface_snapshot(interface, family, with.now))
                 .collect(),
-            subnets: self.subnet_snapshots(with),
+            subnets: self.subnet_snapshots(family, with),
             in_flight: with.in_flight.clone(),
             demand: with.demand,
             excess_since_ms: with.memory.excess_since_ms,
@@ -71,7 +73,7 @@ impl PoolState {
         }
     }
 
-    fn abilities(&self, family: Family) -> CloudAbilities {
+    fn abilities(&self, family: Family, with: &Circumstances<'_>) -> CloudAbilities {
         CloudAbilities {
             // Interfaces are counted and bought by the IPv4 plan; IPv6 finds
             // room on the primary one. A node without IPv4 buys none at all:
@@ -81,13 +83,13 @@ impl PoolState {
                 Family::V4 => self.capabilities.ipv4_prefixes,
                 Family::V6 => self.capabilities.ipv6_prefixes,
             },
-            release: self.capabilities.release,
+            release: self.capabilities.release && with.may_give_back,
             batch: self.capabilities.batch.max(1),
         }
     }
 
-    fn limits(&self, family: Family, with: &Circumstances<'_>) -> NodeLimits {
-        let limits = &self.node.limits;
+    fn node_limits(&self, family: Family, with: &Circumstances<'_>) -> NodeLimits {
+        let limits = self.limits();
         let of_type = limits.interfaces;
         NodeLimits {
             interfaces: with
@@ -142,12 +144,12 @@ impl PoolState {
             .collect()
     }
 
-    fn subnet_snapshots(&self, with: &Circumstances<'_>) -> Vec<SubnetSnapshot> {
+    fn subnet_snapshots(&self, family: Family, with: &Circumstances<'_>) -> Vec<SubnetSnapshot> {
         let at = |until: Option<Instant>| until.map(|until| millis(with.epoch, until));
         self.subnets
             .iter()
             .map(|subnet| {
-                let exhaustion = self.exhausted.get(&subnet.id);
+                let exhaustion = self.exhausted.get(&(subnet.id.clone(), family));
                 SubnetSnapshot {
                     id: subnet.id.to_string(),
                     free_addresses: subnet.free_ipv4,

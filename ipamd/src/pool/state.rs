@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_pool::SlotKind;
 use veni_provider::{
-    Capabilities, Family, Grant, Interface, InterfaceId, InterfaceState, Node, Subnet, SubnetId,
+    Capabilities, Family, Grant, Interface, InterfaceId, InterfaceState, Limits, Node, Subnet,
+    SubnetId,
 };
 
 use crate::attachment::AttachmentKey;
@@ -91,13 +92,17 @@ pub(crate) struct PoolState {
     pub(crate) mode: SlotKind,
     pub(crate) interfaces: BTreeMap<InterfaceId, PoolInterface>,
     pub(crate) subnets: Vec<Subnet>,
-    pub(crate) exhausted: HashMap<SubnetId, Exhaustion>,
-    pub(crate) leases: HashMap<IpAddr, AttachmentKey>,
-    pub(crate) cooling: HashMap<IpAddr, Cooling>,
+    pub(crate) exhausted: HashMap<(SubnetId, Family), Exhaustion>,
+    /// Ordered, so that what is in a range is found without looking at the rest.
+    pub(crate) leases: BTreeMap<IpAddr, AttachmentKey>,
+    /// Ordered likewise.
+    pub(crate) cooling: BTreeMap<IpAddr, Cooling>,
     /// Given back; an inventory that began before this moment may still list it.
     pub(crate) tombstones: HashMap<IpNet, Instant>,
     /// Interfaces given back, likewise.
     pub(crate) departed: HashMap<InterfaceId, Instant>,
+    /// Limits that the cloud's refusals have taught, and until when they count.
+    pub(crate) learnt: Option<(Limits, Instant)>,
 }
 
 /// What an attachment was given.
@@ -124,10 +129,11 @@ impl PoolState {
             interfaces: BTreeMap::new(),
             subnets: Vec::new(),
             exhausted: HashMap::new(),
-            leases: HashMap::new(),
-            cooling: HashMap::new(),
+            leases: BTreeMap::new(),
+            cooling: BTreeMap::new(),
             tombstones: HashMap::new(),
             departed: HashMap::new(),
+            learnt: None,
         }
     }
 
@@ -136,15 +142,6 @@ impl PoolState {
         let mut interfaces: Vec<&PoolInterface> = self.interfaces.values().collect();
         interfaces.sort_by_key(|interface| interface.cloud.device_index);
         interfaces
-    }
-
-    /// The interface that holds an address.
-    pub(crate) fn holder(&self, address: IpAddr) -> Option<&PoolInterface> {
-        let exactly = IpNet::from(address);
-        self.interfaces.values().find(|interface| {
-            interface.held.contains_key(&exactly)
-                || interface.held.keys().any(|cidr| cidr.contains(&address))
-        })
     }
 
     /// Gives one address per family to an attachment, all or none.
@@ -196,9 +193,15 @@ impl PoolState {
         }
     }
 
-    /// Ends cooldowns and exhaustions that are over.
+    /// The node's limits: its type's, or what the cloud has taught.
+    pub(crate) fn limits(&self) -> Limits {
+        self.learnt.map_or(self.node.limits, |(limits, _)| limits)
+    }
+
+    /// Ends cooldowns, exhaustions and lessons that are over.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.cooling.retain(|_, cooling| cooling.until > now);
+        self.learnt = self.learnt.filter(|(_, until)| *until > now);
         let over = |until: Option<Instant>| until.filter(|until| *until > now);
         self.exhausted.retain(|_, exhaustion| {
             exhaustion.addresses_until = over(exhaustion.addresses_until);

@@ -80,6 +80,8 @@ pub(crate) struct PoolTask {
     pub(super) memory: HashMap<Family, PlanMemory>,
     pub(super) plans: HashMap<Family, Plan>,
     pub(super) hold: Option<Hold>,
+    /// The cloud refuses to take anything back for a while.
+    pub(super) keep_all: Option<Hold>,
     /// Failures since the last success, for the back-off.
     pub(super) failures: u32,
     pub(super) cloud_error: Option<String>,
@@ -89,6 +91,8 @@ pub(crate) struct PoolTask {
     /// Releases whose tombstones the cloud has not agreed with yet.
     pub(super) buried: BTreeMap<String, BTreeSet<IpNet>>,
     pub(super) epoch: Instant,
+    /// How many interfaces there were when the cloud last refused another.
+    pub(super) attach_refused_at: Option<u32>,
     /// The cloud has been looked at in this process.
     pub(super) looked: bool,
     /// Nobody gets an address any more.
@@ -124,6 +128,7 @@ impl PoolTask {
             memory: HashMap::new(),
             plans: HashMap::new(),
             hold: None,
+            keep_all: None,
             failures: 0,
             cloud_error: None,
             next_inventory: known.next_inventory.unwrap_or(now),
@@ -131,6 +136,7 @@ impl PoolTask {
             releases: 0,
             buried: known.buried,
             epoch: now,
+            attach_refused_at: None,
             looked: !known.remembered,
             closed: false,
             pool,
@@ -141,6 +147,9 @@ impl PoolTask {
     /// Runs until `shutdown`; jobs under way then get a moment to end, so that
     /// what they bring is journalled.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        if self.looked {
+            self.remember_cloud();
+        }
         loop {
             self.turn();
             let wake = self.next_wake();
@@ -179,6 +188,9 @@ impl PoolTask {
         self.state.expire(now);
         if self.hold.as_ref().is_some_and(|hold| hold.until <= now) {
             self.hold = None;
+        }
+        if self.keep_all.as_ref().is_some_and(|keep| keep.until <= now) {
+            self.keep_all = None;
         }
         self.serve_waiters(now);
         self.look_if_due(now);
@@ -256,10 +268,14 @@ impl PoolTask {
         let Some(reason) = self.plans.values().find_map(|plan| plan.hopeless.clone()) else {
             return;
         };
-        let reason = match &self.cloud_error {
-            Some(error) if !reason.contains(error.as_str()) => format!("{reason} ({error})"),
-            _ => reason,
-        };
+        let exhausted = self.state.exhausted.values().map(|one| &one.reason);
+        let said = exhausted.chain(&self.cloud_error);
+        let reason = said.fold(reason, |reason, said| {
+            match reason.contains(said.as_str()) {
+                true => reason,
+                false => format!("{reason} ({said})"),
+            }
+        });
         let keep = self.state.cooling.len().min(self.waiters.len());
         for waiter in self.waiters.drain(keep..) {
             drop(
@@ -276,7 +292,7 @@ impl PoolTask {
             return;
         }
         self.next_inventory = now + self.settings.inventory_interval;
-        let job = self.worlds.clone().inventory(Duration::ZERO);
+        let job = self.worlds.clone().inventory();
         self.start(Work::Inventory, job);
     }
 
@@ -332,7 +348,11 @@ impl PoolTask {
     }
 
     fn next_wake(&self) -> Instant {
-        let mut wake = self.next_inventory;
+        let looking = self.work.values().any(|work| *work == Work::Inventory);
+        let mut wake = match looking {
+            true => Instant::now() + self.settings.inventory_interval,
+            false => self.next_inventory,
+        };
         for plan in self.plans.values() {
             if let Some(look) = plan.next_look_ms {
                 wake = wake.min(self.epoch + Duration::from_millis(look));
@@ -341,7 +361,8 @@ impl PoolTask {
         let cooling = self.state.cooling.values().map(|cooling| cooling.until);
         let exhausted = self.state.exhausted.values();
         let exhausted = exhausted.flat_map(|e| [e.addresses_until, e.prefixes_until]);
-        let hold = self.hold.as_ref().map(|hold| hold.until);
+        let holds = [&self.hold, &self.keep_all].into_iter().flatten();
+        let hold = holds.map(|hold| hold.until);
         let wake = cooling
             .chain(exhausted.flatten())
             .chain(hold)

@@ -7,7 +7,8 @@ import signal
 import subprocess
 
 import pytest
-from conftest import EC2, free_port, running_server
+from botocore.exceptions import ReadTimeoutError
+from conftest import EC2, Server, free_port, running_server
 
 
 def start(*arguments, **environment):
@@ -36,6 +37,19 @@ def test_a_signal_ends_the_server_cleanly(tmp_path, ending):
     process.send_signal(ending)
     process.communicate(timeout=120)
     assert process.returncode in (0, 128 + ending, -ending)
+
+
+def test_a_slow_call_does_not_keep_a_server_that_is_told_to_end(tmp_path):
+    port = free_port()
+    rule = '[{"operations": ["DescribeVpcs"], "latency_seconds": 3600}]'
+    process = start("--listen", f"127.0.0.1:{port}", "--data", str(tmp_path), VENI_EC2_FAULTS=rule)
+    for line in process.stdout:
+        if line.startswith("Ready."):
+            break
+    with pytest.raises(ReadTimeoutError):
+        Server(f"http://127.0.0.1:{port}", True).client(timeout=2).describe_vpcs()
+    process.terminate()
+    process.communicate(timeout=120)
 
 
 def test_the_server_ends_when_its_parent_is_killed(tmp_path):

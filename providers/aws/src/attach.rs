@@ -9,8 +9,8 @@ use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceAttachmentChanges};
 use tokio::time::Instant;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Interface, InterfaceId, InterfaceState,
-    ProviderError, Scarcity, SubnetId,
+    AddressSlots, AttachRequest, ErrorClass, Interface, InterfaceId, InterfaceState, ProviderError,
+    Scarcity, SubnetId,
 };
 
 use crate::actions::Action;
@@ -18,7 +18,7 @@ use crate::debris::Unfinished;
 use crate::failure::{Meaning, Refusal};
 use crate::interfaces::{Place, id_of, place_of};
 use crate::inventory::known;
-use crate::memory::Repair;
+use crate::memory::{Making, Repair};
 use crate::pace::Pace;
 use crate::provider::Core;
 use crate::requests::{Creation, create};
@@ -41,7 +41,8 @@ struct Attached {
 impl Core {
     pub(crate) async fn attach(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
         self.check_room().await?;
-        let made = self.create(request).await?;
+        let mut making = self.memory.making();
+        let made = self.create(request, &mut making).await?;
         let id = id_of(&made).ok_or_else(|| incomplete(Action::CreateNetworkInterface))?;
         let unfinished = Unfinished::new(&self.memory, &id);
         let attached = match self.attach_made(&id).await {
@@ -98,7 +99,11 @@ impl Core {
     }
 
     /// Makes the interface in the first subnet that has room.
-    async fn create(&self, request: &AttachRequest) -> Result<NetworkInterface, ProviderError> {
+    async fn create(
+        &self,
+        request: &AttachRequest,
+        making: &mut Making<'_>,
+    ) -> Result<NetworkInterface, ProviderError> {
         let attempt = self.memory.attempt(&request.token, now);
         let groups = self.groups_for_new().await.map_err(Refusal::error)?;
         let asked = scarcity_of(request.slots);
@@ -114,7 +119,10 @@ impl Core {
                 created: &attempt.created,
             };
             let call = create(&self.settings, creation).send_with(&self.ec2.client);
+            // Also for a caller that goes away before the answer comes.
+            making.set_doubt(true);
             let answer = self.ec2.call(Action::CreateNetworkInterface, call).await;
+            making.set_doubt(answer.as_ref().is_err_and(Refusal::leaves_doubt));
             let elsewhere = match answer {
                 Ok(answer) => {
                     let made = answer.network_interface;

@@ -10,8 +10,11 @@ use veni_provider::InterfaceId;
 
 use crate::actions::Action;
 use crate::failure::Meaning;
+use crate::interfaces::id_of;
 use crate::memory::Memory;
 use crate::provider::Core;
+use crate::requests::filter;
+use crate::tags;
 
 /// After this time an interface that no Describe shows does not exist.
 const FORGET: Duration = Duration::from_secs(600);
@@ -56,6 +59,12 @@ impl Core {
     /// Deletes what was left behind long enough ago that nobody is at work on
     /// it any more and a Describe tells the truth of it.
     pub(crate) async fn clear_debris(&self) {
+        if self.memory.is_making() {
+            return;
+        }
+        if self.memory.take_doubt(self.settings.settle_time) {
+            self.search_debris().await;
+        }
         let now = Instant::now();
         for (id, since) in self.memory.debris(self.settings.settle_time) {
             match self.look(&id).await {
@@ -70,6 +79,25 @@ impl Core {
                     tracing::warn!(interface = %id, error = %refusal.reason, "failed to look after a leftover");
                     return;
                 }
+            }
+        }
+    }
+
+    /// Looks for interfaces of ours that are attached to nothing, after a
+    /// creation whose answer never came.
+    async fn search_debris(&self) {
+        let filters = vec![
+            filter(&format!("tag:{}", tags::INSTANCE), &self.instance.id),
+            filter("status", "available"),
+        ];
+        match self.describe_interfaces(filters, None).await {
+            Ok(found) => {
+                let ids = found.iter().filter_map(id_of);
+                ids.for_each(|id| self.memory.left_behind(&id));
+            }
+            Err(refusal) => {
+                tracing::warn!(error = %refusal.reason, "failed to look for leftovers");
+                self.memory.doubt();
             }
         }
     }

@@ -82,7 +82,11 @@ impl Core {
         }
     }
 
-    fn step_shown(&self, id: &InterfaceId, shown: &NetworkInterface) -> Result<Step, ProviderError> {
+    fn step_shown(
+        &self,
+        id: &InterfaceId,
+        shown: &NetworkInterface,
+    ) -> Result<Step, ProviderError> {
         let (Some(attachment), Some(place)) = (shown.attachment(), place_of(shown)) else {
             return Ok(Step::Available);
         };

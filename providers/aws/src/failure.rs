@@ -55,9 +55,16 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
         .or_else(|| code.strip_prefix("Server."))
         .unwrap_or(code);
     match bare {
-        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "ThrottledException"
-        | "RequestThrottled" | "RequestThrottledException" | "TooManyRequestsException"
-        | "BandwidthLimitExceeded" | "EC2ThrottledException" | "PriorRequestNotComplete"
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "BandwidthLimitExceeded"
+        | "EC2ThrottledException"
+        | "PriorRequestNotComplete"
         | "SlowDown" => Meaning::Throttled,
 
         "InsufficientFreeAddressesInSubnet" => Meaning::NoAddresses,
@@ -66,7 +73,8 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
 
         "InvalidParameterValue" => of_value(&message.to_ascii_lowercase()),
 
-        "InvalidNetworkInterfaceID.NotFound" | "InvalidNetworkInterfaceId.NotFound"
+        "InvalidNetworkInterfaceID.NotFound"
+        | "InvalidNetworkInterfaceId.NotFound"
         | "InvalidNetworkInterface.NotFound" => Meaning::NotFound,
         "InvalidAttachmentID.NotFound" | "InvalidAttachment.NotFound" => {
             Meaning::AttachmentNotFound
@@ -76,27 +84,50 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
         "IncorrectState" => Meaning::WrongState,
 
         // Quotas are among them: somebody has to grant more.
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" | "AuthFailure"
-        | "Blocked" | "InvalidClientTokenId" | "MissingAuthenticationToken"
-        | "NetworkInterfaceLimitExceeded" | "NotAuthorized" | "OptInRequired"
-        | "PendingVerification" | "SignatureDoesNotMatch" | "UnrecognizedClientException"
-        | "IncompleteSignature" | "VpcLimitExceeded" => Meaning::Denied,
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthFailure"
+        | "Blocked"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "NetworkInterfaceLimitExceeded"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "PendingVerification"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException"
+        | "IncompleteSignature"
+        | "VpcLimitExceeded" => Meaning::Denied,
 
         // The SDK fetches new credentials; a wrong clock is set some day.
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "InvalidIPAddress.InUse"
-        | "RequestTimeTooSkewed" | "ServiceUnavailable" | "Unavailable"
-        | "ConcurrentTagAccess" | "DependencyViolation" | "ResourceCountExceeded" => {
-            Meaning::Transient
-        }
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidIPAddress.InUse"
+        | "RequestTimeTooSkewed"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "ConcurrentTagAccess"
+        | "DependencyViolation"
+        | "ResourceCountExceeded" => Meaning::Transient,
 
         "InternalError" | "InternalFailure" | "ServerInternal" => Meaning::ServerTrouble,
 
-        "UnsupportedOperation" | "Unsupported" | "InvalidAction" | "UnknownParameter"
+        "UnsupportedOperation"
+        | "Unsupported"
+        | "InvalidAction"
+        | "UnknownParameter"
         | "UnsupportedHibernationConfiguration" => Meaning::Unsupported,
 
-        "InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed" | "IncorrectInstanceState"
-        | "InvalidGroup.NotFound" | "InvalidGroupId.Malformed" | "InvalidSecurityGroupID.NotFound"
-        | "SecurityGroupsPerInterfaceLimitExceeded" | "InvalidVpcID.NotFound"
+        "InvalidInstanceID.NotFound"
+        | "InvalidInstanceID.Malformed"
+        | "IncorrectInstanceState"
+        | "InvalidGroup.NotFound"
+        | "InvalidGroupId.Malformed"
+        | "InvalidSecurityGroupID.NotFound"
+        | "SecurityGroupsPerInterfaceLimitExceeded"
+        | "InvalidVpcID.NotFound"
         | "InvalidInstanceType" => Meaning::Fatal,
 
         _ if status == 429 => Meaning::Throttled,

@@ -71,7 +71,9 @@ pub(crate) fn interface(
         managed: managed(claims, described),
         state: place.state,
         subnet: SubnetId::new(described.subnet_id()?),
-        subnet_cidrs: subnet.map(|record| record.cidrs.clone()).unwrap_or_default(),
+        subnet_cidrs: subnet
+            .map(|record| record.cidrs.clone())
+            .unwrap_or_default(),
         gateways: subnet.map(Record::gateways).unwrap_or_default(),
         own_addresses,
         addresses,

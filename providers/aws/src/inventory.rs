@@ -69,6 +69,8 @@ impl Core {
                 .ec2
                 .client
                 .describe_network_interfaces()
+                // An index that a service's interface takes is taken, shown or not.
+                .include_managed_resources(true)
                 .set_filters(Some(filters.clone()))
                 .set_max_results(page)
                 .set_next_token(token);
@@ -137,11 +139,7 @@ impl Core {
 
     /// Remembers what a Describe of all own interfaces has shown, and tells it
     /// in the trait's words, in order of device index.
-    pub(crate) fn observe(
-        &self,
-        described: &[NetworkInterface],
-        began: Instant,
-    ) -> Vec<Interface> {
+    pub(crate) fn observe(&self, described: &[NetworkInterface], began: Instant) -> Vec<Interface> {
         let mut shown = BTreeMap::new();
         let mut interfaces = Vec::new();
         for one in described {

@@ -86,7 +86,9 @@ impl Core {
             .send();
         let action = Action::ModifyNetworkInterfaceAttribute;
         match self.ec2.call(action, call).await {
-            Ok(_) => tracing::info!(interface = %id, "security groups of the primary interface set"),
+            Ok(_) => {
+                tracing::info!(interface = %id, "security groups of the primary interface set")
+            }
             // The next inventory finds it again.
             Err(refusal) => {
                 tracing::warn!(interface = %id, error = %refusal.reason, "failed to set security groups");
@@ -107,9 +109,10 @@ impl Core {
         }
         let found = self.describe_interfaces(filters, Some(PAGE)).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
         for one in found.map_err(Refusal::error)? {
             let Some(id) = id_of(&one) else { continue };
-            match judge(&one, now.unwrap_or_default()) {
+            match judge(&one, now) {
                 Leak::Keep => {}
                 Leak::Note => self.note_created(&id).await,
                 Leak::Delete => self.delete_leak(&id).await,

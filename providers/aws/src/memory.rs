@@ -64,6 +64,10 @@ struct Content {
     attempts: VecDeque<(String, Attempt)>,
     debris: BTreeMap<InterfaceId, Instant>,
     repairs: BTreeMap<InterfaceId, Repair>,
+    /// An interface may have been made of which we do not know the id.
+    doubt: Option<Instant>,
+    /// Interfaces being made now.
+    making: usize,
 }
 
 /// The memory.
@@ -226,7 +230,10 @@ impl Memory {
     /// An interface that was begun or ended and not brought to its end.
     pub(crate) fn left_behind(&self, id: &InterfaceId) {
         let mut content = self.lock();
-        content.debris.entry(id.clone()).or_insert_with(Instant::now);
+        content
+            .debris
+            .entry(id.clone())
+            .or_insert_with(Instant::now);
     }
 
     pub(crate) fn cleared(&self, id: &InterfaceId) {
@@ -239,6 +246,39 @@ impl Memory {
         let content = self.lock();
         let due = content.debris.iter().filter(|(_, at)| now >= **at + age);
         due.map(|(id, at)| (id.clone(), *at)).collect()
+    }
+
+    /// Notes that an interface is being made, until the guard says what came
+    /// of it or is dropped.
+    pub(crate) fn making(&self) -> Making<'_> {
+        self.lock().making += 1;
+        Making {
+            memory: self,
+            doubt: false,
+        }
+    }
+
+    /// Whether an interface is being made: one that is attached to nothing may
+    /// be that one.
+    pub(crate) fn is_making(&self) -> bool {
+        self.lock().making > 0
+    }
+
+    /// Whether an interface may have been made unseen, at least so long ago,
+    /// and none is being made now. Asking takes the doubt away.
+    pub(crate) fn take_doubt(&self, age: Duration) -> bool {
+        let now = Instant::now();
+        let mut content = self.lock();
+        let due = content.making == 0 && content.doubt.is_some_and(|at| now >= at + age);
+        if due {
+            content.doubt = None;
+        }
+        due
+    }
+
+    /// An interface may have been made unseen.
+    pub(crate) fn doubt(&self) {
+        self.lock().doubt = Some(Instant::now());
     }
 
     pub(crate) fn needs(&self, id: &InterfaceId, repair: Repair) {
@@ -265,6 +305,30 @@ pub(crate) struct Reserved<'a> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         self.memory.lock().reserved.remove(&self.index);
+    }
+}
+
+/// An interface that is being made.
+#[derive(Debug)]
+pub(crate) struct Making<'a> {
+    memory: &'a Memory,
+    doubt: bool,
+}
+
+impl Making<'_> {
+    /// From now on nobody knows whether it exists, until somebody does.
+    pub(crate) fn set_doubt(&mut self, doubt: bool) {
+        self.doubt = doubt;
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let mut content = self.memory.lock();
+        content.making = content.making.saturating_sub(1);
+        if self.doubt {
+            content.doubt = Some(Instant::now());
+        }
     }
 }
 

@@ -99,7 +99,9 @@ async fn of_ec2(ec2: &Ec2, vpc: &str) -> Result<Vec<IpNet>, ProviderError> {
     for described in answer.vpcs() {
         let ipv4 = described.cidr_block_association_set().iter();
         let ipv4 = ipv4.filter(|association| {
-            let state = association.cidr_block_state().and_then(|state| state.state());
+            let state = association
+                .cidr_block_state()
+                .and_then(|state| state.state());
             state.is_none_or(|state| *state == VpcCidrBlockStateCode::Associated)
         });
         let ipv6 = described.ipv6_cidr_block_association_set().iter();

@@ -323,7 +323,10 @@ mod tests {
 
     #[test]
     fn what_is_given_back_goes_by_family() {
-        let both = grant(&["10.0.0.9", "2600::9"], &["10.0.0.16/28", "2600:0:0:1::/80"]);
+        let both = grant(
+            &["10.0.0.9", "2600::9"],
+            &["10.0.0.16/28", "2600:0:0:1::/80"],
+        );
         let ipv6 = of_family(&both, Family::V6);
         assert_eq!(ipv6, grant(&["2600::9"], &["2600:0:0:1::/80"]));
     }

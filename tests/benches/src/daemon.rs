@@ -113,36 +113,21 @@ impl Daemon {
         stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let prefix = format!("veni_{operation}_seconds_");
-        let mut phases: BTreeMap<String, Spent> = BTreeMap::new();
-        for line in text.lines().filter_map(|line| line.strip_prefix(&prefix)) {
-            let Some((series, value)) = line.rsplit_once(' ') else {
-                continue;
-            };
-            let phase = series.split('"').nth(1).unwrap_or_default().to_owned();
-            let value: f64 = value.parse()?;
-            let spent = phases.entry(phase).or_default();
-            match series.split('{').next() {
-                Some("sum") => spent.seconds = value,
-                Some("count") => spent.count = value,
-                _ => {}
-            }
-        }
-        // Before the first operation there are none.
+        // Before the first operation there are no phases, but there is an end.
         ensure!(
             text.ends_with("# EOF\n"),
             "the metrics are cut short: {text}"
         );
-        Ok(phases)
+        read_phases(&text, operation)
     }
 
-    /// CPU time of all its threads so far, ns. The kernel's scheduler counts
-    /// it exactly where it keeps statistics, else in ticks.
+    /// CPU time of all its threads so far, ns, as the kernel's scheduler counts it.
     pub(crate) fn cpu_nanoseconds(&self) -> anyhow::Result<u64> {
         let tasks = PathBuf::from(format!("/proc/{}/task", self.process.id()));
         let mut sum = 0;
         for task in fs::read_dir(tasks)? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            let text = fs::read_to_string(task?.path().join("schedstat"))
+                .context("the kernel counts no CPU time by thread (CONFIG_SCHED_INFO)")?;
             let first = text.split_whitespace().next().unwrap_or_default();
             sum += first.parse::<u64>()?;
         }
@@ -188,5 +173,47 @@ impl Daemon {
             self.log_end()
         );
         Ok(())
+    }
+}
+
+/// Sums and counts of `veni_<operation>_seconds` by phase.
+fn read_phases(text: &str, operation: &str) -> anyhow::Result<BTreeMap<String, Spent>> {
+    let prefix = format!("veni_{operation}_seconds_");
+    let mut phases: BTreeMap<String, Spent> = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix(&prefix)) {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let phase = series.split('"').nth(1).unwrap_or_default().to_owned();
+        let value: f64 = value.parse()?;
+        let spent = phases.entry(phase).or_default();
+        match series.split('{').next() {
+            Some("sum") => spent.seconds = value,
+            Some("count") => spent.count = value,
+            _ => {}
+        }
+    }
+    // Buckets name the phase after their bound in some orders: they are not phases.
+    phases.retain(|_, spent| spent.count > 0.0);
+    Ok(phases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_read_out_of_the_metrics_and_buckets_are_not() {
+        let text = "# TYPE veni_add_seconds histogram\n\
+             veni_add_seconds_sum{phase=\"kernel\"} 0.5\n\
+             veni_add_seconds_count{phase=\"kernel\"} 10\n\
+             veni_add_seconds_bucket{le=\"0.001\",phase=\"kernel\"} 3\n\
+             veni_del_seconds_sum{phase=\"total\"} 7\n# EOF\n";
+        let phases = read_phases(text, "add").expect("it parses");
+        let kernel = Spent {
+            seconds: 0.5,
+            count: 10.0,
+        };
+        assert_eq!(phases, BTreeMap::from([("kernel".to_owned(), kernel)]));
     }
 }

@@ -144,3 +144,30 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_middle_two() {
+        assert_eq!(median_of(vec![]), 0.0);
+        assert_eq!(median_of(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median_of(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let mut samples = Samples::default();
+        (1..=100).for_each(|number| samples.record(number * 1_000_000));
+        assert!((samples.median() - 50.0).abs() < 0.1, "{samples:?}");
+        assert!((samples.quantile(0.99) - 99.0).abs() < 0.1, "{samples:?}");
+        assert_eq!(samples.count(), 100);
+    }
+
+    #[test]
+    fn a_table_has_its_names_to_the_left_and_its_numbers_to_the_right() {
+        let rows = [vec!["a".to_owned(), "10.00".to_owned()]];
+        assert_eq!(table(&["name", "ms"], &rows), "name     ms\na     10.00\n");
+    }
+}

@@ -12,25 +12,39 @@
 
 #[path = "component/adds.rs"]
 mod adds;
+#[path = "component/audit.rs"]
+mod audit;
+#[path = "component/audit_sees.rs"]
+mod audit_sees;
+#[path = "component/cut_calls.rs"]
+mod cut_calls;
+#[path = "component/daemon.rs"]
+mod daemon;
+#[path = "component/dels.rs"]
+mod dels;
 #[path = "component/doubt.rs"]
 mod doubt;
+#[path = "component/families.rs"]
+mod families;
 #[path = "component/interleavings.rs"]
 mod interleavings;
 #[path = "component/kernel_faults.rs"]
 mod kernel_faults;
+#[path = "component/kills.rs"]
+mod kills;
 #[path = "component/levels.rs"]
 mod levels;
-#[path = "component/restart.rs"]
-mod restart;
-#[path = "component/warm_targets.rs"]
-mod warm_targets;
 #[path = "component/parallel.rs"]
 mod parallel;
 #[path = "component/recorder.rs"]
 mod recorder;
+#[path = "component/restart.rs"]
+mod restart;
 #[path = "component/subnets.rs"]
 mod subnets;
 #[path = "component/trouble.rs"]
 mod trouble;
+#[path = "component/warm_targets.rs"]
+mod warm_targets;
 #[path = "component/world.rs"]
 mod world;

@@ -12,7 +12,9 @@ mod netns {
     mod dels_without_daemon;
     mod foreign;
     mod interrupted_plugins;
+    mod node_ports;
     mod pool;
+    mod storms;
     mod traffic;
     mod verbs;
 }

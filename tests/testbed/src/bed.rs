@@ -364,6 +364,22 @@ impl Bed {
         .await;
     }
 
+    /// Waits until a pod's namespace has no link but loopback.
+    ///
+    /// # Panics
+    /// When one stays.
+    pub async fn nothing_in(&self, pod: &TestPod) {
+        eventually("an empty pod", async || {
+            let links = kernel::links(pod.path()).await;
+            if links.len() == 1 {
+                Ok(())
+            } else {
+                Err(format!("{links:?}"))
+            }
+        })
+        .await;
+    }
+
     /// Path of the entry of a pod in its node's journal.
     ///
     /// # Panics

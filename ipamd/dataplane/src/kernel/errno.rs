@@ -66,10 +66,10 @@ impl From<Refusal> for io::Error {
 }
 
 /// A refusal with its operation and object.
-pub(crate) fn refused(operation: impl Into<String>, source: io::Error) -> KernelError {
+pub(crate) fn refused(operation: impl Into<String>, reason: io::Error) -> KernelError {
     KernelError::Refused {
         operation: operation.into(),
-        source,
+        reason,
     }
 }
 

@@ -65,7 +65,7 @@ impl Faults {
             let (_, _, error) = self.planned.swap_remove(position);
             Err(KernelError::Refused {
                 operation: format!("take the step {step:?}"),
-                source: error.into(),
+                reason: error.into(),
             })
         });
         (self.delays.get(&step).copied().unwrap_or_default(), outcome)

@@ -5,7 +5,6 @@ else goes on to LocalStack. After: every call is counted with its outcome.
 """
 
 import re
-import time
 from typing import Any
 
 from localstack.aws import handlers
@@ -13,7 +12,7 @@ from localstack.aws.api import CommonServiceException, RequestContext
 from localstack.aws.protocol.serializer import create_serializer
 from localstack.http import Response
 
-from . import calls, connection, denials, errors, faults
+from . import calls, connection, denials, errors, faults, lifetime
 from .call import Call
 from .operations import OPERATIONS
 from .region import find_region
@@ -42,7 +41,7 @@ def _before(chain: Any, context: RequestContext, response: Response) -> None:
     operation, request = context.operation.name, dict(context.service_request or {})
     outcome = faults.decide(operation if is_ec2 else _name(context), request, access_key(context))
     if outcome.latency_seconds:
-        time.sleep(outcome.latency_seconds)
+        lifetime.pause(outcome.latency_seconds)
     if outcome.connection:
         connection.doom(context.request.environ, outcome.connection)
         setattr(context, _FATE, outcome.connection)

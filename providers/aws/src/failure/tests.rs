@@ -45,13 +45,7 @@ fn every_code_that_throttles_is_throttled_with_and_without_the_blame_before_it()
             "{code}"
         );
     }
-    let unnamed = class(
-        Action::DescribeSubnets,
-        "",
-        "",
-        429,
-        Scarcity::Addresses,
-    );
+    let unnamed = class(Action::DescribeSubnets, "", "", 429, Scarcity::Addresses);
     assert_eq!(unnamed, ErrorClass::Throttled { retry_after: None });
 }
 
@@ -61,10 +55,7 @@ fn a_full_subnet_is_exhausted_of_addresses_and_a_fragmented_one_of_prefixes() {
         of("InsufficientFreeAddressesInSubnet"),
         exhausted(Scarcity::Addresses)
     );
-    assert_eq!(
-        of("InsufficientCidrBlocks"),
-        exhausted(Scarcity::Prefixes)
-    );
+    assert_eq!(of("InsufficientCidrBlocks"), exhausted(Scarcity::Prefixes));
 }
 
 #[test]
@@ -179,14 +170,24 @@ fn what_an_operator_must_repair_is_fatal() {
 
 #[test]
 fn what_the_cloud_cannot_do_is_unsupported() {
-    for code in ["UnsupportedOperation", "Unsupported", "InvalidAction", "UnknownParameter"] {
+    for code in [
+        "UnsupportedOperation",
+        "Unsupported",
+        "InvalidAction",
+        "UnknownParameter",
+    ] {
         assert_eq!(of(code), ErrorClass::Unsupported, "{code}");
     }
 }
 
 #[test]
 fn trouble_inside_ec2_leaves_doubt_after_a_change_and_none_after_a_look() {
-    for code in ["InternalError", "Server.InternalError", "InternalFailure", "ServerInternal"] {
+    for code in [
+        "InternalError",
+        "Server.InternalError",
+        "InternalFailure",
+        "ServerInternal",
+    ] {
         assert_eq!(of(code), ErrorClass::OutcomeUnknown, "{code}");
         let look = class(
             Action::DescribeNetworkInterfaces,
@@ -212,7 +213,11 @@ fn an_unknown_code_is_the_servers_fault_by_its_status_and_ours_otherwise() {
     };
     assert_eq!(of_status(500), ErrorClass::OutcomeUnknown);
     assert_eq!(of_status(400), ErrorClass::Invalid);
-    for code in ["InvalidParameterCombination", "IdempotentParameterMismatch", "OperationNotPermitted"] {
+    for code in [
+        "InvalidParameterCombination",
+        "IdempotentParameterMismatch",
+        "OperationNotPermitted",
+    ] {
         assert_eq!(of(code), ErrorClass::Invalid, "{code}");
     }
 }

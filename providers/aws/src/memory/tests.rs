@@ -97,3 +97,27 @@ async fn what_is_left_behind_keeps_its_first_time_until_it_is_cleared() {
     memory.cleared(&id("eni-1"));
     assert!(memory.debris(SETTLE).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_is_told_once_after_its_time_and_not_while_an_interface_is_being_made() {
+    let memory = Memory::default();
+    memory.making().set_doubt(true);
+    assert!(!memory.take_doubt(SETTLE), "it is too early");
+    tokio::time::advance(SETTLE).await;
+    let other = memory.making();
+    assert!(!memory.take_doubt(SETTLE), "another one is being made");
+    drop(other);
+    assert!(memory.take_doubt(SETTLE));
+    assert!(!memory.take_doubt(SETTLE), "it was told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_leaves_no_doubt() {
+    let memory = Memory::default();
+    let mut making = memory.making();
+    making.set_doubt(true);
+    making.set_doubt(false);
+    drop(making);
+    tokio::time::advance(SETTLE).await;
+    assert!(!memory.take_doubt(SETTLE));
+}

@@ -119,6 +119,7 @@ fn the_gateway_is_the_first_address_and_the_routers_own_for_ipv6() {
     both.cidrs = ["10.0.16.0/20", "2600:1f14::/64"]
         .map(|text| text.parse().expect("a range"))
         .to_vec();
-    let expected = ["10.0.16.1", "fe80:ec2::1"].map(|text| text.parse().expect("an address"));
+    let expected: [IpAddr; 2] =
+        ["10.0.16.1", "fe80:ec2::1"].map(|text| text.parse().expect("an address"));
     assert_eq!(both.gateways(), expected);
 }

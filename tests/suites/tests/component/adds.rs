@@ -1,4 +1,4 @@
-//! ADD and DEL against the warm pool: at once, in order, hopeless, given up.
+//! ADD against the warm pool: at once, in order, hopeless, given up.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,7 +10,8 @@ use veni_provider::{Operation, SubnetId};
 use veni_provider_mock::config::Latency;
 use veni_provider_mock::{CloudConfig, NodeConfig};
 
-use crate::world::{Daemon, INSTANCE, SUBNET, Settings, World};
+use crate::daemon::Daemon;
+use crate::world::{INSTANCE, SUBNET, Settings, World};
 
 /// Four free addresses, whatever the type.
 const FOUR_WARM: Settings<'_> = &[("WARM_IP_TARGET", "4")];
@@ -259,38 +260,6 @@ async fn an_add_under_way_is_finished_when_its_caller_goes_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_del_ends_an_add_that_waits() {
-    let world = World::new(slow_assign(20), "m5.large");
-    let daemon = world.start(ONE_WARM).await;
-    let add = daemon.begin_add("a");
-    sleep(Duration::from_secs(1)).await;
-    let begun = Instant::now();
-    assert!(!daemon.del("a").await, "there was nothing yet");
-    let failure = add.await.expect("no panic").expect_err("was ended");
-    assert_eq!(failure.code, code::TRY_AGAIN_LATER);
-    assert_eq!(begun.elapsed(), Duration::ZERO);
-    assert_eq!(daemon.report().await.waiting, 0);
-    daemon.settle().await;
-    daemon.check().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_del_that_waits_its_turn_ends_also_the_add_before_it_in_the_queue() {
-    let world = World::new(slow_assign(20), "m5.large");
-    let daemon = world.start(ONE_WARM).await;
-    // A repeated ADD queues behind the first one of its attachment.
-    let (one, two) = (daemon.begin_add("a"), daemon.begin_add("a"));
-    sleep(Duration::from_secs(1)).await;
-    daemon.del("a").await;
-    sleep(Duration::from_secs(30)).await;
-    drop((one.await, two.await));
-    daemon.del("a").await;
-    daemon.settle().await;
-    assert!(daemon.app.endpoints.list().is_empty());
-    assert_eq!(daemon.report().await.assigned, 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_repeated_add_returns_the_same_address() {
     let world = World::aws("m5.large");
     let daemon = world.start(FOUR_WARM).await;
@@ -314,95 +283,6 @@ async fn an_add_into_another_namespace_is_another_endpoint_of_the_attachment() {
     assert_eq!(daemon.app.endpoints.list().len(), 1);
     daemon.settle().await;
     daemon.check().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn adds_and_dels_of_one_attachment_run_one_after_the_other() {
-    let world = World::aws("m5.large");
-    let daemon = world.start(FOUR_WARM).await;
-    daemon.settle().await;
-    let delay = Duration::from_millis(300);
-    world
-        .kernel
-        .delay(veni_dataplane::memory::Step::ConfigurePod, delay);
-    world
-        .kernel
-        .delay(veni_dataplane::memory::Step::RemoveEndpoint, delay);
-    for round in 0..5 {
-        let add = daemon.begin_add("a");
-        sleep(Duration::from_millis(50 + 100 * round)).await;
-        let existed = daemon.del("a").await;
-        let added = add.await.expect("no panic");
-        assert_eq!(existed, added.is_ok(), "the del comes after the add, whole");
-        assert!(daemon.app.endpoints.list().is_empty());
-        assert!(world.kernel.routes().is_empty());
-    }
-    daemon.settle().await;
-    daemon.check().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn garbage_collection_releases_what_is_not_in_the_list_and_nothing_younger() {
-    let world = World::aws("m5.large");
-    let daemon = world.start(FOUR_WARM).await;
-    daemon.add_all(["keep", "stale"].map(str::to_owned)).await;
-    // The call's time is the machine's, in milliseconds.
-    std::thread::sleep(Duration::from_millis(3));
-    let valid = [("keep".to_owned(), "eth0".to_owned())].into();
-    let released = daemon.app.endpoints.collect_garbage("veni", &valid).await;
-    assert_eq!(released.expect("goes right"), 1);
-    let other = daemon
-        .app
-        .endpoints
-        .collect_garbage("other", &Default::default())
-        .await;
-    assert_eq!(
-        other.expect("goes right"),
-        0,
-        "another network's are not ours to judge"
-    );
-    let left: Vec<_> = daemon
-        .app
-        .endpoints
-        .list()
-        .into_iter()
-        .map(|r| r.key.container_id)
-        .collect();
-    assert_eq!(left, ["keep"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_whose_namespace_vanished_is_released_without_a_del() {
-    let world = World::aws("m5.large");
-    let daemon = world.start(FOUR_WARM).await;
-    daemon.add_all(["a", "b"].map(str::to_owned)).await;
-    world.end_namespace("a");
-    sleep(Duration::from_secs(15)).await;
-    let left: Vec<_> = daemon
-        .app
-        .endpoints
-        .list()
-        .into_iter()
-        .map(|r| r.key.container_id)
-        .collect();
-    assert_eq!(left, ["b"]);
-    daemon.settle().await;
-    daemon.check().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn host_routes_that_somebody_removed_are_made_again() {
-    let world = World::aws("m5.large");
-    let daemon = world.start(FOUR_WARM).await;
-    let address = daemon.add("a").await.expect("is served");
-    world.kernel.delete_route(address);
-    assert!(
-        world.kernel.routes().is_empty(),
-        "the look sees that it is gone"
-    );
-    sleep(Duration::from_secs(15)).await;
-    assert_eq!(world.kernel.routes().len(), 1);
-    assert_eq!(daemon.app.metrics.repairs(), 1);
 }
 
 #[tokio::test(start_paused = true)]

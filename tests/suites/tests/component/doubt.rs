@@ -9,7 +9,8 @@ use veni_provider::Operation;
 use veni_provider_mock::config::Latency;
 use veni_provider_mock::{CloudConfig, Fault, FaultKind};
 
-use crate::world::{Daemon, Holdings, Settings, World};
+use crate::daemon::Daemon;
+use crate::world::{Holdings, Settings, World};
 
 /// Changes show after two seconds, and five are promised.
 fn lagging() -> CloudConfig {

@@ -15,7 +15,8 @@ use veni_dataplane::memory::Step;
 use veni_provider::ErrorClass;
 use veni_provider_mock::{CloudConfig, Fault, FaultKind};
 
-use crate::world::{Daemon, Settings, World, key};
+use crate::daemon::{Daemon, key};
+use crate::world::{Settings, World};
 
 const SETTINGS: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
@@ -44,8 +45,12 @@ fn weather(world: &World) {
     for kind in kinds {
         world.cloud.inject(Fault::random(0.08, kind));
     }
-    world.kernel.delay(Step::ConfigurePod, Duration::from_millis(30));
-    world.kernel.delay(Step::EnsureInterface, Duration::from_millis(200));
+    world
+        .kernel
+        .delay(Step::ConfigurePod, Duration::from_millis(30));
+    world
+        .kernel
+        .delay(Step::EnsureInterface, Duration::from_millis(200));
 }
 
 /// No address is two endpoints', at any moment.
@@ -54,7 +59,11 @@ fn nobody_shares(daemon: &Daemon, seed: u64) {
     for record in daemon.app.endpoints.list() {
         for address in record.addresses() {
             let other = owners.insert(address, record.key.to_string());
-            assert_eq!(other, None, "seed {seed}: {address} is also of {}", record.key);
+            assert_eq!(
+                other, None,
+                "seed {seed}: {address} is also of {}",
+                record.key
+            );
         }
     }
 }
@@ -84,7 +93,10 @@ async fn history(seed: u64) {
             5..8 => {
                 let endpoints = Arc::clone(&daemon.app.endpoints);
                 operations.spawn(async move {
-                    endpoints.delete(&key(&name)).await.expect("del does not fail");
+                    endpoints
+                        .delete(&key(&name))
+                        .await
+                        .expect("del does not fail");
                 });
             }
             8 => {
@@ -119,7 +131,11 @@ async fn ends_where_it_began(world: &World, daemon: &Daemon, seed: u64) {
     assert!(differences.is_empty(), "seed {seed}: {differences:#?}");
     let held = world.holdings();
     let told = daemon.explanation().await;
-    assert_eq!((held.interfaces, held.addresses), (1, 2), "seed {seed}\n{told}");
+    assert_eq!(
+        (held.interfaces, held.addresses),
+        (1, 2),
+        "seed {seed}\n{told}"
+    );
     assert_eq!(world.kernel.link_names(), ["eth0"], "seed {seed}");
     assert_eq!(world.journal("endpoints"), 0, "seed {seed}");
 }

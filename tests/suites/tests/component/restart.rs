@@ -8,18 +8,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use veni_dataplane::memory::Step;
-use veni_provider::{ErrorClass, Operation};
+use veni_provider::ErrorClass;
 use veni_provider_mock::config::Latency;
 use veni_provider_mock::{CloudConfig, Fault, FaultKind};
 
-use crate::world::{Daemon, Settings, World};
+use crate::daemon::Daemon;
+use crate::world::{Settings, World};
 
 const FOUR_WARM: Settings<'_> = &[("WARM_IP_TARGET", "4")];
-const TWO_SOON: Settings<'_> = &[
-    ("WARM_IP_TARGET", "2"),
-    ("IP_COOLDOWN_PERIOD", "1"),
-    ("VENI_RELEASE_DELAY", "5"),
-];
 
 fn lagging() -> CloudConfig {
     let mut config = CloudConfig::aws().instant();
@@ -111,7 +107,11 @@ fn a_first_start_waits_for_the_cloud() {
         let begun = Instant::now();
         let daemon = world.start(FOUR_WARM).await;
         assert!(begun.elapsed() >= Duration::from_secs(30));
-        assert!(begun.elapsed() <= Duration::from_secs(45), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() <= Duration::from_secs(45),
+            "{:?}",
+            begun.elapsed()
+        );
         daemon.add("a").await.expect("is served");
     });
 }
@@ -148,9 +148,11 @@ fn a_del_that_a_kill_has_cut_is_finished() {
     world.life(async {
         let daemon = world.start(FOUR_WARM).await;
         daemon.add("a").await.expect("is served");
-        world.kernel.delay(Step::RemoveEndpoint, Duration::from_secs(60));
+        world
+            .kernel
+            .delay(Step::RemoveEndpoint, Duration::from_secs(60));
         let endpoints = Arc::clone(&daemon.app.endpoints);
-        tokio::spawn(async move { endpoints.delete(&crate::world::key("a")).await });
+        tokio::spawn(async move { endpoints.delete(&crate::daemon::key("a")).await });
         sleep(Duration::from_secs(1)).await;
     });
     world.kernel.delay(Step::RemoveEndpoint, Duration::ZERO);
@@ -182,7 +184,11 @@ fn cooldowns_go_on_after_a_kill() {
         let begun = Instant::now();
         let address = daemon.add("next").await.expect("waits it out");
         assert_eq!(address, before, "there is no other");
-        assert!(begun.elapsed() > Duration::from_secs(25), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() > Duration::from_secs(25),
+            "{:?}",
+            begun.elapsed()
+        );
     });
 }
 
@@ -195,100 +201,14 @@ fn pods_that_ended_while_no_daemon_ran_are_released_at_the_start() {
         let daemon = world.start(FOUR_WARM).await;
         assert_eq!(addresses(&daemon), [before[0], before[2]]);
         assert_eq!(daemon.app.metrics.repairs(), 1);
-        assert_eq!(daemon.report().await.cooling, 1, "others may still send to it");
+        assert_eq!(
+            daemon.report().await.cooling,
+            1,
+            "others may still send to it"
+        );
         daemon.settle().await;
         daemon.check().await;
     });
-}
-
-/// A daemon that is killed while the cloud works on a change of this kind: `at`
-/// into a call of twenty seconds, which the cloud carries out after ten.
-fn killed_during(operation: Operation, pods_before: usize, at: Duration) -> Arc<World> {
-    let world = World::new(lagging(), "m5.large");
-    world.life(async {
-        let daemon = world.start(TWO_SOON).await;
-        daemon.settle().await;
-        let slow = Latency::fixed(Duration::from_secs(20));
-        let grows = matches!(operation, Operation::Assign | Operation::AttachInterface);
-        if grows {
-            world.cloud.set_latency(Some(operation), slow);
-        }
-        let adds: Vec<_> = pods(pods_before).map(|name| daemon.begin_add(&name)).collect();
-        if !grows {
-            for add in adds {
-                add.await.expect("no panic").expect("is served");
-            }
-            daemon.settle().await;
-            world.cloud.set_latency(Some(operation), slow);
-            for name in pods(pods_before) {
-                daemon.del(&name).await;
-            }
-        }
-        let before = world.calls.of(operation);
-        while world.calls.of(operation) == before {
-            sleep(Duration::from_millis(100)).await;
-        }
-        sleep(at).await;
-    });
-    world.cloud.set_latency(None, Latency::ZERO);
-    world
-}
-
-/// The next daemon serves a burst with nothing but addresses that the node has.
-fn serves_a_burst(world: &Arc<World>, count: usize) {
-    world.life(async {
-        let daemon = world.start(TWO_SOON).await;
-        let burst = (0..count).map(|number| format!("burst-{number}"));
-        let given = daemon.add_all(burst).await;
-        let strange: Vec<_> = given.iter().filter(|a| !world.cloud_knows(**a)).collect();
-        assert!(strange.is_empty(), "not the node's: {strange:?}");
-        daemon.settle().await;
-        daemon.check().await;
-        for number in 0..count {
-            daemon.del(&format!("burst-{number}")).await;
-        }
-        for name in pods(12) {
-            daemon.del(&name).await;
-        }
-        daemon.quiet_for(Duration::from_secs(700)).await;
-        daemon.check().await;
-        assert_eq!(world.holdings().addresses, 2);
-        assert_eq!(world.journal("releases"), 0);
-    });
-}
-
-#[test]
-fn addresses_that_were_being_released_at_a_kill_are_given_to_nobody_who_would_lose_them() {
-    for at in [1, 9, 11] {
-        let world = killed_during(Operation::Release, 8, Duration::from_secs(at));
-        assert_eq!(world.journal("releases"), 1, "it was written down before");
-        serves_a_burst(&world, 9);
-    }
-}
-
-#[test]
-fn an_interface_that_was_being_detached_at_a_kill_serves_nobody_who_would_lose_it() {
-    for at in [1, 9, 11] {
-        let world = killed_during(Operation::DetachInterface, 12, Duration::from_secs(at));
-        serves_a_burst(&world, 9);
-    }
-}
-
-#[test]
-fn what_was_being_bought_at_a_kill_is_found_and_not_bought_again() {
-    for (operation, pods_before) in [(Operation::Assign, 4), (Operation::AttachInterface, 9)] {
-        let world = killed_during(operation, pods_before, Duration::from_secs(15));
-        // It shows in the inventory by now.
-        world.life(async { sleep(Duration::from_secs(5)).await });
-        let before = world.holdings();
-        world.life(async {
-            let daemon = world.start(TWO_SOON).await;
-            daemon.settle().await;
-            daemon.check().await;
-            assert_eq!(world.holdings(), before, "{operation}");
-        });
-        serves_a_burst(&world, 12);
-    }
 }
 
 #[test]
@@ -296,7 +216,11 @@ fn a_damaged_entry_is_dropped_and_its_address_stays_taken() {
     let world = World::new(lagging(), "m5.large");
     let before = three_pods(&world, false);
     let shelf = world.folder().join("journal/endpoints");
-    let entry = fs::read_dir(&shelf).expect("lists").flatten().next().expect("an entry");
+    let entry = fs::read_dir(&shelf)
+        .expect("lists")
+        .flatten()
+        .next()
+        .expect("an entry");
     fs::write(entry.path(), "{}").expect("writes");
     world.life(async {
         let daemon = world.start(FOUR_WARM).await;
@@ -310,7 +234,11 @@ fn a_damaged_entry_is_dropped_and_its_address_stays_taken() {
             world.end_namespace(&name);
         }
         sleep(Duration::from_secs(15)).await;
-        assert_eq!(daemon.app.endpoints.list().len(), 4, "the unknown one went with its link");
+        assert_eq!(
+            daemon.app.endpoints.list().len(),
+            4,
+            "the unknown one went with its link"
+        );
     });
 }
 
@@ -354,35 +282,73 @@ fn addresses_that_never_were_a_pods_are_taken_before_those_that_cool_after_a_reb
     });
 }
 
+/// What the plugin leaves when it finds no daemon.
+fn leave_a_note(world: &World, container: &str, time_ms: u64) {
+    let folder = world.folder().join(veni_api::PENDING_DIR);
+    fs::create_dir_all(&folder).expect("makes it");
+    let key = crate::daemon::key(container);
+    let note = serde_json::json!({
+        "version": 1,
+        "network": key.network,
+        "containerId": key.container_id,
+        "interfaceName": key.interface_name,
+        "timeMs": time_ms,
+        "bootId": "",
+    });
+    fs::write(folder.join(format!("{container}.json")), note.to_string()).expect("writes");
+}
+
 #[test]
-fn many_kills_at_any_moment_lose_nothing() {
-    let world = World::new(CloudConfig::aws().seed(11), "m5.large");
-    for round in 0..25_u64 {
-        world.life(async {
-            let daemon = world.start(TWO_SOON).await;
-            for number in 0..5 {
-                let name = format!("pod-{}", (round * 3 + number) % 14);
-                if (round + number) % 3 == 0 {
-                    daemon.del(&name).await;
-                } else {
-                    daemon.begin_add(&name);
-                }
-            }
-            sleep(Duration::from_millis(137 * round % 4_000)).await;
-        });
-    }
+fn dels_that_came_while_no_daemon_ran_are_made_up_for_and_undo_no_later_add() {
+    let world = World::new(lagging(), "m5.large");
+    let before = three_pods(&world, false);
+    leave_a_note(&world, "pod-0", ipamd::events::unix_millis() + 1);
+    leave_a_note(&world, "pod-1", 1);
     world.life(async {
-        let daemon = world.start(TWO_SOON).await;
-        sleep(Duration::from_secs(20)).await;
+        let daemon = world.start(FOUR_WARM).await;
+        sleep(Duration::from_secs(15)).await;
+        assert_eq!(addresses(&daemon), [before[1], before[2]]);
+        let left = fs::read_dir(world.folder().join(veni_api::PENDING_DIR)).expect("lists");
+        assert_eq!(left.count(), 0, "both are done with");
         daemon.settle().await;
         daemon.check().await;
-        for name in pods(14) {
-            daemon.del(&name).await;
-        }
-        daemon.quiet_for(Duration::from_secs(700)).await;
-        daemon.check().await;
-        assert_eq!(world.holdings().addresses, 2);
-        assert_eq!(world.holdings().interfaces, 1);
-        assert_eq!((world.journal("endpoints"), world.journal("releases")), (0, 0));
+    });
+}
+
+#[test]
+fn a_stop_ends_adds_that_wait_and_finishes_those_that_build() {
+    let mut config = lagging();
+    config.latency.assign = Latency::fixed(Duration::from_secs(50));
+    let world = World::new(config, "m5.large");
+    world.life(async {
+        let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
+        sleep(Duration::from_secs(60)).await;
+        world
+            .kernel
+            .delay(Step::ConfigurePod, Duration::from_secs(1));
+        let builds = daemon.begin_add("builds");
+        sleep(Duration::from_millis(100)).await;
+        let waits = daemon.begin_add("waits");
+        sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        daemon.stop().await;
+        assert!(
+            begun.elapsed() <= Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+        builds.await.expect("no panic").expect("was finished");
+        let failure = waits.await.expect("no panic").expect_err("was ended");
+        assert_eq!(failure.code, veni_api::failure::code::TRY_AGAIN_LATER);
+    });
+    world.kernel.delay(Step::ConfigurePod, Duration::ZERO);
+    world.life(async {
+        let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
+        assert_eq!(addresses(&daemon).len(), 1);
+        assert_eq!(
+            daemon.app.metrics.repairs(),
+            0,
+            "nothing was left half done"
+        );
     });
 }

@@ -11,7 +11,8 @@ use veni_provider::{
 use veni_provider_mock::config::{AllocationOrder, Bucket, ExistingInterface, Throttle};
 use veni_provider_mock::{CloudConfig, Fault, FaultKind, NodeConfig};
 
-use crate::world::{Daemon, INSTANCE, SUBNET, Settings, World};
+use crate::daemon::Daemon;
+use crate::world::{INSTANCE, SUBNET, Settings, World};
 
 const TWO_WARM: Settings<'_> = &[("WARM_IP_TARGET", "2")];
 
@@ -29,7 +30,7 @@ pub(crate) fn metric(daemon: &Daemon, name: &str) -> f64 {
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with(' '))
     });
-    let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    let line = line.unwrap_or_else(|| panic!("there is no {name}"));
     line.rsplit(' ').next().unwrap().parse().expect("a number")
 }
 
@@ -154,6 +155,38 @@ async fn the_plan_tells_what_is_refused_until_it_is_granted() {
     daemon.settle().await;
     assert_eq!(world.holdings().addresses, 2);
     assert!(daemon.report().await.cloud_error.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_takes_nothing_back_still_gives() {
+    let world = World::aws("m5.large");
+    let settings = [
+        ("WARM_IP_TARGET", "2"),
+        ("IP_COOLDOWN_PERIOD", "1"),
+        ("VENI_RELEASE_DELAY", "5"),
+    ];
+    let daemon = world.start(&settings).await;
+    world.cloud.deny(Operation::Release);
+    daemon.add_all((0..6).map(|n| format!("pod-{n}"))).await;
+    for number in 0..6 {
+        daemon.del(&format!("pod-{number}")).await;
+    }
+    sleep(Duration::from_secs(10)).await;
+    assert_ne!(world.calls.of(Operation::Release), 0, "it was tried");
+    let told = daemon.explanation().await;
+    assert!(
+        told.contains("nothing goes back") && told.contains("UnauthorizedOperation"),
+        "{told}"
+    );
+    daemon.add_all((0..14).map(|n| format!("pod-{n}"))).await;
+    world.cloud.allow(Operation::Release);
+    sleep(Duration::from_secs(40)).await;
+    for number in 0..14 {
+        daemon.del(&format!("pod-{number}")).await;
+    }
+    daemon.quiet_for(Duration::from_secs(120)).await;
+    assert_eq!(world.holdings().addresses, 2);
+    daemon.check().await;
 }
 
 #[tokio::test(start_paused = true)]

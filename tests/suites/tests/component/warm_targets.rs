@@ -8,7 +8,8 @@ use std::time::Duration;
 use veni_provider::Limits;
 use veni_provider_mock::{CloudConfig, NodeConfig};
 
-use crate::world::{Daemon, Holdings, INSTANCE, SUBNET, Settings, World};
+use crate::daemon::Daemon;
+use crate::world::{Holdings, INSTANCE, SUBNET, Settings, World};
 
 /// An instance type as EC2 describes it, and the most pods it gets by default.
 #[derive(Clone, Copy)]
@@ -19,10 +20,30 @@ struct Type {
     vcpus: u32,
 }
 
-const T3_SMALL: Type = Type { name: "t3.small", interfaces: 3, addresses: 4, vcpus: 2 };
-const M5_LARGE: Type = Type { name: "m5.large", interfaces: 3, addresses: 10, vcpus: 2 };
-const M5_16XLARGE: Type = Type { name: "m5.16xlarge", interfaces: 15, addresses: 50, vcpus: 64 };
-const P3DN_24XLARGE: Type = Type { name: "p3dn.24xlarge", interfaces: 15, addresses: 50, vcpus: 96 };
+const T3_SMALL: Type = Type {
+    name: "t3.small",
+    interfaces: 3,
+    addresses: 4,
+    vcpus: 2,
+};
+const M5_LARGE: Type = Type {
+    name: "m5.large",
+    interfaces: 3,
+    addresses: 10,
+    vcpus: 2,
+};
+const M5_16XLARGE: Type = Type {
+    name: "m5.16xlarge",
+    interfaces: 15,
+    addresses: 50,
+    vcpus: 64,
+};
+const P3DN_24XLARGE: Type = Type {
+    name: "p3dn.24xlarge",
+    interfaces: 15,
+    addresses: 50,
+    vcpus: 96,
+};
 
 /// What an operator has set; 0 is "not set" as the plugin has it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,9 +88,15 @@ impl Warm {
         };
         // Too low is never said when total ≥ max pods. The plugin may overshoot by
         // a unit of its calls, Veni stops at the unit that reaches it.
-        let units = units.min(max_pods.div_ceil(unit)).min(machine.interfaces * slots);
+        let units = units
+            .min(max_pods.div_ceil(unit))
+            .min(machine.interfaces * slots);
         let interfaces = units.div_ceil(slots).max(1);
-        let (addresses, prefixes) = if self.prefixes { (0, units) } else { (units, 0) };
+        let (addresses, prefixes) = if self.prefixes {
+            (0, units)
+        } else {
+            (units, 0)
+        };
         Holdings {
             interfaces: interfaces as usize,
             addresses: addresses as usize,
@@ -98,9 +125,10 @@ async fn scale(daemon: &Daemon, from: u32, to: u32) {
         daemon.add_all((from..to).map(pod)).await;
         daemon.quiet_for(Duration::from_secs(3)).await;
     } else {
-        for number in (to..from).rev() {
-            daemon.del(&pod(number)).await;
-        }
+        let dels = (to..from)
+            .rev()
+            .map(|number| async move { daemon.del(&pod(number)).await });
+        futures::future::join_all(dels).await;
         // Whole interfaces go when they are a minute old.
         daemon.quiet_for(Duration::from_secs(90)).await;
     }
@@ -121,31 +149,68 @@ async fn row(machine: Type, max_pods: u32, warm: Warm, steps: &[u32]) {
         let expected = warm.expected(machine, max_pods, pods);
         let told = daemon.explanation().await;
         let name = machine.name;
-        assert_eq!(world.holdings(), expected, "{name}, {pods} pods, {warm:?}\n{told}");
+        assert_eq!(
+            world.holdings(),
+            expected,
+            "{name}, {pods} pods, {warm:?}\n{told}"
+        );
     }
     daemon.check().await;
 }
 
 const fn eni(eni: u32) -> Warm {
-    Warm { eni, prefixes: false, ip: 0, minimum: 0, prefix: 0 }
+    Warm {
+        eni,
+        prefixes: false,
+        ip: 0,
+        minimum: 0,
+        prefix: 0,
+    }
 }
 
 const fn ip(ip: u32, minimum: u32) -> Warm {
-    Warm { ip, minimum, prefixes: false, eni: 1, prefix: 0 }
+    Warm {
+        ip,
+        minimum,
+        prefixes: false,
+        eni: 1,
+        prefix: 0,
+    }
 }
 
 const fn prefix(prefix: u32) -> Warm {
-    Warm { prefix, prefixes: true, eni: 1, ip: 0, minimum: 0 }
+    Warm {
+        prefix,
+        prefixes: true,
+        eni: 1,
+        ip: 0,
+        minimum: 0,
+    }
 }
 
 const fn prefix_ip(ip: u32, minimum: u32) -> Warm {
-    Warm { ip, minimum, prefixes: true, eni: 1, prefix: 1 }
+    Warm {
+        ip,
+        minimum,
+        prefixes: true,
+        eni: 1,
+        prefix: 1,
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn single_addresses_on_t3_small() {
     let steps = [0, 1, 2, 3, 4, 6, 7, 9, 6, 3, 0];
-    for warm in [eni(1), eni(2), ip(1, 0), ip(2, 0), ip(2, 5), ip(5, 0), ip(5, 10), ip(0, 4)] {
+    for warm in [
+        eni(1),
+        eni(2),
+        ip(1, 0),
+        ip(2, 0),
+        ip(2, 5),
+        ip(5, 0),
+        ip(5, 10),
+        ip(0, 4),
+    ] {
         row(T3_SMALL, 11, warm, &steps).await;
     }
 }
@@ -153,7 +218,14 @@ async fn single_addresses_on_t3_small() {
 #[tokio::test(start_paused = true)]
 async fn prefixes_on_t3_small() {
     let steps = [0, 1, 15, 16, 17, 40, 100, 110, 50, 0];
-    for warm in [prefix(1), prefix(2), prefix_ip(5, 0), prefix_ip(16, 0), prefix_ip(2, 20), prefix_ip(7, 40)] {
+    for warm in [
+        prefix(1),
+        prefix(2),
+        prefix_ip(5, 0),
+        prefix_ip(16, 0),
+        prefix_ip(2, 20),
+        prefix_ip(7, 40),
+    ] {
         row(T3_SMALL, 110, warm, &steps).await;
     }
 }
@@ -161,7 +233,16 @@ async fn prefixes_on_t3_small() {
 #[tokio::test(start_paused = true)]
 async fn single_addresses_on_m5_large() {
     let steps = [0, 1, 5, 9, 10, 18, 19, 27, 14, 4, 0];
-    for warm in [eni(0), eni(1), eni(2), ip(1, 1), ip(2, 8), ip(5, 10), ip(30, 1), ip(7, 20)] {
+    for warm in [
+        eni(0),
+        eni(1),
+        eni(2),
+        ip(1, 1),
+        ip(2, 8),
+        ip(5, 10),
+        ip(30, 1),
+        ip(7, 20),
+    ] {
         if warm.eni == 0 {
             // WARM_ENI_TARGET=0 is too low when nothing is available: Veni keeps
             // one address free, so that the next pod does not wait.
@@ -174,7 +255,13 @@ async fn single_addresses_on_m5_large() {
 #[tokio::test(start_paused = true)]
 async fn prefixes_on_m5_large() {
     let steps = [0, 7, 16, 33, 80, 110, 64, 0];
-    for warm in [prefix(1), prefix(3), prefix_ip(1, 0), prefix_ip(17, 0), prefix_ip(20, 64)] {
+    for warm in [
+        prefix(1),
+        prefix(3),
+        prefix_ip(1, 0),
+        prefix_ip(17, 0),
+        prefix_ip(20, 64),
+    ] {
         row(M5_LARGE, 110, warm, &steps).await;
     }
 }

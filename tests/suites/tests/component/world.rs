@@ -1,7 +1,7 @@
 //! One node in a world of its own: a mock cloud, an in-memory kernel, a run
 //! folder; and a daemon that can be started in it, stopped and killed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -10,23 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipamd::app::App;
-use ipamd::attachment::{AttachmentKey, PodName};
 use ipamd::config::{CloudProfile, Config};
-use ipamd::endpoints::{AddOrder, Record};
 use ipamd::run_dir::RunDir;
 use ipnet::IpNet;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use veni_api::failure::CniFailure;
-use veni_api::v1;
 use veni_dataplane::memory::{MemoryKernel, NamespaceId};
-use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_provider::{Interface, Mac};
 use veni_provider_mock::{Change, CloudConfig, MockCloud, MockProvider, NodeConfig, Profile};
 
+use crate::daemon::Daemon;
 use crate::recorder::{Calls, Recorded};
 
 /// The node's id in its cloud.
@@ -36,7 +31,7 @@ pub(crate) const SUBNET: &str = "subnet-a";
 /// The MAC of the in-memory kernel's primary interface.
 const PRIMARY_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x10]);
 /// Longer than any wait of a test that goes right.
-const LONG: Duration = Duration::from_secs(3600);
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 /// A few settings of a daemon, by variable.
 pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
@@ -165,7 +160,8 @@ impl World {
         }
     }
 
-    fn namespace(&self, container: &str) -> OwnedFd {
+    /// A pod's namespace, made when it is asked for first.
+    pub(crate) fn namespace(&self, container: &str) -> OwnedFd {
         let mut namespaces = locked(&self.namespaces);
         let namespace = namespaces
             .entry(container.to_owned())
@@ -218,11 +214,7 @@ impl World {
         let app = app.expect("starts").expect("nobody stops it");
         // The next one is no longer the first in this boot.
         fs::write(self.folder().join(veni_api::READY_FILE), boot_id()).expect("writes");
-        Daemon {
-            app,
-            world: Arc::clone(self),
-            _wires: wires,
-        }
+        Daemon::new(app, Arc::clone(self), wires)
     }
 }
 
@@ -234,7 +226,8 @@ pub(crate) struct Holdings {
     pub(crate) prefixes: usize,
 }
 
-fn ranges_of(interface: &Interface) -> Vec<IpNet> {
+/// Everything for pods that an interface holds, single addresses as ranges too.
+pub(crate) fn ranges_of(interface: &Interface) -> Vec<IpNet> {
     let addresses = interface.addresses.iter().map(|a| IpNet::from(*a));
     addresses
         .chain(interface.prefixes.iter().copied())
@@ -274,230 +267,4 @@ async fn follow_the_wires(world: Arc<World>) {
 fn plug(world: &World, interface: &Interface) {
     let name = format!("eth{}", interface.device_index);
     world.kernel.plug(&name, interface.mac.0);
-}
-
-/// A daemon that runs.
-pub(crate) struct Daemon {
-    pub(crate) app: App,
-    pub(crate) world: Arc<World>,
-    _wires: AbortOnDropHandle<()>,
-}
-
-/// An attachment of a container; `web` is its `eth0`, `web:eth1` another.
-pub(crate) fn key(container: &str) -> AttachmentKey {
-    let (container_id, interface_name) = container.split_once(':').unwrap_or((container, "eth0"));
-    AttachmentKey {
-        network: "veni".to_owned(),
-        container_id: container_id.to_owned(),
-        interface_name: interface_name.to_owned(),
-    }
-}
-
-fn address_of(record: &Record) -> IpAddr {
-    record.addresses()[0]
-}
-
-impl Daemon {
-    /// The order that a plugin would give.
-    pub(crate) fn order(&self, container: &str) -> AddOrder {
-        let key = key(container);
-        AddOrder {
-            namespace: self.world.namespace(&key.container_id),
-            pod: PodName {
-                namespace: "default".to_owned(),
-                name: container.replace(':', "-"),
-                uid: String::new(),
-            },
-            key,
-            mtu: 0,
-        }
-    }
-
-    /// ADD.
-    pub(crate) async fn add(&self, container: &str) -> Result<IpAddr, CniFailure> {
-        let added = self.app.endpoints.add(self.order(container)).await;
-        added.map(|record| address_of(&record))
-    }
-
-    /// ADDs that must go right, all at once.
-    pub(crate) async fn add_all(
-        &self,
-        containers: impl IntoIterator<Item = String>,
-    ) -> Vec<IpAddr> {
-        let adds: Vec<_> = containers
-            .into_iter()
-            .map(|name| self.begin_add(&name))
-            .collect();
-        let mut addresses = Vec::new();
-        for add in adds {
-            addresses.push(add.await.expect("no panic").expect("is served"));
-        }
-        addresses
-    }
-
-    /// ADD in a task of its own; aborting it is a caller that goes away.
-    pub(crate) fn begin_add(&self, container: &str) -> JoinHandle<Result<IpAddr, CniFailure>> {
-        let (endpoints, order) = (Arc::clone(&self.app.endpoints), self.order(container));
-        tokio::spawn(async move {
-            let added = endpoints.add(order).await;
-            added.map(|record| address_of(&record))
-        })
-    }
-
-    /// DEL; tells whether there was something to delete.
-    pub(crate) async fn del(&self, container: &str) -> bool {
-        let deleted = self.app.endpoints.delete(&key(container)).await;
-        deleted.expect("del never fails by itself")
-    }
-
-    /// The pool as operators see it.
-    pub(crate) async fn report(&self) -> v1::PoolResponse {
-        self.app.pool.report().await.expect("the pool runs")
-    }
-
-    /// The plan as operators see it.
-    pub(crate) async fn plan(&self) -> v1::PlanResponse {
-        self.app.pool.plan().await.expect("the pool runs")
-    }
-
-    /// Everything an operator is told about the pool's plan, as one text.
-    pub(crate) async fn explanation(&self) -> String {
-        let plan = self.plan().await;
-        let actions = plan
-            .actions
-            .iter()
-            .map(|a| format!("{}: {}", a.action, a.reason));
-        let lines: Vec<String> = actions.chain(plan.notes.iter().cloned()).collect();
-        lines.join("\n")
-    }
-
-    /// Waits until nothing has happened between cloud and daemon for five seconds.
-    pub(crate) async fn settle(&self) {
-        self.quiet_for(Duration::from_secs(5)).await;
-    }
-
-    /// Waits until nothing has happened between cloud and daemon for so long,
-    /// and nobody waits for an address.
-    pub(crate) async fn quiet_for(&self, span: Duration) {
-        let began = Instant::now();
-        let (mut before, mut since) = (usize::MAX, Instant::now());
-        while since.elapsed() < span {
-            sleep(Duration::from_secs(1)).await;
-            let (plan, report) = (self.plan().await, self.report().await);
-            let calls = self.world.calls.changes();
-            let attached = report.interfaces.iter().all(|i| i.state != "attaching");
-            let idle = plan.actions.is_empty() && report.waiting == 0 && attached;
-            if !idle || calls != before {
-                (before, since) = (calls, Instant::now());
-            }
-            if began.elapsed() > LONG {
-                panic!("it never settles:\n{}", self.explanation().await);
-            }
-        }
-    }
-
-    /// Ends the daemon in order.
-    pub(crate) async fn stop(self) {
-        self.app.stop().await;
-    }
-
-    /// Compares daemon, kernel and cloud with each other and says what differs.
-    /// Only for a pool that has settled.
-    pub(crate) async fn differences(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let report = self.report().await;
-        let records = self.app.endpoints.list();
-        let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
-        for record in &records {
-            for address in record.addresses() {
-                if let Some(other) = owners.insert(address, record.key.to_string()) {
-                    found.push(format!("{address} is of {other} and of {}", record.key));
-                }
-                if !self.world.cloud_knows(address) {
-                    found.push(format!("{address} is not the node's in the cloud"));
-                }
-            }
-        }
-        let routed: BTreeSet<IpAddr> = self.world.kernel.routes().iter().map(|r| r.0).collect();
-        if !routed.iter().eq(owners.keys()) {
-            found.push(format!("routes {routed:?} but endpoints {owners:?}"));
-        }
-        if report.assigned as usize != owners.len() {
-            found.push(format!(
-                "{} leases, {} endpoints",
-                report.assigned,
-                owners.len()
-            ));
-        }
-        self.compare_with_the_cloud(&report, &mut found);
-        self.compare_rules(&owners, &mut found);
-        found.extend(self.world.calls.collisions());
-        found
-    }
-
-    fn compare_with_the_cloud(&self, report: &v1::PoolResponse, found: &mut Vec<String>) {
-        let truth: BTreeSet<(String, IpNet)> = self
-            .world
-            .interfaces()
-            .iter()
-            .flat_map(|i| {
-                ranges_of(i)
-                    .into_iter()
-                    .map(|range| (i.id.to_string(), range))
-            })
-            .collect();
-        let mut told = BTreeSet::new();
-        for interface in &report.interfaces {
-            let addresses = interface.addresses.iter().map(|a| {
-                let address: IpAddr = a.address.parse().expect("an address");
-                IpNet::from(address)
-            });
-            let prefixes = interface.prefixes.iter();
-            let prefixes = prefixes.map(|p| p.prefix.parse().expect("a prefix"));
-            told.extend(
-                addresses
-                    .chain(prefixes)
-                    .map(|range| (interface.id.clone(), range)),
-            );
-        }
-        for missing in truth.difference(&told) {
-            found.push(format!(
-                "the cloud has {missing:?}, the daemon does not know it"
-            ));
-        }
-        for surplus in told.difference(&truth) {
-            found.push(format!(
-                "the daemon has {surplus:?}, the cloud does not know it"
-            ));
-        }
-    }
-
-    /// Pods on a secondary interface have a rule that leads out of it.
-    fn compare_rules(&self, owners: &BTreeMap<IpAddr, String>, found: &mut Vec<String>) {
-        let source_routing = self.world.cloud.capabilities().source_routing;
-        for interface in self.world.interfaces().iter().filter(|_| source_routing) {
-            let plan = self
-                .world
-                .kernel
-                .interface(INTERFACE_TABLE_BASE + interface.device_index);
-            let ranges = ranges_of(interface);
-            let of_it = owners
-                .keys()
-                .filter(|a| ranges.iter().any(|r| r.contains(*a)));
-            for address in of_it.filter(|_| !interface.primary) {
-                let ruled = plan.as_ref().is_some_and(|plan| {
-                    plan.mac == interface.mac.0 && plan.sources.iter().any(|s| s.contains(address))
-                });
-                if !ruled {
-                    found.push(format!("{address} has no rule out of {}", interface.id));
-                }
-            }
-        }
-    }
-
-    /// The daemon, the kernel and the cloud agree.
-    pub(crate) async fn check(&self) {
-        let differences = self.differences().await;
-        assert!(differences.is_empty(), "{differences:#?}");
-    }
 }

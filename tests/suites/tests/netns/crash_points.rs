@@ -85,7 +85,12 @@ async fn tell(point: &str, runtime: Runtime) -> Result<(), String> {
     let config = BedConfig::new(1)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
-    let bed = Bed::start(config.set("VENI_RELEASE_DELAY", "0").set("VENI_DETACH_AGE", "0")).await;
+    let bed = Bed::start(
+        config
+            .set("VENI_RELEASE_DELAY", "0")
+            .set("VENI_DETACH_AGE", "0"),
+    )
+    .await;
     let (steady, _) = bed.running(0, "steady").await;
     let traffic = Stream::start(steady.path(), bed.node_address(0)).await;
     bed.daemon(0).terminate().await;

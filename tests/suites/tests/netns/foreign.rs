@@ -50,7 +50,12 @@ async fn foreign_routes_rules_links_and_tables_stay_as_they_are() {
     let config = BedConfig::new(1)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
-    let bed = Bed::start_without_daemons(config.set("VENI_RELEASE_DELAY", "0").set("VENI_DETACH_AGE", "0")).await;
+    let bed = Bed::start_without_daemons(
+        config
+            .set("VENI_RELEASE_DELAY", "0")
+            .set("VENI_DETACH_AGE", "0"),
+    )
+    .await;
     let node = bed.node(0).to_owned();
     let rules = bed.folder().join("foreign.nft");
     std::fs::write(&rules, FOREIGN_TABLES).expect("the file can be written");
@@ -138,7 +143,12 @@ async fn nothing_of_veni_s_is_left_when_all_pods_are_deleted_and_their_interface
     let config = BedConfig::new(1)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
-    let bed = Bed::start(config.set("VENI_RELEASE_DELAY", "0").set("VENI_DETACH_AGE", "0")).await;
+    let bed = Bed::start(
+        config
+            .set("VENI_RELEASE_DELAY", "0")
+            .set("VENI_DETACH_AGE", "0"),
+    )
+    .await;
     let mut pods = Vec::new();
     for number in 1..=5 {
         pods.push(bed.running(0, &format!("p{number}")).await.0);

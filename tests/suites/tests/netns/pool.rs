@@ -7,7 +7,7 @@ use futures::future::join_all;
 use veni_provider::ErrorClass;
 use veni_testbed::cloudlab::Operation;
 use veni_testbed::cloudlab::mock::{Fault, FaultKind};
-use veni_testbed::{Bed, BedConfig, TestPod, eventually};
+use veni_testbed::{Bed, BedConfig, Death, TestPod, binaries, eventually};
 
 /// What the daemon tells of its pool.
 async fn pool(bed: &Bed) -> veni_api::v1::PoolResponse {
@@ -52,6 +52,17 @@ async fn drain(bed: &Bed) -> Vec<TestPod> {
     pods
 }
 
+/// Waits until so many ADDs wait for an address.
+async fn waiting(bed: &Bed, count: u32) {
+    eventually(&format!("{count} waiting ADDs"), async || {
+        match pool(bed).await.waiting {
+            waiting if waiting == count => Ok(()),
+            waiting => Err(format!("{waiting} wait")),
+        }
+    })
+    .await;
+}
+
 fn break_growth(bed: &Bed, class: ErrorClass) {
     for operation in [Operation::Assign, Operation::AttachInterface] {
         let kind = FaultKind::Error {
@@ -94,38 +105,32 @@ async fn adds_wait_in_order_for_what_is_released_and_for_what_the_cloud_gives() 
         Bed::start(
             BedConfig::new(1)
                 .instance_type("t3.small")
-                .set("WARM_IP_TARGET", "1"),
+                .set("WARM_IP_TARGET", "1")
+                // The cloud is asked less and less often while it refuses.
+                .set("VENI_ADD_WAIT", "85"),
         )
         .await,
     );
     quiet(&bed).await;
     break_growth(&bed, ErrorClass::Transient);
     let pods = drain(&bed).await;
-    let mut waiting = Vec::new();
+    let mut line = Vec::new();
     for number in 1..=3 {
         let pod = Arc::new(bed.pod(0, &format!("waits{number}")).await);
         let (bed_of_task, pod_of_task) = (Arc::clone(&bed), Arc::clone(&pod));
         let task = tokio::spawn(async move { bed_of_task.add(&pod_of_task).await });
-        eventually("an ADD that waits", async || {
-            let waiting = pool(&bed).await.waiting;
-            if waiting == number {
-                Ok(())
-            } else {
-                Err(format!("{waiting} wait"))
-            }
-        })
-        .await;
-        waiting.push((pod, task));
+        waiting(&bed, number).await;
+        line.push((pod, task));
     }
     bed.del(&pods[0]).await.expect("DEL");
-    let (first, task) = waiting.remove(0);
+    let (first, task) = line.remove(0);
     task.await
         .expect("no panic")
         .expect("the first in line gets the address that was released");
     assert_eq!(pool(&bed).await.waiting, 2, "the others wait on");
     bed.lab().cloud().clear_faults();
     let mut late = Vec::new();
-    for (pod, task) in waiting {
+    for (pod, task) in line {
         task.await
             .expect("no panic")
             .expect("the cloud gives again");
@@ -208,5 +213,71 @@ async fn an_add_beyond_the_node_s_limit_fails_at_once_and_works_when_a_pod_has_g
         .await
         .expect("an address that cools is waited for");
     bed.sound(&[&one, &two, &three]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn an_add_whose_plugin_is_killed_while_it_waits_gives_up_its_place() {
+    let config = BedConfig::new(1).instance_type("t3.small");
+    let bed = Bed::start(config.set("WARM_IP_TARGET", "1")).await;
+    quiet(&bed).await;
+    break_growth(&bed, ErrorClass::Transient);
+    let mut pods = drain(&bed).await;
+    let killed = bed.pod(0, "killed").await;
+    let call = bed.call("ADD", &killed);
+    let mut plugin = call.start(bed.exec(0, binaries::plugin())).await;
+    waiting(&bed, 1).await;
+    plugin.kill().await.expect("the plugin can be killed");
+    waiting(&bed, 0).await;
+    pods.push(killed);
+    let all: Vec<&TestPod> = pods.iter().collect();
+    bed.sound(&all).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_del_ends_an_add_that_waits_and_nothing_is_left_of_it() {
+    let config = BedConfig::new(1).instance_type("t3.small");
+    let bed = Bed::start(config.set("WARM_IP_TARGET", "1")).await;
+    quiet(&bed).await;
+    break_growth(&bed, ErrorClass::Transient);
+    let mut pods = drain(&bed).await;
+    let pod = bed.pod(0, "deleted").await;
+    let delete = async {
+        waiting(&bed, 1).await;
+        bed.del(&pod).await.expect("DEL");
+    };
+    let (added, ()) = tokio::join!(bed.add(&pod), delete);
+    assert_eq!(added.expect_err("it was deleted").code, 11);
+    assert_eq!(pool(&bed).await.waiting, 0);
+    pods.push(pod);
+    let all: Vec<&TestPod> = pods.iter().collect();
+    bed.sound(&all).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_stopped_while_adds_wait_ends_in_order_and_the_next_one_serves_them() {
+    let config = BedConfig::new(1).instance_type("t3.small");
+    let bed = Bed::start(config.set("WARM_IP_TARGET", "1")).await;
+    quiet(&bed).await;
+    break_growth(&bed, ErrorClass::Transient);
+    let mut pods = drain(&bed).await;
+    let pod = bed.pod(0, "waits").await;
+    let restart = async {
+        waiting(&bed, 1).await;
+        let death = bed.daemon(0).terminate().await;
+        assert_eq!(death, Death::Exited(0), "{}", bed.daemon(0).log_tail());
+        bed.lab().cloud().clear_faults();
+        bed.daemon(0).start().await;
+    };
+    let (added, ()) = tokio::join!(bed.add(&pod), restart);
+    if let Err(error) = added {
+        assert_eq!(error.code, 11, "the runtime is told to come again: {error}");
+        bed.add(&pod).await.expect("ADD again");
+    }
+    pods.push(pod);
+    let all: Vec<&TestPod> = pods.iter().collect();
+    bed.sound(&all).await;
     bed.end().await;
 }

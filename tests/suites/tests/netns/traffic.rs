@@ -243,3 +243,18 @@ async fn with_ipv6_alone_pods_have_no_ipv4_address_and_reach_each_other() {
     bed.sound(&[&one, &other]).await;
     bed.end().await;
 }
+
+#[tokio::test]
+async fn in_a_cloud_of_azure_s_kind_pods_of_two_nodes_reach_each_other_and_the_internet() {
+    let config = BedConfig::new(2).cloud(CloudConfig::azure().instant());
+    let config = config
+        .instance_type("Standard_D2s_v5")
+        .set("VENI_MOCK_PROFILE", "azure");
+    let bed = Bed::start(config).await;
+    let (one, one_added) = bed.running(0, "one").await;
+    let (other, other_added) = bed.running(1, "other").await;
+    talks_to_everybody(&bed, &one, &[other_added.address(), bed.node_address(1)]).await;
+    talks_to_everybody(&bed, &other, &[one_added.address(), bed.node_address(0)]).await;
+    bed.sound(&[&one, &other]).await;
+    bed.end().await;
+}

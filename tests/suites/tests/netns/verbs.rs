@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use veni_testbed::plugin::netconf;
-use veni_testbed::{Bed, BedConfig, kernel};
+use veni_testbed::traffic::reaches;
+use veni_testbed::{Added, Bed, BedConfig, kernel};
 
 #[tokio::test]
 async fn an_add_that_is_repeated_gives_the_same_result_and_changes_nothing() {
@@ -227,5 +228,72 @@ async fn an_add_for_a_name_that_is_taken_in_the_pod_fails_and_leaves_nothing() {
     kernel::ip(pod.path(), "link del eth0").await;
     bed.add(&pod).await.expect("ADD once the name is free");
     bed.sound(&[&pod]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_repeated_add_makes_a_damaged_pod_whole() {
+    let bed = Bed::start(BedConfig::new(1)).await;
+    let (pod, added) = bed.running(0, "pod").await;
+    kernel::ip(pod.path(), "address flush dev eth0").await;
+    let damaged = bed.check(&pod, &added).await;
+    damaged.expect_err("the address is gone");
+    let again = bed.add(&pod).await.expect("ADD");
+    bed.check(&pod, &again).await.expect("CHECK");
+    assert!(reaches(bed.node(0), again.address()).await);
+    bed.sound(&[&pod]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn an_add_of_a_known_container_in_another_namespace_moves_it_there() {
+    let bed = Bed::start(BedConfig::new(1)).await;
+    let (old, _) = bed.running(0, "pod").await;
+    let new = bed.pod(0, "pod").await;
+    let mut call = bed.call("ADD", &new);
+    call.container = old.container().to_owned();
+    let added = Added::read(bed.run(0, &call).await.expect("ADD"));
+    assert!(reaches(new.path(), bed.node_address(0)).await);
+    bed.nothing_in(&old).await;
+    let evidence = bed.evidence(&[]).await.expect("evidence");
+    assert_eq!(evidence.nodes[0].endpoints.len(), 1);
+    assert!(evidence.nodes[0].leased.contains(&added.address()));
+    bed.sound(&[]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn two_pods_of_one_name_both_have_a_network() {
+    // A pod that is being replaced by one of the same name lives for a while.
+    let bed = Bed::start(BedConfig::new(1)).await;
+    let (old, old_added) = bed.running(0, "pod").await;
+    let (new, new_added) = bed.running(0, "pod").await;
+    assert_ne!(old_added.host_link, new_added.host_link);
+    assert!(reaches(old.path(), new_added.address()).await);
+    bed.sound(&[&old, &new]).await;
+    bed.del(&old).await.expect("DEL");
+    assert!(reaches(bed.node(0), new_added.address()).await);
+    bed.sound(&[&old, &new]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_foreign_link_that_has_the_name_of_a_pod_s_is_left_alone_and_the_pod_gets_another() {
+    let bed = Bed::start(BedConfig::new(1)).await;
+    let (pod, added) = bed.running(0, "pod").await;
+    bed.del(&pod).await.expect("DEL");
+    bed.nothing_of_pods(0).await;
+    let taken = &added.host_link;
+    let make = format!("link add {taken} type veth peer name foreign0");
+    kernel::ip(bed.node(0), &make).await;
+    let (next, next_added) = bed.running(0, "pod").await;
+    assert_ne!(next_added.host_link, *taken);
+    assert!(reaches(next.path(), bed.node_address(0)).await);
+    let links = kernel::links(bed.node(0)).await;
+    assert!(
+        links.iter().any(|link| link.name == *taken),
+        "the foreign link is gone"
+    );
+    bed.sound(&[&pod, &next]).await;
     bed.end().await;
 }

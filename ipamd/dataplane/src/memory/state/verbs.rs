@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 15;
 fn refused(operation: String, kind: io::ErrorKind) -> KernelError {
     KernelError::Refused {
         operation,
-        source: kind.into(),
+        reason: kind.into(),
     }
 }
 

@@ -1,0 +1,245 @@
+//! Calls whose outcome is not told: what the provider says of them is true.
+
+use std::time::Duration;
+
+use serde_json::json;
+use veni_provider::{
+    AddressSlots, AttachRequest, ErrorClass, Family, InterfaceState, Provider, SubnetId,
+};
+use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides, TypeFacts};
+
+use super::cloud::{sdk_config, site};
+use super::server::{calm, knobs, server};
+
+const TWO: AddressSlots = AddressSlots::Addresses {
+    family: Family::V4,
+    count: 2,
+};
+
+fn request(token: &str) -> AttachRequest {
+    AttachRequest {
+        subnet: None,
+        slots: Some(TWO),
+        token: token.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_attach_network_interface_is_settled_by_a_look() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "lose_answer": true});
+    site.fault(rule).await;
+    let made = provider.attach_interface(&request("settled")).await;
+    let made = made.expect("it is attached after all");
+    let inventory = provider.inventory().await.expect("an inventory");
+    assert_eq!(inventory.interfaces.len(), 2);
+    assert_eq!(inventory.interfaces[1], made);
+    assert!(site.unattached().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_to_attach_that_never_arrived_leaves_doubt_and_is_cleared_up() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "drop_request": true});
+    site.fault(rule).await;
+    let answer = provider.attach_interface(&request("doubt")).await;
+    let class = answer.expect_err("nobody knows").class;
+    assert_eq!(class, ErrorClass::OutcomeUnknown);
+    assert_eq!(site.unattached().await.len(), 1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.tidy().await;
+    assert!(site.unattached().await.is_empty());
+}
+
+#[tokio::test]
+async fn the_same_token_goes_on_with_what_was_left_behind() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "drop_request": true});
+    site.fault(rule).await;
+    let answer = provider.attach_interface(&request("again")).await;
+    answer.expect_err("nobody knows");
+    let left = site.unattached().await;
+    let made = provider.attach_interface(&request("again")).await;
+    let made = made.expect("must attach");
+    assert_eq!([made.id.to_string()].as_slice(), left);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.tidy().await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    assert_eq!(inventory.interfaces[1].id, made.id);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_detach_leaves_an_interface_that_is_cleared_up() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let made = provider.attach_interface(&request("out")).await;
+    let made = made.expect("must attach");
+    let rule = json!({"operations": ["DetachNetworkInterface"], "count": 1, "lose_answer": true});
+    site.fault(rule).await;
+    let answer = provider.detach_interface(&made.id).await;
+    let class = answer.expect_err("nobody knows").class;
+    assert_eq!(class, ErrorClass::OutcomeUnknown);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.tidy().await;
+    assert_eq!(site.interfaces().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_leaves_doubt_and_a_look_none() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let mut settings = site.settings();
+    settings.call_timeout = Duration::from_secs(2);
+    let provider = site.provider_with(settings).await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    let slow = json!({
+        "operations": ["AssignPrivateIpAddresses", "DescribeNetworkInterfaces"],
+        "latency_seconds": 30,
+    });
+    let fault = site.fault(slow).await;
+    let assigned = provider.assign(&inventory.interfaces[0].id, TWO).await;
+    let looked = provider.inventory().await;
+    server().mend(&fault).await;
+    let class = assigned.expect_err("takes too long").class;
+    assert_eq!(class, ErrorClass::OutcomeUnknown);
+    assert_eq!(
+        looked.expect_err("takes too long").class,
+        ErrorClass::Transient
+    );
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_have_reached_ec2_leaves_no_doubt() {
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address").to_string()
+    };
+    let facts = TypeFacts {
+        limits: veni_provider::Limits {
+            interfaces: 3,
+            ipv4_per_interface: 10,
+            ipv6_per_interface: 10,
+            vcpus: 2,
+        },
+        prefixes: true,
+    };
+    let settings = AwsSettings {
+        instance: InstanceOverrides {
+            instance_id: Some("i-1".to_owned()),
+            instance_type: Some("m5.large".to_owned()),
+            zone: Some("us-east-1a".to_owned()),
+            subnet: Some(SubnetId::new("subnet-1")),
+            vpc: Some("vpc-1".to_owned()),
+        },
+        instance_types: Some(std::sync::Arc::new(move |_: &str| Some(facts))),
+        sdk_config: Some(sdk_config("nobody", &closed)),
+        ..AwsSettings::default()
+    };
+    let provider = AwsProvider::connect(settings).await.expect("asks nobody");
+    let interface = veni_provider::InterfaceId::new("eni-1");
+    let answer = provider.assign(&interface, TWO).await;
+    let error = answer.expect_err("nobody is there");
+    assert_eq!(error.class, ErrorClass::Transient, "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_explained() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    site.fault(json!({"operations": ["AssignPrivateIpAddresses"], "deny": true}))
+        .await;
+    let answer = provider.assign(&inventory.interfaces[0].id, TWO).await;
+    let error = answer.expect_err("is denied");
+    assert_eq!(error.class, ErrorClass::Denied);
+    let text = error.to_string();
+    assert!(text.contains("ec2:AssignPrivateIpAddresses on"), "{text}");
+    assert!(!text.contains("Encoded authorization"), "{text}");
+}
+
+#[tokio::test]
+async fn credentials_that_expired_pass() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    let rule = json!({"operations": ["AssignPrivateIpAddresses"], "count": 1, "expired": true});
+    site.fault(rule).await;
+    let primary = &inventory.interfaces[0];
+    let answer = provider.assign(&primary.id, TWO).await;
+    assert_eq!(
+        answer.expect_err("has expired").class,
+        ErrorClass::Transient
+    );
+    provider.assign(&primary.id, TWO).await.expect("new ones");
+    assert_eq!(primary.state, InterfaceState::Attached);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_create_leaves_an_interface_that_is_found_and_cleared_up() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["CreateNetworkInterface"], "count": 1, "lose_answer": true});
+    site.fault(rule).await;
+    let answer = provider.attach_interface(&request("made unseen")).await;
+    let class = answer.expect_err("nobody knows").class;
+    assert_eq!(class, ErrorClass::OutcomeUnknown);
+    assert_eq!(site.unattached().await.len(), 1);
+    // Once to find it, and once when it is old enough.
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        provider.tidy().await;
+    }
+    assert!(site.unattached().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_interface_that_a_lagging_describe_does_not_show_attached_is_not_deleted() {
+    let turned = knobs(json!({"describe_lag_seconds": 30})).await;
+    let site = site("m5.large").await;
+    server()
+        .post("clock", &json!({"advance_seconds": 31}))
+        .await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "lose_answer": true});
+    site.fault(rule).await;
+    let answer = provider.attach_interface(&request("lagging")).await;
+    let class = answer.expect_err("Describe does not tell yet").class;
+    assert_eq!(class, ErrorClass::OutcomeUnknown);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.tidy().await;
+    drop(turned);
+    let inventory = provider.inventory().await.expect("an inventory");
+    assert_eq!(inventory.interfaces.len(), 2);
+    assert!(!site.calls().await.contains_key("DeleteNetworkInterface"));
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_nothing_that_is_not_cleared_up() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    provider.inventory().await.expect("an inventory");
+    let rule = json!({
+        "operations": ["AttachNetworkInterface"], "count": 1,
+        "latency_seconds": 3, "drop_request": true,
+    });
+    site.fault(rule).await;
+    let wanted = request("gone");
+    let call = provider.attach_interface(&wanted);
+    let answer = tokio::time::timeout(Duration::from_secs(2), call).await;
+    answer.expect_err("the caller goes away");
+    assert_eq!(site.unattached().await.len(), 1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.tidy().await;
+    assert!(site.unattached().await.is_empty());
+}

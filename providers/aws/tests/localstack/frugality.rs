@@ -1,0 +1,115 @@
+//! What the calls of the trait cost in calls to EC2, counted by the server.
+
+use serde_json::json;
+use veni_provider::{AddressSlots, AttachRequest, ErrorClass, Family, Provider, ProviderError};
+
+use super::cloud::site;
+use super::server::calm;
+
+const TWO: AddressSlots = AddressSlots::Addresses {
+    family: Family::V4,
+    count: 2,
+};
+
+fn request(token: &str) -> AttachRequest {
+    AttachRequest {
+        subnet: None,
+        slots: Some(TWO),
+        token: token.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn an_interface_with_its_addresses_costs_three_calls() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    provider.inventory().await.expect("an inventory");
+    let before = site.total().await;
+    let made = provider.attach_interface(&request("three")).await;
+    assert_eq!(made.expect("must attach").addresses.len(), 2);
+    assert_eq!(site.total().await - before, 3, "{:?}", site.calls().await);
+}
+
+#[tokio::test]
+async fn an_inventory_costs_two_calls_and_a_batch_of_addresses_one() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let connected = site.total().await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    assert_eq!(site.total().await - connected, 2);
+    let primary = inventory.interfaces[0].id.clone();
+    let slots = AddressSlots::Addresses {
+        family: Family::V4,
+        count: 9,
+    };
+    let grant = provider.assign(&primary, slots).await.expect("addresses");
+    assert_eq!(site.total().await - connected, 3);
+    let released = provider.release(&primary, &grant).await;
+    released.expect("must be released");
+    assert_eq!(site.total().await - connected, 4);
+}
+
+#[tokio::test]
+async fn connecting_costs_three_calls_and_one_with_what_is_known_already() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let facts = site.provider().await.node().await.expect("a node").limits;
+    // The instance, its type and the VPC's ranges.
+    assert_eq!(site.total().await, 3, "{:?}", site.calls().await);
+    let mut settings = site.settings();
+    settings.network_cidrs = vec!["10.0.0.0/16".parse().expect("a range")];
+    settings.instance_types = Some(std::sync::Arc::new(move |name: &str| {
+        (name == "m5.large").then_some(veni_provider_aws::TypeFacts {
+            limits: facts,
+            prefixes: true,
+        })
+    }));
+    let provider = site.provider_with(settings).await;
+    assert_eq!(provider.node().await.expect("a node").limits, facts);
+    assert_eq!(site.total().await, 4, "{:?}", site.calls().await);
+}
+
+async fn assign_under(rule: serde_json::Value) -> (u64, Result<(), ProviderError>) {
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    let mut rule = rule;
+    rule["operations"] = json!(["AssignPrivateIpAddresses"]);
+    site.fault(rule).await;
+    let answer = provider.assign(&inventory.interfaces[0].id, TWO).await;
+    let calls = site.calls().await.get("AssignPrivateIpAddresses").copied();
+    (calls.unwrap_or(0), answer.map(drop))
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_not_repeated() {
+    let _calm = calm().await;
+    let error = json!({"code": "RequestLimitExceeded", "message": "slow down", "status": 503});
+    let (calls, answer) = assign_under(json!({"error": error})).await;
+    let class = answer.expect_err("is throttled").class;
+    assert_eq!(class, ErrorClass::Throttled { retry_after: None });
+    assert_eq!(calls, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_ec2_fails_at_is_not_repeated() {
+    let _calm = calm().await;
+    let error = json!({"code": "InternalError", "message": "sorry", "status": 500});
+    let (calls, answer) = assign_under(json!({"error": error})).await;
+    let class = answer.expect_err("fails").class;
+    assert_eq!(class, ErrorClass::OutcomeUnknown);
+    assert_eq!(calls, 1);
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_breaks_is_not_repeated() {
+    let _calm = calm().await;
+    for effect in ["drop_request", "lose_answer", "truncate"] {
+        let (calls, answer) = assign_under(json!({effect: true})).await;
+        let class = answer.expect_err("has no answer").class;
+        assert_eq!(class, ErrorClass::OutcomeUnknown, "{effect}");
+        assert_eq!(calls, 1, "{effect}");
+    }
+}

@@ -1,0 +1,164 @@
+//! What is cleared up and set right beside the calls.
+
+use std::time::Duration;
+
+use serde_json::json;
+use veni_provider::{AttachRequest, ErrorClass, InterfaceId, Provider};
+
+use super::cloud::{Site, admin, site, tag};
+use super::server::{calm, server};
+
+fn request(token: &str) -> AttachRequest {
+    AttachRequest {
+        subnet: None,
+        slots: None,
+        token: token.to_owned(),
+    }
+}
+
+async fn settled() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_deleted_at_once_is_deleted_later() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let operations = ["AttachNetworkInterface", "DeleteNetworkInterface"];
+    let fault = site
+        .fault(json!({"operations": operations, "deny": true}))
+        .await;
+    let answer = provider.attach_interface(&request("stuck")).await;
+    assert_eq!(
+        answer.expect_err("cannot be undone").class,
+        ErrorClass::OutcomeUnknown
+    );
+    settled().await;
+    provider.tidy().await;
+    assert_eq!(site.unattached().await.len(), 1, "it is still denied");
+    server().mend(&fault).await;
+    provider.tidy().await;
+    assert!(site.unattached().await.is_empty());
+    let before = site.total().await;
+    provider.tidy().await;
+    assert_eq!(site.total().await, before, "nothing to do costs nothing");
+}
+
+#[tokio::test]
+async fn an_interface_that_would_outlive_the_instance_is_set_right() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["ModifyNetworkInterfaceAttribute"], "count": 1, "deny": true});
+    site.fault(rule).await;
+    let made = provider.attach_interface(&request("outlives")).await;
+    let made = made.expect("it works without");
+    assert!(!ends_with_instance(&site, &made.id).await);
+    provider.tidy().await;
+    assert!(ends_with_instance(&site, &made.id).await);
+    site.let_outlive(&made.id).await;
+    settled().await;
+    provider.inventory().await.expect("an inventory");
+    provider.tidy().await;
+    assert!(ends_with_instance(&site, &made.id).await);
+}
+
+async fn ends_with_instance(site: &Site, id: &InterfaceId) -> bool {
+    let shown = site.described(id).await;
+    let attachment = shown.attachment().expect("is attached");
+    attachment.delete_on_termination() == Some(true)
+}
+
+#[tokio::test]
+async fn secondary_interfaces_follow_the_primary_ones_security_groups() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let made = provider.attach_interface(&request("groups")).await;
+    let made = made.expect("must attach");
+    let inventory = provider.inventory().await.expect("an inventory");
+    let primary = inventory.interfaces[0].id.clone();
+    let group = set_new_group(&site, &primary).await;
+    settled().await;
+    provider.inventory().await.expect("an inventory");
+    provider.tidy().await;
+    let shown = site.described(&made.id).await;
+    let groups: Vec<_> = shown.groups().iter().map(|g| g.group_id()).collect();
+    assert_eq!(groups, [Some(group.as_str())]);
+}
+
+async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {
+    let admin = admin();
+    let call = admin
+        .create_security_group()
+        .group_name("pods")
+        .description("pods")
+        .vpc_id(&site.vpc);
+    let group = call.send().await.expect("a group").group_id;
+    let group = group.expect("an id");
+    let call = admin
+        .modify_network_interface_attribute()
+        .network_interface_id(interface.as_str())
+        .groups(&group);
+    call.send().await.expect("must be changed");
+    group
+}
+
+/// An interface that some node left behind, made at a time.
+async fn leaked(site: &Site, description: &str, created: Option<&str>) -> InterfaceId {
+    let id = site.foreign(None).await;
+    let call = admin().modify_network_interface_attribute();
+    let value = aws_sdk_ec2::types::AttributeValue::builder().value(description);
+    let call = call
+        .network_interface_id(id.as_str())
+        .description(value.build());
+    call.send().await.expect("must be changed");
+    tag(id.as_str(), "node.k8s.amazonaws.com/instance_id", "i-gone").await;
+    if let Some(created) = created {
+        tag(id.as_str(), "node.k8s.amazonaws.com/createdAt", created).await;
+    }
+    id
+}
+
+#[tokio::test]
+async fn what_dead_nodes_left_behind_is_deleted_and_nothing_else() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let old = Some("2020-01-02T03:04:05Z");
+    let dead = leaked(&site, "aws-K8S-i-gone", old).await;
+    let young = leaked(&site, "aws-K8S-i-gone", Some("2999-01-02T03:04:05Z")).await;
+    let unknown = leaked(&site, "aws-K8S-i-gone", None).await;
+    let foreign = leaked(&site, "a database", old).await;
+    let untagged = site.foreign(None).await;
+    provider.clean_leaks().await.expect("must look");
+    let mut left = site.unattached().await;
+    left.sort_unstable();
+    let mut expected = [&young, &unknown, &foreign, &untagged].map(ToString::to_string);
+    expected.sort_unstable();
+    assert_eq!(left, expected, "{dead} was to be deleted");
+    let shown = site.described(&unknown).await;
+    let noted = shown
+        .tag_set()
+        .iter()
+        .any(|tag| tag.key() == Some("node.k8s.amazonaws.com/createdAt"));
+    assert!(noted, "its age is known from now on");
+}
+
+#[tokio::test]
+async fn another_clusters_leftovers_are_left_alone() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let mut settings = site.settings();
+    settings.cluster_name = Some("blue".to_owned());
+    let provider = site.provider_with(settings).await;
+    let old = Some("2020-01-02T03:04:05Z");
+    let blue = leaked(&site, "aws-K8S-i-gone", old).await;
+    let green = leaked(&site, "aws-K8S-i-gone", old).await;
+    for (id, cluster) in [(&blue, "blue"), (&green, "green")] {
+        tag(id.as_str(), "cluster.k8s.amazonaws.com/name", cluster).await;
+    }
+    provider.clean_leaks().await.expect("must look");
+    assert_eq!(site.unattached().await, [green.to_string()]);
+}

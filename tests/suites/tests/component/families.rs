@@ -1,0 +1,95 @@
+//! Pods with IPv6 addresses, alone or beside IPv4.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use veni_provider_mock::CloudConfig;
+
+use crate::world::World;
+
+fn dual_stack_network() -> CloudConfig {
+    let mut config = CloudConfig::aws().instant();
+    let range = |text: &str| text.parse::<IpNet>().expect("a range");
+    config.vpc_cidrs.push(range("fd00:1::/56"));
+    config.subnets[0].cidrs.push(range("fd00:1::/64"));
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn dual_stack_pods_have_an_address_of_each_family() {
+    let world = World::new(dual_stack_network(), "m5.large");
+    let daemon = world
+        .start(&[("ENABLE_IPv6", "true"), ("WARM_IP_TARGET", "2")])
+        .await;
+    daemon.add_all((0..14).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    for record in daemon.app.endpoints.list() {
+        let addresses = record.addresses();
+        assert!(
+            matches!(addresses[..], [IpAddr::V4(_), IpAddr::V6(_)]),
+            "{addresses:?}"
+        );
+    }
+    assert_eq!(
+        world.holdings().prefixes,
+        1,
+        "one /80 is enough for the node"
+    );
+    daemon.check().await;
+    for number in 0..14 {
+        assert!(daemon.del(&format!("pod-{number}")).await);
+    }
+    daemon.quiet_for(Duration::from_secs(300)).await;
+    let held = world.holdings();
+    assert_eq!((held.interfaces, held.addresses, held.prefixes), (1, 2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_ipv6_alone_needs_one_prefix_and_no_second_interface() {
+    let world = World::new(dual_stack_network(), "m5.large");
+    let settings = [("ENABLE_IPv4", "false"), ("ENABLE_IPv6", "true")];
+    let daemon = world.start(&settings).await;
+    let addresses = daemon.add_all((0..29).map(|n| format!("pod-{n}"))).await;
+    assert!(addresses.iter().all(IpAddr::is_ipv6));
+    daemon.settle().await;
+    let held = world.holdings();
+    assert_eq!((held.interfaces, held.addresses, held.prefixes), (1, 0, 1));
+    daemon.check().await;
+}
+
+#[test]
+fn dual_stack_pods_keep_both_addresses_over_a_kill() {
+    let world = World::new(dual_stack_network(), "m5.large");
+    let settings = [("ENABLE_IPv6", "true"), ("WARM_IP_TARGET", "2")];
+    let all = |daemon: &crate::daemon::Daemon| -> Vec<IpAddr> {
+        let records = daemon.app.endpoints.list();
+        records
+            .iter()
+            .flat_map(|record| record.addresses())
+            .collect()
+    };
+    let before = world.life(async {
+        let daemon = world.start(&settings).await;
+        daemon.add_all((0..3).map(|n| format!("pod-{n}"))).await;
+        all(&daemon)
+    });
+    world.life(async {
+        let daemon = world.start(&settings).await;
+        assert_eq!(all(&daemon), before);
+        let fresh = daemon
+            .app
+            .endpoints
+            .add(daemon.order("fresh"))
+            .await
+            .expect("is served");
+        assert!(
+            fresh
+                .addresses()
+                .iter()
+                .all(|address| !before.contains(address))
+        );
+        daemon.settle().await;
+        daemon.check().await;
+    });
+}
