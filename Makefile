@@ -14,10 +14,10 @@ PLUGIN := cargo rustc --package veni-cni --bin veni-cni --profile plugin \
 	$(if $(HAVE_MUSL),--target $(MUSL),-- -C target-feature=+crt-static -C relocation-model=static)
 PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 
-.PHONY: help demo test lint bench build clean
+.PHONY: help demo test lint bench build localstack clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## two nodes, a mock cloud and real pods on this machine, in a minute after the build
 	@tests/tools/require demo
@@ -44,6 +44,9 @@ build: ## the release: ipamd, veni and the static plugin, in target/release
 	cargo build --release --package ipamd --package veni
 	$(PLUGIN)
 	cp $(PLUGIN_FILE) $(TARGET)/release/veni-cni
+
+localstack: ## an EC2 that behaves as EC2 documents, on 127.0.0.1:4566, until interrupted
+	localstack/ec2/run
 
 clean: ## removes the build; keeps the cache of fetched tools
 	cargo clean

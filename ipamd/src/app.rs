@@ -10,10 +10,8 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use veni_api::v1::cni_server::CniServer;
-use veni_api::v1::operator_server::OperatorServer;
 use veni_dataplane::{DataPlane, NodePlan};
-use veni_provider::{Family, Inventory, Limited, LimiterConfig, Provider};
+use veni_provider::{Limited, LimiterConfig, Provider};
 
 use crate::attachment::AttachmentKey;
 use crate::cloud::{CallMeter, FirstLook, first_look};
@@ -23,23 +21,21 @@ use crate::events::{EventKind, Events};
 use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
-use crate::recovery::{Recovered, RecoveryError, recover, work_off_notes};
-use crate::rpc::{CniService, OperatorService};
+use crate::node::{keep_node, node_plan, own_addresses, prepare};
+use crate::pool::{Known, Pool, PoolSettings, PoolTask, soft_cooldown};
+use crate::recovery::{Recovered, work_off_notes};
+use crate::rpc::{OperatorService, serve_cni, serve_operator};
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::{families, pool_settings};
+use crate::targets::pool_settings;
 
+/// Audits of endpoints to one of the node's own rules, tables and settings.
+const NODE_ROUNDS: u64 = 6;
 /// How long ADDs and DELs may go on after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
-/// HTTP/2's own window, bytes: a larger one would be told to every plugin in a
-/// frame of its own, for calls of a few hundred bytes.
-const WINDOW: u32 = 65_535;
 /// How long the pool and the reaper may take after that.
 const CORE_GRACE: Duration = Duration::from_millis(2300);
 /// How long answers that are ready may take to go out.
 const ANSWERS: Duration = Duration::from_millis(300);
-/// Between two tries of something that the kernel refused at the start.
-const KERNEL_PAUSE: Duration = Duration::from_secs(2);
 
 /// The daemon's parts, running.
 pub struct App {
@@ -172,7 +168,10 @@ impl App {
         let task = PoolTask::new(
             known,
             settings,
-            crate::pool::Worlds { provider, kernel },
+            crate::pool::Worlds {
+                provider,
+                kernel: Arc::clone(&kernel),
+            },
             journal,
             events.clone(),
             Arc::clone(&metrics),
@@ -189,20 +188,26 @@ impl App {
             stop_pool: CancellationToken::new(),
         };
         app.spawn_core(task, reaper);
+        app.spawn_audit(kernel, node_plan);
         Ok(Some(app))
     }
 
     fn spawn_core(&mut self, task: PoolTask, reaper: Reaper) {
         let stop = self.stop_pool.clone();
         self.tasks.spawn(task.run(stop.clone()));
-        self.tasks.spawn(reaper.run(stop.clone()));
+        self.tasks.spawn(reaper.run(stop));
+    }
+
+    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, plan: NodePlan) {
+        let stop = self.stop_pool.clone();
+        let pool = self.pool.clone();
         let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
         let (folder, boot) = (
             self.run_dir.folder().to_owned(),
             self.run_dir.boot().to_owned(),
         );
         self.tasks.spawn(async move {
-            loop {
+            for round in 1_u64.. {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
@@ -212,6 +217,10 @@ impl App {
                     tracing::warn!(%error, "failed to compare endpoints with the kernel");
                 }
                 work_off_notes(&folder, &boot, &endpoints).await;
+                if round.is_multiple_of(NODE_ROUNDS) {
+                    keep_node(&kernel, &plan).await;
+                    pool.recheck();
+                }
             }
         });
     }
@@ -306,72 +315,6 @@ fn limited(
     Arc::new(Limited::new(provider, &limits, Arc::new(meter)))
 }
 
-/// The kernel may refuse for a moment, or until somebody loads a module: the
-/// daemon says so and tries again. `None` on shutdown.
-async fn prepare(
-    kernel: &Arc<dyn DataPlane>,
-    plan: &NodePlan,
-    journal: &Journal,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<Option<Recovered>> {
-    loop {
-        match prepare_once(kernel, plan, journal).await {
-            Ok(recovered) => return Ok(Some(recovered)),
-            Err(RecoveryError::Kernel(error)) => {
-                tracing::error!(%error, "not ready: the kernel refused");
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(KERNEL_PAUSE) => {}
-        }
-    }
-}
-
-async fn prepare_once(
-    kernel: &Arc<dyn DataPlane>,
-    plan: &NodePlan,
-    journal: &Journal,
-) -> Result<Recovered, RecoveryError> {
-    for warning in kernel.prepare_node(plan).await?.warnings {
-        tracing::warn!(warning, "the node is not set up as it should be");
-    }
-    recover(journal, kernel).await
-}
-
-/// The primary interface's own addresses, IPv4 first.
-fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {
-    let primary = inventory.interfaces.iter().find(|i| i.primary);
-    let mut own = primary.map_or_else(Vec::new, |i| i.own_addresses.clone());
-    own.sort_by_key(IpAddr::is_ipv6);
-    own
-}
-
-fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -> NodePlan {
-    let primary = memory.inventory.interfaces.iter().find(|i| i.primary);
-    let mut untranslated = memory.node.network_cidrs.clone();
-    untranslated.extend(&config.network.untranslated);
-    let wanted = families(config);
-    NodePlan {
-        primary_mac: primary.map_or([0; 6], |interface| interface.mac.0),
-        node_v4: own.iter().find_map(|address| match address {
-            IpAddr::V4(address) if wanted.contains(&Family::V4) => Some(*address),
-            _ => None,
-        }),
-        node_v6: own.iter().find_map(|address| match address {
-            IpAddr::V6(address) if wanted.contains(&Family::V6) => Some(*address),
-            _ => None,
-        }),
-        untranslated,
-        source_nat: config.network.source_nat,
-        source_nat_ports: config.network.source_nat_ports,
-        node_ports: config.network.node_ports,
-        veth_prefix: config.network.veth_prefix.clone(),
-    }
-}
-
 fn endpoint_settings(config: &Config, node_addresses: Vec<IpAddr>) -> EndpointSettings {
     EndpointSettings {
         veth_prefix: config.network.veth_prefix.clone(),
@@ -426,39 +369,4 @@ fn report_repairs(repairs: &[String], events: &Events, metrics: &Metrics) {
         metrics.repaired();
         events.emit(EventKind::Repair, repair.clone());
     }
-}
-
-async fn serve_cni(
-    listener: tokio::net::UnixListener,
-    endpoints: Arc<Endpoints>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let incoming = veni_api::server::incoming(listener, |error| {
-        tracing::warn!(%error, "refused a connection to the plugin's socket");
-    });
-    tonic::transport::Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .add_service(CniServer::new(CniService { endpoints }))
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-        .await
-        .context("failed to serve the plugin's socket")
-}
-
-async fn serve_operator(
-    listener: tokio::net::UnixListener,
-    service: OperatorService,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_serving::<OperatorServer<OperatorService>>()
-        .await;
-    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-    tonic::transport::Server::builder()
-        .add_service(health_service)
-        .add_service(OperatorServer::new(service))
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-        .await
-        .context("failed to serve the operators' socket")
 }

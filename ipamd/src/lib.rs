@@ -16,6 +16,7 @@ mod introspection;
 pub mod journal;
 pub mod logging;
 pub mod metrics;
+mod node;
 pub mod pool;
 mod recovery;
 pub mod rpc;

@@ -6,18 +6,27 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use anyhow::Context;
 use futures::Stream;
+use tokio::net::UnixListener;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use veni_api::failure::{CniFailure, code};
 use veni_api::server::Caller;
 use veni_api::v1;
+use veni_api::v1::cni_server::CniServer;
+use veni_api::v1::operator_server::OperatorServer;
 
 use crate::attachment::AttachmentKey;
 use crate::endpoints::{AddOrder, Endpoints};
 use crate::events::Events;
 use crate::pool::Pool;
+
+/// HTTP/2's own window, bytes: a larger one would be told to every plugin in a
+/// frame of its own, for calls of a few hundred bytes.
+const WINDOW: u32 = 65_535;
 
 /// The plugin's service.
 pub struct CniService {
@@ -202,4 +211,41 @@ impl v1::operator_server::Operator for OperatorService {
         });
         Ok(Response::new(Box::pin(stream)))
     }
+}
+
+/// Serves the plugin's socket until `shutdown`.
+pub(crate) async fn serve_cni(
+    listener: UnixListener,
+    endpoints: Arc<Endpoints>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let incoming = veni_api::server::incoming(listener, |error| {
+        tracing::warn!(%error, "refused a connection to the plugin's socket");
+    });
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .add_service(CniServer::new(CniService { endpoints }))
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+        .await
+        .context("failed to serve the plugin's socket")
+}
+
+/// Serves the operators' socket and health probes until `shutdown`.
+pub(crate) async fn serve_operator(
+    listener: UnixListener,
+    service: OperatorService,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_serving::<OperatorServer<OperatorService>>()
+        .await;
+    let incoming = UnixListenerStream::new(listener);
+    tonic::transport::Server::builder()
+        .add_service(health_service)
+        .add_service(OperatorServer::new(service))
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+        .await
+        .context("failed to serve the operators' socket")
 }

@@ -297,7 +297,7 @@ impl Endpoints {
             .iter()
             .map(|address| PodAddress { address: *address });
         Record {
-            id: self.new_id(&order.key, created_ms),
+            id: new_id(&order.key, created_ms),
             key: order.key.clone(),
             pod: order.pod.clone(),
             state: RecordState::Adding,
@@ -320,12 +320,6 @@ impl Endpoints {
             waited_micros: micros(waited),
             released_ms: None,
         }
-    }
-
-    /// Another for every ADD, also for two of one attachment within a millisecond.
-    fn new_id(&self, key: &AttachmentKey, created_ms: u64) -> String {
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{created_ms:012x}-{number:x}", &key.hash()[..16])
     }
 
     /// The best name that no link of ours has. The last one is tried even when
@@ -414,6 +408,13 @@ impl Endpoints {
             }
         }
     }
+}
+
+/// Another for every ADD, also for two of one attachment within a millisecond and
+/// under two daemons: the reaper of the first must not forget the second.
+fn new_id(key: &AttachmentKey, created_ms: u64) -> String {
+    let chance: u32 = rand::random();
+    format!("{}-{created_ms:012x}-{chance:08x}", &key.hash()[..16])
 }
 
 fn micros(duration: Duration) -> u64 {

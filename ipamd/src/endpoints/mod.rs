@@ -13,7 +13,7 @@ mod record;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,8 +80,6 @@ pub struct Endpoints {
     records: Mutex<HashMap<AttachmentKey, Record>>,
     /// Names of host ends that exist or are about to.
     names: Mutex<BTreeSet<String>>,
-    /// ADDs that have got as far as a record, for the records' ids.
-    made: AtomicU64,
     dying: mpsc::UnboundedSender<Record>,
     tasks: TaskTracker,
 }
@@ -97,7 +95,6 @@ impl Endpoints {
             gates: Mutex::default(),
             records: Mutex::default(),
             names: Mutex::default(),
-            made: AtomicU64::new(0),
             dying,
             tasks: TaskTracker::new(),
         });

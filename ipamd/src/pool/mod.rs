@@ -54,6 +54,8 @@ pub(crate) enum Command {
         addresses: Vec<IpAddr>,
         cools: bool,
     },
+    /// Somebody may have removed interfaces' rules.
+    Recheck,
     /// No address for anybody any more: the daemon stops.
     Close,
     Report {
@@ -161,6 +163,12 @@ impl Pool {
             addresses,
             cools,
         }));
+    }
+
+    /// Has all interfaces' rules compared with the kernel, and made again where
+    /// they are missing.
+    pub(crate) fn recheck(&self) {
+        drop(self.commands.send(Command::Recheck));
     }
 
     /// Fails who waits and who comes: the daemon stops.

@@ -223,7 +223,11 @@ impl PoolTask {
             Ok(inventory) => inventory,
             Err(error) => return self.look_failed(&error, now),
         };
-        self.looked = true;
+        if !std::mem::replace(&mut self.looked, true) {
+            // What the daemon before changed last may not show yet.
+            let shows = now + self.state.capabilities.settle_time;
+            self.next_inventory = self.next_inventory.min(shows);
+        }
         let listed: Vec<InterfaceId> = inventory
             .interfaces
             .iter()

@@ -87,6 +87,8 @@ pub(crate) struct PoolTask {
     pub(super) cloud_error: Option<String>,
     pub(super) next_inventory: Instant,
     pub(super) wire_failures: HashMap<InterfaceId, u32>,
+    /// Interfaces whose rules are to be compared though nothing has changed.
+    recheck: BTreeSet<InterfaceId>,
     pub(super) releases: u64,
     /// Releases whose tombstones the cloud has not agreed with yet.
     pub(super) buried: BTreeMap<String, BTreeSet<IpNet>>,
@@ -133,6 +135,7 @@ impl PoolTask {
             cloud_error: None,
             next_inventory: known.next_inventory.unwrap_or(now),
             wire_failures: HashMap::new(),
+            recheck: BTreeSet::new(),
             releases: 0,
             buried: known.buried,
             epoch: now,
@@ -225,6 +228,7 @@ impl PoolTask {
                 let until = cools.then(|| Instant::now() + self.settings.cooldown);
                 self.state.give_back(&key, &addresses, until);
             }
+            Command::Recheck => self.recheck = self.state.interfaces.keys().cloned().collect(),
             Command::Close => {
                 self.closed = true;
                 for waiter in self.waiters.drain(..) {
@@ -318,7 +322,9 @@ impl PoolTask {
                 Work::Cloud { .. } | Work::Inventory => false,
             });
             let sources = interface.sources(&self.state.capabilities);
-            let wired = interface.link.is_some() && interface.wired == sources;
+            let wired = interface.link.is_some()
+                && interface.wired == sources
+                && !self.recheck.contains(id);
             if wired || busy || interface.detaching || !interface.cloud.managed {
                 continue;
             }
@@ -326,6 +332,7 @@ impl PoolTask {
             plans.push((id.clone(), plan));
         }
         for (interface, plan) in plans {
+            self.recheck.remove(&interface);
             let failures = self.wire_failures.get(&interface).copied().unwrap_or(0);
             let delay = wire_delay(failures);
             let job = self.worlds.clone().wire(interface.clone(), plan, delay);

@@ -18,7 +18,7 @@ use crate::debris::Unfinished;
 use crate::failure::{Meaning, Refusal};
 use crate::interfaces::{Place, id_of, place_of};
 use crate::inventory::known;
-use crate::memory::{Making, Repair};
+use crate::memory::{Making, Repair, Reserved};
 use crate::pace::Pace;
 use crate::provider::Core;
 use crate::requests::{Creation, create};
@@ -33,13 +33,16 @@ const UNSEEN: (Duration, Duration, Duration) = (
 const INDEXES: usize = 4;
 
 /// An interface that EC2 has attached.
-struct Attached {
+struct Attached<'a> {
     place: Place,
     attachment: Option<String>,
+    /// Keeps the device index until the interface itself is remembered.
+    _index: Option<Reserved<'a>>,
 }
 
 impl Core {
     pub(crate) async fn attach(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
+        self.ensure_may_change(Action::AttachNetworkInterface)?;
         self.check_room().await?;
         let mut making = self.memory.making();
         let made = self.create(request, &mut making).await?;
@@ -63,7 +66,9 @@ impl Core {
         remembered.attachment = attached.attachment.clone();
         remembered.attached = Some(Instant::now());
         self.memory.remember(&id, remembered);
-        self.end_with_instance(&id, attached.attachment).await;
+        let attachment = attached.attachment.clone();
+        drop(attached);
+        self.end_with_instance(&id, attachment).await;
         Ok(view)
     }
 
@@ -177,14 +182,19 @@ impl Core {
 
     /// Attaches at a device index that is free. A conflict with somebody else
     /// is followed by a fresh look, a lost answer too.
-    async fn attach_made(&self, id: &InterfaceId) -> Result<Attached, Refusal> {
+    async fn attach_made(&self, id: &InterfaceId) -> Result<Attached<'_>, Refusal> {
         let mut taken = BTreeSet::new();
         let (first, longest, patience) = UNSEEN;
         let mut unseen = Pace::new(first, longest, patience);
         loop {
             let reserved = self.memory.reserve(&taken);
             let refusal = match self.attach_at(id, reserved.index).await {
-                Ok(attached) => return Ok(attached),
+                Ok(attached) => {
+                    return Ok(Attached {
+                        _index: Some(reserved),
+                        ..attached
+                    });
+                }
                 Err(refusal) => refusal,
             };
             match refusal.meaning {
@@ -208,7 +218,7 @@ impl Core {
         }
     }
 
-    async fn attach_at(&self, id: &InterfaceId, index: u32) -> Result<Attached, Refusal> {
+    async fn attach_at(&self, id: &InterfaceId, index: u32) -> Result<Attached<'_>, Refusal> {
         let call = self
             .ec2
             .client
@@ -225,11 +235,12 @@ impl Core {
                 state: InterfaceState::Attached,
             },
             attachment: answer.attachment_id,
+            _index: None,
         })
     }
 
     /// Whether it is attached to this instance after all.
-    async fn already_here(&self, id: &InterfaceId) -> Result<Option<Attached>, Refusal> {
+    async fn already_here(&self, id: &InterfaceId) -> Result<Option<Attached<'_>>, Refusal> {
         let shown = self.look(id).await?;
         Ok(shown.as_ref().and_then(|shown| {
             let attachment = shown.attachment()?;
@@ -238,6 +249,7 @@ impl Core {
             Some(Attached {
                 place: place.filter(|_| here)?,
                 attachment: attachment.attachment_id().map(str::to_owned),
+                _index: None,
             })
         }))
     }

@@ -45,18 +45,29 @@ impl AwsProvider {
             Some(config) => config,
             None => aws_config::load_defaults(BehaviorVersion::latest()).await,
         };
-        if config.region().is_none() {
+        if config.region().is_none() && !settings.metadata_only {
             let reason = "no region is known: set AWS_REGION, or let instance metadata answer";
             return Err(ProviderError::new(ErrorClass::Fatal, "connect", reason));
         }
         let ec2 = clients(&config, &settings);
         let metadata = metadata_client(&settings)?;
-        let instance = identity::instance(&ec2, &settings, &metadata).await?;
         let table = settings.instance_types.as_ref();
-        let facts = instance_types::facts(&ec2, table, &instance.instance_type).await?;
+        let (instance, facts) = if settings.metadata_only {
+            let instance = identity::by_metadata(&settings.instance, &metadata).await?;
+            let facts = instance_types::in_table(table, &instance.instance_type)?;
+            (instance, facts)
+        } else {
+            let instance = identity::instance(&ec2, &settings, &metadata).await?;
+            let facts = instance_types::facts(&ec2, table, &instance.instance_type).await?;
+            (instance, facts)
+        };
         // Who tells the instance need not be on it.
-        let metadata = settings.instance.instance_id.is_none().then_some(metadata);
-        let network = Network::new(settings.network_cidrs.clone(), metadata);
+        let at_home = settings.metadata_only || settings.instance.instance_id.is_none();
+        let network = Network::new(
+            settings.network_cidrs.clone(),
+            at_home.then(|| metadata.clone()),
+            !settings.metadata_only,
+        );
         let core = Arc::new(Core {
             capabilities: capabilities(&settings, facts),
             ec2,
@@ -64,6 +75,7 @@ impl AwsProvider {
             instance,
             facts,
             network,
+            metadata,
             memory: Memory::default(),
         });
         let maintenance = tokio::spawn(maintenance::run(Arc::downgrade(&core)));
@@ -105,12 +117,12 @@ fn metadata_client(settings: &AwsSettings) -> Result<imds::Client, ProviderError
 fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabilities {
     let ipv6 = facts.limits.ipv6_per_interface > 0;
     Capabilities {
-        attach_while_running: true,
+        attach_while_running: !settings.metadata_only,
         ipv4_prefixes: facts.prefixes,
         ipv6_prefixes: facts.prefixes && ipv6,
         ipv6_addresses: ipv6,
         source_routing: true,
-        release: true,
+        release: !settings.metadata_only,
         batch: BATCH,
         settle_time: settings.settle_time,
     }

@@ -30,6 +30,7 @@ enum Step {
 
 impl Core {
     pub(crate) async fn detach(&self, id: &InterfaceId) -> Result<(), ProviderError> {
+        self.ensure_may_change(Action::DetachNetworkInterface)?;
         let known = self.memory.known(id);
         if known.as_ref().is_some_and(|known| known.primary()) {
             return Err(invalid(format!("{id} is the primary interface")));

@@ -143,7 +143,7 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<Meaning> {
 }
 
 /// All texts of an error and its sources.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = sources(error).map(ToString::to_string).collect();
     texts.join(": ")
 }

@@ -4,14 +4,17 @@
 use std::net::IpAddr;
 
 use aws_config::imds;
+use aws_config::imds::client::error::ImdsError;
 use aws_sdk_ec2::types::Instance as Described;
 use veni_provider::{ErrorClass, ProviderError, SubnetId};
 
 use crate::actions::Action;
-use crate::ec2::Ec2;
+use crate::ec2::{Ec2, chain};
 use crate::failure::Refusal;
 use crate::settings::{AwsSettings, InstanceOverrides};
 
+/// Followed by the MAC of an interface and what is asked of it.
+pub(crate) const INTERFACES: &str = "/latest/meta-data/network/interfaces/macs/";
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
 /// The operation that errors of instance metadata name.
 const METADATA: &str = "instance metadata";
@@ -31,17 +34,53 @@ pub(crate) struct Instance {
 }
 
 /// Asks instance metadata for a text; tokens are fetched and renewed by the
-/// client.
+/// client. `None` for a path that is not there.
+pub(crate) async fn optional(
+    client: &imds::Client,
+    path: &str,
+) -> Result<Option<String>, ProviderError> {
+    let error = match client.get(path).await {
+        Ok(text) => return Ok(Some(String::from(text).trim().to_owned())),
+        Err(error) => error,
+    };
+    if let ImdsError::ErrorResponse(told) = &error
+        && told.response().status().as_u16() == 404
+    {
+        return Ok(None);
+    }
+    let reason = format!("failed to read {path}: {}", chain(&error));
+    Err(ProviderError::new(ErrorClass::Transient, METADATA, reason))
+}
+
+/// Asks instance metadata for a text that is there on every instance.
 pub(crate) async fn metadata(client: &imds::Client, path: &str) -> Result<String, ProviderError> {
-    let answer = client.get(path).await;
-    answer.map(String::from).map_err(|error| {
-        let mut reason = format!("failed to read {path}: {error}");
-        let mut source = std::error::Error::source(&error);
-        while let Some(error) = source {
-            reason.push_str(&format!(": {error}"));
-            source = error.source();
-        }
+    optional(client, path).await?.ok_or_else(|| {
+        let reason = format!("{path} is not there");
         ProviderError::new(ErrorClass::Transient, METADATA, reason)
+    })
+}
+
+/// The own instance by instance metadata alone.
+pub(crate) async fn by_metadata(
+    known: &InstanceOverrides,
+    client: &imds::Client,
+) -> Result<Instance, ProviderError> {
+    let mac = metadata(client, "/latest/meta-data/mac").await?;
+    let of_primary = |what: &str| format!("{INTERFACES}{mac}/{what}");
+    let told = async |known: &Option<String>, path: &str| match known {
+        Some(known) => Ok(known.clone()),
+        None => metadata(client, path).await,
+    };
+    let subnet = known.subnet.as_ref().map(ToString::to_string);
+    let ipv6 = optional(client, "/latest/meta-data/ipv6").await?;
+    Ok(Instance {
+        id: told(&known.instance_id, INSTANCE_ID).await?,
+        instance_type: told(&known.instance_type, "/latest/meta-data/instance-type").await?,
+        zone: told(&known.zone, "/latest/meta-data/placement/availability-zone").await?,
+        subnet: SubnetId::new(told(&subnet, &of_primary("subnet-id")).await?),
+        vpc: told(&known.vpc, &of_primary("vpc-id")).await?,
+        mac: Some(mac),
+        ipv6: ipv6.and_then(|text| text.parse().ok()),
     })
 }
 
@@ -54,7 +93,7 @@ pub(crate) async fn instance(
     let known = &settings.instance;
     let id = match &known.instance_id {
         Some(id) => id.clone(),
-        None => metadata(client, INSTANCE_ID).await?.trim().to_owned(),
+        None => metadata(client, INSTANCE_ID).await?,
     };
     if let Some(whole) = all_of(&id, known) {
         return Ok(whole);

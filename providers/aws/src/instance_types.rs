@@ -45,6 +45,17 @@ pub(crate) async fn facts(
     })
 }
 
+/// The facts of a type by the table alone.
+pub(crate) fn in_table(table: Option<&TypeLookup>, name: &str) -> Result<TypeFacts, ProviderError> {
+    table.and_then(|lookup| lookup(name)).ok_or_else(|| {
+        let reason = format!(
+            "instance type {name} is not in the table, and EC2 is not to be asked: \
+             let the node ask EC2, or update"
+        );
+        ProviderError::new(ErrorClass::Fatal, "connect", reason)
+    })
+}
+
 fn facts_of(described: &InstanceTypeInfo) -> Option<TypeFacts> {
     let number = |count: Option<i32>| u32::try_from(count?).ok();
     let network = described.network_info()?;

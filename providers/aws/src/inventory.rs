@@ -20,6 +20,9 @@ use crate::subnets::{Record, choose};
 impl Core {
     /// All interfaces of this node and the subnets it may use: two calls.
     pub(crate) async fn inventory(&self) -> Result<Inventory, ProviderError> {
+        if self.settings.metadata_only {
+            return self.inventory_by_metadata().await;
+        }
         let began = Instant::now();
         let (described, records) = tokio::join!(self.own_interfaces(), self.zone_subnets());
         let described = described.map_err(Refusal::error)?;

@@ -19,6 +19,7 @@ mod interfaces;
 mod inventory;
 mod maintenance;
 mod memory;
+mod metadata;
 mod network;
 mod ownership;
 mod pace;

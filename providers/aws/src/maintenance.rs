@@ -34,6 +34,9 @@ pub(crate) async fn run(core: Weak<Core>) {
         let pause = TIDY.mul_f64(rand::rng().random_range(0.75..1.25));
         sleep(pause).await;
         let Some(core) = core.upgrade() else { return };
+        if core.settings.metadata_only {
+            return;
+        }
         core.clear_debris().await;
         core.repair().await;
         if Instant::now() >= leaks {

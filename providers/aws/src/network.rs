@@ -14,7 +14,7 @@ use veni_provider::{ErrorClass, ProviderError};
 use crate::actions::Action;
 use crate::ec2::Ec2;
 use crate::failure::Refusal;
-use crate::identity::{Instance, metadata};
+use crate::identity::{Instance, metadata, optional};
 
 const FRESH: Duration = Duration::from_secs(600);
 
@@ -24,16 +24,19 @@ pub(crate) struct Network {
     /// Set by the operator: never asked for.
     fixed: Vec<IpNet>,
     metadata: Option<imds::Client>,
+    /// Whether EC2 may be asked.
+    ec2: bool,
     told: Mutex<Option<(Instant, Vec<IpNet>)>>,
 }
 
 impl Network {
     /// Ranges that are given, or are asked of instance metadata if there is
-    /// such a thing.
-    pub(crate) fn new(fixed: Vec<IpNet>, metadata: Option<imds::Client>) -> Self {
+    /// such a thing, or of EC2 if it may be asked.
+    pub(crate) fn new(fixed: Vec<IpNet>, metadata: Option<imds::Client>, ec2: bool) -> Self {
         Self {
             fixed,
             metadata,
+            ec2,
             told: Mutex::new(None),
         }
     }
@@ -71,9 +74,15 @@ impl Network {
         if let (Some(client), Some(mac)) = (&self.metadata, &instance.mac) {
             match of_metadata(client, mac).await {
                 Ok(cidrs) if !cidrs.is_empty() => return Ok(cidrs),
+                Err(error) if !self.ec2 => return Err(error),
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "instance metadata tells no ranges"),
             }
+        }
+        if !self.ec2 {
+            let reason = "instance metadata tells no ranges of the VPC";
+            let operation = "instance metadata";
+            return Err(ProviderError::new(ErrorClass::Transient, operation, reason));
         }
         of_ec2(ec2, &instance.vpc).await
     }
@@ -83,7 +92,7 @@ async fn of_metadata(client: &imds::Client, mac: &str) -> Result<Vec<IpNet>, Pro
     let path = |what: &str| format!("/latest/meta-data/network/interfaces/macs/{mac}/{what}");
     let ipv4 = metadata(client, &path("vpc-ipv4-cidr-blocks")).await?;
     // A VPC without IPv6 has no such path.
-    let ipv6 = metadata(client, &path("vpc-ipv6-cidr-blocks")).await;
+    let ipv6 = optional(client, &path("vpc-ipv6-cidr-blocks")).await?;
     let all = format!("{ipv4}\n{}", ipv6.unwrap_or_default());
     Ok(all
         .split_whitespace()

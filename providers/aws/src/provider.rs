@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_config::imds;
 use tokio::task::JoinHandle;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, Grant, Interface, InterfaceId, Inventory, Node,
-    Provider, ProviderError,
+    AddressSlots, AttachRequest, Capabilities, ErrorClass, Grant, Interface, InterfaceId,
+    Inventory, Node, Provider, ProviderError,
 };
 
+use crate::actions::Action;
 use crate::ec2::Ec2;
 use crate::identity::Instance;
 use crate::instance_types::TypeFacts;
@@ -26,10 +28,21 @@ pub(crate) struct Core {
     pub(crate) facts: TypeFacts,
     pub(crate) capabilities: Capabilities,
     pub(crate) network: Network,
+    pub(crate) metadata: imds::Client,
     pub(crate) memory: Memory,
 }
 
 impl Core {
+    /// Refuses a change where EC2 is not to be asked for any.
+    pub(crate) fn ensure_may_change(&self, action: Action) -> Result<(), ProviderError> {
+        if !self.settings.metadata_only {
+            return Ok(());
+        }
+        let reason = "EC2 is not asked to change anything: this node uses instance metadata only";
+        let class = ErrorClass::Unsupported;
+        Err(ProviderError::new(class, action.label(), reason))
+    }
+
     /// What decides whether an interface is ours to use.
     pub(crate) fn claims(&self) -> Claims<'_> {
         Claims {

@@ -62,6 +62,10 @@ pub struct AwsSettings {
     pub custom_network: Option<CustomNetwork>,
     /// Whether interfaces that dead nodes left behind are deleted.
     pub leak_cleanup: bool,
+    /// Whether EC2 is never asked, and nothing changed: what is attached and
+    /// assigned by others is found by instance metadata. The instance type must
+    /// be in the table.
+    pub metadata_only: bool,
     /// After this time a change shows in Describe, for all that is known.
     pub settle_time: Duration,
     /// Longest time of one call to EC2.
@@ -89,6 +93,7 @@ impl Default for AwsSettings {
             subnet_discovery: true,
             custom_network: None,
             leak_cleanup: true,
+            metadata_only: false,
             settle_time: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
             instance_types: None,
@@ -110,6 +115,7 @@ impl fmt::Debug for AwsSettings {
             .field("subnet_discovery", &self.subnet_discovery)
             .field("custom_network", &self.custom_network)
             .field("leak_cleanup", &self.leak_cleanup)
+            .field("metadata_only", &self.metadata_only)
             .field("settle_time", &self.settle_time)
             .field("call_timeout", &self.call_timeout)
             .finish_non_exhaustive()

@@ -26,6 +26,7 @@ impl Core {
             AddressSlots::Addresses { family, count } => (family, false, count),
             AddressSlots::Prefixes { family, count } => (family, true, count),
         };
+        self.ensure_may_change(assign_action(family))?;
         let told = match family {
             Family::V4 => self.assign_ipv4(id, prefixes, count).await,
             Family::V6 => self.assign_ipv6(id, prefixes, count).await,
@@ -119,6 +120,7 @@ impl Core {
         id: &InterfaceId,
         grant: &Grant,
     ) -> Result<(), ProviderError> {
+        self.ensure_may_change(Action::UnassignPrivateIpAddresses)?;
         let known = self.memory.known(id);
         if let Some(own) = known.and_then(|known| own_of(&known, grant)) {
             let reason = format!("{own} is an own address of {id}");

@@ -43,6 +43,16 @@ impl Record {
         })
     }
 
+    /// A subnet of which only the ranges are known.
+    pub(crate) fn told(id: SubnetId, cidrs: Vec<IpNet>) -> Self {
+        Self {
+            id,
+            cidrs,
+            free_ipv4: 0,
+            tags: Vec::new(),
+        }
+    }
+
     /// Next hops, one per range: the first address after the network's for
     /// IPv4.
     pub(crate) fn gateways(&self) -> Vec<IpAddr> {

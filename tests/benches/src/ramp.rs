@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::Range;
 
 use anyhow::{Context, ensure};
 
@@ -16,8 +17,10 @@ use crate::starter::{Job, Order};
 use crate::verify;
 use crate::world::World;
 
-/// ADDs whose median stands for the first and for the last.
+/// ADDs that stand for the first and for the last.
 const ENDS: usize = 50;
+/// How often they are timed at either end.
+const REPEATS: usize = 3;
 /// DELs at the same instant when the node is emptied.
 const EMPTYING: usize = 50;
 
@@ -67,25 +70,18 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<Ramp> {
     world.pool_settles(0)?;
     let mut floor_first = Samples::default();
     floor_adds(world, &mut floor_first)?;
+    let mut first = Samples::default();
+    again_and_again(world, 0..ENDS, &mut first)?;
     let mut stages = Vec::new();
-    let mut durations = Samples::default();
-    let (mut first, mut last) = (Samples::default(), Samples::default());
     let mut pods = 0;
     for stage in &scale.stages {
         while pods < *stage {
-            // In steps, so that the first and the last ones stand apart.
-            let ends = [ENDS, full - ENDS, *stage];
-            let next = ends
-                .into_iter()
-                .filter(|end| *end > pods)
-                .min()
-                .unwrap_or(*stage);
-            let samples = match pods {
-                early if early < ENDS => &mut first,
-                late if late >= full - ENDS => &mut last,
-                _ => &mut durations,
+            // In steps, so that the last ones stand apart.
+            let next = match pods < full - ENDS {
+                true => (*stage).min(full - ENDS),
+                false => *stage,
             };
-            add(world, pods..next, samples)?;
+            add(world, pods..next, &mut Samples::default())?;
             pods = next;
         }
         eprintln!("packets with {pods} pods on the node");
@@ -93,12 +89,13 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<Ramp> {
     }
     let prefix_rules = verify::prefixes_have_rules(&world.daemon.pool()?)?;
     let with_rules = with_rules(world, scale, pods)?;
-    let mut floor_last = Samples::default();
+    let (mut last, mut floor_last) = (Samples::default(), Samples::default());
+    empty(world, full - ENDS..full)?;
+    again_and_again(world, full - ENDS..full, &mut last)?;
     floor_adds(world, &mut floor_last)?;
-    empty(world, pods)?;
+    empty(world, 0..full - ENDS)?;
     // Once more on the empty node: the machine may have changed meanwhile.
-    add(world, 0..ENDS, &mut first)?;
-    empty(world, ENDS)?;
+    again_and_again(world, 0..ENDS, &mut first)?;
     floor_adds(world, &mut floor_first)?;
     Ok(Ramp {
         stages,
@@ -111,7 +108,7 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<Ramp> {
     })
 }
 
-fn add(world: &World, pods: std::ops::Range<usize>, samples: &mut Samples) -> anyhow::Result<()> {
+fn add(world: &World, pods: Range<usize>, samples: &mut Samples) -> anyhow::Result<()> {
     let present = pods.end;
     let pods: Vec<usize> = pods.collect();
     let veni = world.contender(Kind::Veni);
@@ -178,13 +175,24 @@ fn with_rules(world: &World, scale: &Scale, pods: usize) -> anyhow::Result<Sampl
     Ok(samples)
 }
 
-fn empty(world: &World, pods: usize) -> anyhow::Result<()> {
-    let pods: Vec<usize> = (0..pods).collect();
+/// ADDs and DELs of the same pods; only the ADDs are timed.
+fn again_and_again(world: &World, pods: Range<usize>, samples: &mut Samples) -> anyhow::Result<()> {
+    for _ in 0..REPEATS {
+        add(world, pods.clone(), samples)?;
+        empty(world, pods.clone())?;
+    }
+    Ok(())
+}
+
+/// Removes the last pods.
+fn empty(world: &World, pods: Range<usize>) -> anyhow::Result<()> {
+    let left = pods.start;
+    let pods: Vec<usize> = pods.collect();
     let veni = world.contender(Kind::Veni);
     for some in pods.chunks(EMPTYING) {
         let jobs: Vec<Job> = some.iter().map(|pod| veni.del(*pod)).collect();
         world.start(Order::Burst, &jobs)?;
     }
-    world.settle(Kind::Veni, &pods, 0)?;
-    world.pool_settles(0)
+    world.settle(Kind::Veni, &pods, left)?;
+    world.pool_settles(left)
 }

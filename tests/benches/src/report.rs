@@ -213,7 +213,10 @@ fn full_node(ramp: &Ramp) -> String {
     let mut rows = Vec::new();
     for stage in &ramp.stages {
         rows.push(vec![
-            format!("{} pods", stage.pods),
+            match stage.pods {
+                1 => "1 pod".to_owned(),
+                pods => format!("{pods} pods"),
+            },
             micros(stage.packets.median()),
             micros(stage.packets.quantile(0.99)),
             micros(stage.control.median()),
@@ -222,7 +225,7 @@ fn full_node(ramp: &Ramp) -> String {
         ]);
     }
     rows.push(vec![
-        "with two rules per pod".to_owned(),
+        "with two more rules per pod".to_owned(),
         micros(ramp.with_rules.median()),
         micros(ramp.with_rules.quantile(0.99)),
     ]);
@@ -246,7 +249,7 @@ fn full_node(ramp: &Ramp) -> String {
         .map(|(name, samples)| row(name, samples))
         .collect();
     let header = [
-        "50 ADDs (ms)",
+        "ADDs (ms)",
         "n",
         "p50",
         "p90",

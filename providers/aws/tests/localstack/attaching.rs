@@ -87,6 +87,8 @@ async fn two_interfaces_attached_at_once_get_different_device_indexes() {
     let mut indexes = [first, second].map(|made| made.expect("must attach").device_index);
     indexes.sort_unstable();
     assert_eq!(indexes, [1, 2]);
+    let calls = site.calls().await;
+    assert_eq!(calls["AttachNetworkInterface"], 2, "without a conflict");
 }
 
 #[tokio::test]

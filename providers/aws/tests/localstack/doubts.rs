@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
 use serde_json::json;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Family, InterfaceState, Provider, SubnetId,
+    AddressSlots, AttachRequest, ErrorClass, Family, InterfaceId, InterfaceState, Provider,
+    SubnetId,
 };
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides, TypeFacts};
 
@@ -115,12 +120,8 @@ async fn a_call_that_takes_too_long_leaves_doubt_and_a_look_none() {
     );
 }
 
-#[tokio::test]
-async fn a_change_that_cannot_have_reached_ec2_leaves_no_doubt() {
-    let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.local_addr().expect("an address").to_string()
-    };
+/// A provider of which everything is known, so that connecting asks nobody.
+async fn provider_by(sdk_config: SdkConfig) -> AwsProvider {
     let facts = TypeFacts {
         limits: veni_provider::Limits {
             interfaces: 3,
@@ -139,14 +140,45 @@ async fn a_change_that_cannot_have_reached_ec2_leaves_no_doubt() {
             vpc: Some("vpc-1".to_owned()),
         },
         instance_types: Some(std::sync::Arc::new(move |_: &str| Some(facts))),
-        sdk_config: Some(sdk_config("nobody", &closed)),
+        sdk_config: Some(sdk_config),
         ..AwsSettings::default()
     };
-    let provider = AwsProvider::connect(settings).await.expect("asks nobody");
-    let interface = veni_provider::InterfaceId::new("eni-1");
-    let answer = provider.assign(&interface, TWO).await;
-    let error = answer.expect_err("nobody is there");
-    assert_eq!(error.class, ErrorClass::Transient, "{error}");
+    AwsProvider::connect(settings).await.expect("asks nobody")
+}
+
+async fn class_of_assign(sdk_config: SdkConfig) -> ErrorClass {
+    let provider = provider_by(sdk_config).await;
+    let answer = provider.assign(&InterfaceId::new("eni-1"), TWO).await;
+    let error = answer.expect_err("cannot succeed");
+    println!("{error}");
+    error.class
+}
+
+/// An address at which nobody listens.
+fn closed() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_have_reached_ec2_leaves_no_doubt() {
+    let config = sdk_config("nobody", &closed());
+    assert_eq!(class_of_assign(config).await, ErrorClass::Transient);
+}
+
+#[tokio::test]
+async fn a_node_without_credentials_is_denied_and_one_whose_credentials_are_late_is_not() {
+    let with = |error: fn() -> CredentialsError| {
+        let provider = provide_credentials_fn(move || async move { Err(error()) });
+        sdk_config("nobody", &closed())
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(provider))
+            .build()
+    };
+    let none = with(|| CredentialsError::not_loaded("there are none"));
+    assert_eq!(class_of_assign(none).await, ErrorClass::Denied);
+    let late = with(|| CredentialsError::provider_error("the service does not answer"));
+    assert_eq!(class_of_assign(late).await, ErrorClass::Transient);
 }
 
 #[tokio::test]

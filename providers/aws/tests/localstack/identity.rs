@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use veni_provider::{ErrorClass, Provider};
-use veni_provider_aws::AwsProvider;
+use veni_provider::{AddressSlots, ErrorClass, Family, Limits, Provider};
+use veni_provider_aws::{AwsProvider, AwsSettings, TypeFacts};
 
 use super::cloud::site;
 use super::server::calm;
@@ -123,4 +123,138 @@ async fn an_instance_that_ec2_does_not_know_is_fatal() {
     settings.instance.instance_id = Some("i-0123456789abcdef0".to_owned());
     let error = AwsProvider::connect(settings).await.expect_err("no such");
     assert_eq!(error.class, ErrorClass::Fatal, "{error}");
+}
+
+const PRIMARY: &str = "0e:00:00:00:00:01";
+const SECOND: &str = "0e:00:00:00:00:02";
+
+fn of_interface(mac: &str, told: &[(&str, &str)]) -> Vec<(String, String)> {
+    let path = |what: &str| format!("/latest/meta-data/network/interfaces/macs/{mac}/{what}");
+    let paths = told.iter();
+    paths
+        .map(|(what, text)| (path(what), (*text).to_owned()))
+        .collect()
+}
+
+fn two_interfaces() -> BTreeMap<String, String> {
+    let general = [
+        ("instance-id", "i-1"),
+        ("instance-type", "m5.large"),
+        ("placement/availability-zone", "us-east-1a"),
+        ("mac", PRIMARY),
+        ("ipv6", "2600:1f14::10"),
+        (
+            "network/interfaces/macs/",
+            "0e:00:00:00:00:02/\n0e:00:00:00:00:01/",
+        ),
+    ];
+    let general =
+        general.map(|(what, text)| (format!("/latest/meta-data/{what}"), text.to_owned()));
+    let primary = of_interface(
+        PRIMARY,
+        &[
+            ("interface-id", "eni-1"),
+            ("device-number", "0"),
+            ("subnet-id", "subnet-1"),
+            ("vpc-id", "vpc-1"),
+            ("vpc-ipv4-cidr-blocks", "10.0.0.0/16"),
+            ("subnet-ipv4-cidr-block", "10.0.0.0/24"),
+            ("subnet-ipv6-cidr-blocks", "2600:1f14::/64"),
+            ("local-ipv4s", "10.0.0.9\n10.0.0.7"),
+            ("ipv6s", "2600:1f14::10\n2600:1f14::11"),
+        ],
+    );
+    let second = of_interface(
+        SECOND,
+        &[
+            ("interface-id", "eni-2"),
+            ("device-number", "1"),
+            ("subnet-id", "subnet-1"),
+            ("subnet-ipv4-cidr-block", "10.0.0.0/24"),
+            ("local-ipv4s", "10.0.0.20"),
+            ("ipv4-prefix", "10.0.0.32/28"),
+        ],
+    );
+    general.into_iter().chain(primary).chain(second).collect()
+}
+
+async fn by_metadata_alone(known_type: bool) -> Result<AwsProvider, veni_provider::ProviderError> {
+    let metadata = Metadata {
+        paths: two_interfaces(),
+        tokens: AtomicU32::new(0),
+    };
+    let facts = TypeFacts {
+        limits: Limits {
+            interfaces: 3,
+            ipv4_per_interface: 10,
+            ipv6_per_interface: 10,
+            vcpus: 2,
+        },
+        prefixes: true,
+    };
+    let settings = AwsSettings {
+        metadata_only: true,
+        metadata_endpoint: Some(serve(Arc::new(metadata)).await),
+        instance_types: Some(Arc::new(move |_: &str| known_type.then_some(facts))),
+        // Nobody listens: whoever asks EC2 fails.
+        sdk_config: Some(super::cloud::sdk_config("nobody", "127.0.0.1:1")),
+        ..AwsSettings::default()
+    };
+    AwsProvider::connect(settings).await
+}
+
+#[tokio::test]
+async fn metadata_alone_tells_what_others_have_attached_and_assigned() {
+    let provider = by_metadata_alone(true).await.expect("must connect");
+    let node = provider.node().await.expect("a node");
+    assert_eq!(
+        (node.instance_id.as_str(), node.zone.as_str()),
+        ("i-1", "us-east-1a")
+    );
+    assert_eq!(node.network_cidrs.len(), 1);
+    let inventory = provider.inventory().await.expect("an inventory");
+    let [primary, second] = inventory.interfaces.as_slice() else {
+        panic!("two interfaces: {inventory:?}");
+    };
+    let texts = |addresses: &[std::net::IpAddr]| -> Vec<String> {
+        addresses.iter().map(ToString::to_string).collect()
+    };
+    assert!(primary.primary && primary.managed && second.managed);
+    assert_eq!(texts(&primary.own_addresses), ["10.0.0.9", "2600:1f14::10"]);
+    assert_eq!(texts(&primary.addresses), ["10.0.0.7", "2600:1f14::11"]);
+    assert_eq!(texts(&primary.gateways), ["10.0.0.1", "fe80:ec2::1"]);
+    assert_eq!(second.id.as_str(), "eni-2");
+    assert_eq!(second.prefixes.len(), 1);
+    assert_eq!(inventory.subnets.len(), 1);
+}
+
+#[tokio::test]
+async fn metadata_alone_changes_nothing() {
+    let provider = by_metadata_alone(true).await.expect("must connect");
+    let capabilities = provider.capabilities();
+    assert!(!capabilities.attach_while_running && !capabilities.release);
+    let slots = AddressSlots::Addresses {
+        family: Family::V4,
+        count: 1,
+    };
+    let interface = veni_provider::InterfaceId::new("eni-1");
+    let answer = provider.assign(&interface, slots).await;
+    assert_eq!(
+        answer.expect_err("is refused").class,
+        ErrorClass::Unsupported
+    );
+    let answer = provider.detach_interface(&interface).await;
+    assert_eq!(
+        answer.expect_err("is refused").class,
+        ErrorClass::Unsupported
+    );
+}
+
+#[tokio::test]
+async fn metadata_alone_needs_the_type_in_the_table() {
+    let error = by_metadata_alone(false)
+        .await
+        .expect_err("not in the table");
+    assert_eq!(error.class, ErrorClass::Fatal);
+    assert!(error.to_string().contains("m5.large"), "{error}");
 }

@@ -16,7 +16,7 @@ use veni_provider::ErrorClass;
 use veni_provider_mock::{CloudConfig, Fault, FaultKind};
 
 use crate::daemon::{Daemon, key};
-use crate::world::{Settings, World};
+use crate::world::{Holdings, Settings, World};
 
 const SETTINGS: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
@@ -25,6 +25,27 @@ const SETTINGS: Settings<'_> = &[
     ("VENI_INVENTORY_INTERVAL", "7"),
     ("VENI_ADD_WAIT", "20"),
 ];
+/// The same with prefixes, for every other history.
+const WITH_PREFIXES: (&str, &str) = ("ENABLE_PREFIX_DELEGATION", "true");
+
+fn settings(seed: u64) -> Vec<(&'static str, &'static str)> {
+    let mut settings = SETTINGS.to_vec();
+    if seed % 2 == 1 {
+        settings.push(WITH_PREFIXES);
+    }
+    settings
+}
+
+/// What is left when all pods are gone: two addresses, or the prefix they are in.
+fn at_rest(seed: u64) -> Holdings {
+    let (addresses, prefixes) = if seed % 2 == 1 { (0, 1) } else { (2, 0) };
+    Holdings {
+        interfaces: 1,
+        addresses,
+        prefixes,
+    }
+}
+
 /// Attachments that a history knows.
 const CONTAINERS: u32 = 14;
 
@@ -71,7 +92,7 @@ fn nobody_shares(daemon: &Daemon, seed: u64) {
 async fn history(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let world = World::new(CloudConfig::aws().seed(seed), "m5.large");
-    let daemon = world.start(SETTINGS).await;
+    let daemon = world.start(&settings(seed)).await;
     weather(&world);
     let mut operations = JoinSet::new();
     for _ in 0..40 {
@@ -129,13 +150,8 @@ async fn ends_where_it_began(world: &World, daemon: &Daemon, seed: u64) {
     daemon.quiet_for(Duration::from_secs(90)).await;
     let differences = daemon.differences().await;
     assert!(differences.is_empty(), "seed {seed}: {differences:#?}");
-    let held = world.holdings();
     let told = daemon.explanation().await;
-    assert_eq!(
-        (held.interfaces, held.addresses),
-        (1, 2),
-        "seed {seed}\n{told}"
-    );
+    assert_eq!(world.holdings(), at_rest(seed), "seed {seed}\n{told}");
     assert_eq!(world.kernel.link_names(), ["eth0"], "seed {seed}");
     assert_eq!(world.journal("endpoints"), 0, "seed {seed}");
 }

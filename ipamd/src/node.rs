@@ -1,0 +1,97 @@
+//! The node itself: what the kernel is told to make of it, at the start and
+//! again and again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use veni_dataplane::{DataPlane, NodePlan};
+use veni_provider::{Family, Inventory};
+
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::pool::CloudMemory;
+use crate::recovery::{Recovered, RecoveryError, recover};
+use crate::targets::families;
+
+/// Between two tries of something that the kernel refused at the start.
+const KERNEL_PAUSE: Duration = Duration::from_secs(2);
+
+/// The kernel may refuse for a moment, or until somebody loads a module: the
+/// daemon says so and tries again. `None` on shutdown.
+pub(crate) async fn prepare(
+    kernel: &Arc<dyn DataPlane>,
+    plan: &NodePlan,
+    journal: &Journal,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Recovered>> {
+    loop {
+        match prepare_once(kernel, plan, journal).await {
+            Ok(recovered) => return Ok(Some(recovered)),
+            Err(RecoveryError::Kernel(error)) => {
+                tracing::error!(%error, "not ready: the kernel refused");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(KERNEL_PAUSE) => {}
+        }
+    }
+}
+
+/// Makes again what somebody has removed of the node's own set-up.
+pub(crate) async fn keep_node(kernel: &Arc<dyn DataPlane>, plan: &NodePlan) {
+    match kernel.prepare_node(plan).await {
+        Ok(report) => {
+            for warning in report.warnings {
+                tracing::debug!(warning, "the node is not set up as it should be");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "failed to keep the node set up"),
+    }
+}
+
+async fn prepare_once(
+    kernel: &Arc<dyn DataPlane>,
+    plan: &NodePlan,
+    journal: &Journal,
+) -> Result<Recovered, RecoveryError> {
+    for warning in kernel.prepare_node(plan).await?.warnings {
+        tracing::warn!(warning, "the node is not set up as it should be");
+    }
+    recover(journal, kernel).await
+}
+
+/// The primary interface's own addresses, IPv4 first.
+pub(crate) fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {
+    let primary = inventory.interfaces.iter().find(|i| i.primary);
+    let mut own = primary.map_or_else(Vec::new, |i| i.own_addresses.clone());
+    own.sort_by_key(IpAddr::is_ipv6);
+    own
+}
+
+pub(crate) fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -> NodePlan {
+    let primary = memory.inventory.interfaces.iter().find(|i| i.primary);
+    let mut untranslated = memory.node.network_cidrs.clone();
+    untranslated.extend(&config.network.untranslated);
+    let wanted = families(config);
+    NodePlan {
+        primary_mac: primary.map_or([0; 6], |interface| interface.mac.0),
+        node_v4: own.iter().find_map(|address| match address {
+            IpAddr::V4(address) if wanted.contains(&Family::V4) => Some(*address),
+            _ => None,
+        }),
+        node_v6: own.iter().find_map(|address| match address {
+            IpAddr::V6(address) if wanted.contains(&Family::V6) => Some(*address),
+            _ => None,
+        }),
+        untranslated,
+        source_nat: config.network.source_nat,
+        source_nat_ports: config.network.source_nat_ports,
+        node_ports: config.network.node_ports,
+        veth_prefix: config.network.veth_prefix.clone(),
+    }
+}

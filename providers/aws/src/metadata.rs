@@ -1,0 +1,106 @@
+//! The inventory by instance metadata alone, for a node that may not ask EC2:
+//! others attach interfaces and assign addresses, and Veni uses what is there.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use veni_provider::{
+    Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError, Subnet, SubnetId,
+};
+
+use crate::identity::{INTERFACES, metadata, optional};
+use crate::provider::Core;
+use crate::subnets::Record;
+
+impl Core {
+    /// What metadata tells of all interfaces. Nothing is usable for more: EC2 is
+    /// not asked for it.
+    pub(crate) async fn inventory_by_metadata(&self) -> Result<Inventory, ProviderError> {
+        let macs = metadata(&self.metadata, INTERFACES).await?;
+        let mut interfaces = Vec::new();
+        let mut subnets: Vec<Subnet> = Vec::new();
+        for mac in macs.split_whitespace() {
+            let mac = mac.trim_end_matches('/');
+            // One that goes while we look is left out.
+            let Some((card, interface)) = self.interface_by_metadata(mac).await? else {
+                continue;
+            };
+            if subnets.iter().all(|known| known.id != interface.subnet) {
+                subnets.push(Subnet {
+                    id: interface.subnet.clone(),
+                    cidrs: interface.subnet_cidrs.clone(),
+                    free_ipv4: 0,
+                    usable: false,
+                });
+            }
+            interfaces.push((card, interface));
+        }
+        interfaces.sort_by_key(|(card, interface)| (*card, interface.device_index));
+        Ok(Inventory {
+            interfaces: interfaces.into_iter().map(|(_, one)| one).collect(),
+            subnets,
+        })
+    }
+
+    async fn interface_by_metadata(
+        &self,
+        mac: &str,
+    ) -> Result<Option<(u32, Interface)>, ProviderError> {
+        let told =
+            async |what: &str| optional(&self.metadata, &format!("{INTERFACES}{mac}/{what}")).await;
+        let id = told("interface-id").await?;
+        let device_index = told("device-number").await?.and_then(|t| t.parse().ok());
+        let subnet = told("subnet-id").await?;
+        let (Some(id), Some(device_index), Some(subnet), Ok(parsed)) =
+            (id, device_index, subnet, mac.parse::<Mac>())
+        else {
+            return Ok(None);
+        };
+        let card = told("network-card").await?;
+        let card: u32 = card.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let primary = device_index == 0 && card == 0;
+        let ranges = [
+            told("subnet-ipv4-cidr-block").await?,
+            told("subnet-ipv6-cidr-blocks").await?,
+        ];
+        let record = Record::told(
+            SubnetId::new(subnet),
+            ranges.iter().flat_map(all_of).collect(),
+        );
+        let ipv4: Vec<IpAddr> = all_of(&told("local-ipv4s").await?);
+        let ipv6: Vec<IpAddr> = all_of(&told("ipv6s").await?);
+        // The first IPv4 address is the interface's own.
+        let (own_ipv4, ipv4) = ipv4.split_at(ipv4.len().min(1));
+        let own_ipv6 = |one: &IpAddr| primary && self.instance.ipv6 == Some(*one);
+        let mut own_addresses = own_ipv4.to_vec();
+        own_addresses.extend(ipv6.iter().filter(|one| own_ipv6(one)));
+        let mut addresses = ipv4.to_vec();
+        addresses.extend(ipv6.iter().filter(|one| !own_ipv6(one)));
+        addresses.sort_unstable();
+        let mut prefixes = all_of(&told("ipv4-prefix").await?);
+        prefixes.extend(all_of::<ipnet::IpNet>(&told("ipv6-prefix").await?));
+        prefixes.sort_unstable();
+        let interface = Interface {
+            id: InterfaceId::new(id),
+            mac: parsed,
+            device_index,
+            primary,
+            // Metadata does not tell an interface's tags.
+            managed: card == 0 && (!primary || self.settings.custom_network.is_none()),
+            state: InterfaceState::Attached,
+            gateways: record.gateways(),
+            subnet: record.id,
+            subnet_cidrs: record.cidrs,
+            own_addresses,
+            addresses,
+            prefixes,
+        };
+        Ok(Some((card, interface)))
+    }
+}
+
+/// All items of a text, one per line.
+fn all_of<T: FromStr>(text: &Option<String>) -> Vec<T> {
+    let items = text.as_deref().unwrap_or_default().split_whitespace();
+    items.filter_map(|item| item.parse().ok()).collect()
+}
