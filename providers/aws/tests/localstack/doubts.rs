@@ -101,7 +101,7 @@ async fn a_call_that_takes_too_long_leaves_doubt_and_a_look_none() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let mut settings = site.settings();
-    settings.call_timeout = Duration::from_secs(2);
+    settings.call_timeout = Duration::from_secs(4);
     let provider = site.provider_with(settings).await;
     let inventory = provider.inventory().await.expect("an inventory");
     let slow = json!({
@@ -259,18 +259,26 @@ async fn an_interface_that_a_lagging_describe_does_not_show_attached_is_not_dele
 async fn a_caller_that_goes_away_leaves_nothing_that_is_not_cleared_up() {
     let _calm = calm().await;
     let site = site("m5.large").await;
-    let provider = site.provider().await;
-    provider.inventory().await.expect("an inventory");
+    let provider = std::sync::Arc::new(site.provider().await);
     let rule = json!({
         "operations": ["AttachNetworkInterface"], "count": 1,
-        "latency_seconds": 3, "drop_request": true,
+        "latency_seconds": 8, "drop_request": true,
     });
     site.fault(rule).await;
-    let wanted = request("gone");
-    let call = provider.attach_interface(&wanted);
-    let answer = tokio::time::timeout(Duration::from_secs(2), call).await;
-    answer.expect_err("the caller goes away");
-    assert_eq!(site.unattached().await.len(), 1);
+    let caller = std::sync::Arc::clone(&provider);
+    let call = tokio::spawn(async move { caller.attach_interface(&request("gone")).await });
+    let made = async {
+        while site.unattached().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let made = tokio::time::timeout(Duration::from_secs(60), made).await;
+    made.expect("the interface must be made");
+    call.abort();
+    let _ = call.await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Once to find it if its answer was not awaited, and once to delete it.
+    provider.tidy().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     provider.tidy().await;
     assert!(site.unattached().await.is_empty());
