@@ -91,6 +91,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+#: The same addresses in every run: a test that names one must not meet a random one.
+SEEDED = {"VENI_EC2_SEED": "1"}
+
+
 @contextmanager
 def running_server(hooked: bool = True, **environment: str) -> Iterator[Server]:
     """Starts a LocalStack on a free port and ends it by its own process."""
@@ -98,7 +102,10 @@ def running_server(hooked: bool = True, **environment: str) -> Iterator[Server]:
     command = [str(EC2 / "run"), "--listen", f"127.0.0.1:{port}", "--data", data, "--exit-with-parent"]
     log = open(os.path.join(data, "server.log"), "wb")
     process = subprocess.Popen(
-        command + ([] if hooked else ["--without-hook"]), stdout=log, stderr=log, env={**os.environ, **environment}
+        command + ([] if hooked else ["--without-hook"]),
+        stdout=log,
+        stderr=log,
+        env={**os.environ, **SEEDED, **environment},
     )
     server = Server(f"http://127.0.0.1:{port}", hooked)
     try:

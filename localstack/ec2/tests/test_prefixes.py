@@ -91,11 +91,13 @@ def test_a_refused_creation_leaves_nothing_behind(ec2, server, subnet, make_inte
     assert found["NetworkInterfaces"] == []
 
 
-def test_a_named_prefix_is_assigned_once(ec2, make_interface, interface):
-    answer = ec2.assign_private_ip_addresses(NetworkInterfaceId=interface, Ipv4Prefixes=["10.0.1.64/28"])
+def test_a_named_prefix_is_assigned_once(ec2, make_interface):
+    first = make_interface(PrivateIpAddress="10.0.1.10")
+    second = make_interface(PrivateIpAddress="10.0.1.11")
+    answer = ec2.assign_private_ip_addresses(NetworkInterfaceId=first, Ipv4Prefixes=["10.0.1.64/28"])
     assert answer["AssignedIpv4Prefixes"] == [{"Ipv4Prefix": "10.0.1.64/28"}]
     with refused("InvalidParameterValue"):
-        ec2.assign_private_ip_addresses(NetworkInterfaceId=make_interface(), Ipv4Prefixes=["10.0.1.64/28"])
+        ec2.assign_private_ip_addresses(NetworkInterfaceId=second, Ipv4Prefixes=["10.0.1.64/28"])
 
 
 def test_a_prefix_that_is_not_assigned_cannot_be_unassigned(ec2, interface):
