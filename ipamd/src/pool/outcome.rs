@@ -272,6 +272,8 @@ impl PoolTask {
         let unsettled = std::mem::take(&mut self.unsettled);
         for unsettled in unsettled {
             if began < unsettled.trust_after {
+                // This look was due for another one and is too old for this.
+                self.next_inventory = self.next_inventory.min(unsettled.trust_after);
                 self.unsettled.push(unsettled);
                 continue;
             }

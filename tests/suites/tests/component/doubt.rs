@@ -75,6 +75,31 @@ async fn an_attach_whose_answer_is_lost_is_found_and_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_answers_lost_one_after_the_other_are_both_settled_soon() {
+    let mut config = lagging();
+    config.latency.assign = Latency::fixed(Duration::from_secs(1));
+    config.latency.attach_interface = Latency::fixed(Duration::from_secs(2));
+    let world = World::new(config, "m5.large");
+    for operation in [Operation::Assign, Operation::AttachInterface] {
+        world
+            .cloud
+            .inject(Fault::next(operation, FaultKind::AnswerLost));
+    }
+    let daemon = world.start(TWELVE).await;
+    // The look that the first doubt asks for is too early for the second one.
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(
+        daemon.plan().await.actions,
+        [],
+        "{}",
+        daemon.explanation().await
+    );
+    assert_eq!(daemon.report().await.total, 12);
+    assert_eq!(world.holdings(), TWELVE_HELD);
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_hangs_is_given_up_and_looked_after() {
     for (applied, attaches) in [(true, 1), (false, 2)] {
         let world = World::new(lagging(), "m5.large");

@@ -37,7 +37,9 @@ pub(crate) fn metric(daemon: &Daemon, name: &str) -> f64 {
 #[tokio::test(start_paused = true)]
 async fn a_throttling_storm_is_met_with_few_calls_and_outlasted() {
     let world = World::aws("m5.large");
-    let daemon = world.start(TWO_WARM).await;
+    // The last pause may be half a minute: longer than an ADD waits by default.
+    let settings = [("WARM_IP_TARGET", "2"), ("VENI_ADD_WAIT", "120")];
+    let daemon = world.start(&settings).await;
     daemon.settle().await;
     let before = world.calls.of(Operation::Assign);
     let mut storm = refusing(ErrorClass::Throttled { retry_after: None }).on(Operation::Assign);
