@@ -149,7 +149,10 @@ async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<
         subnet_discovery: choice.subnet_discovery,
         leak_cleanup: choice.leak_cleanup && config.targets.provisioning,
         metadata_only: choice.metadata_only,
-        call_timeout: config.timing.cloud_deadline.min(AwsSettings::default().call_timeout),
+        call_timeout: config
+            .timing
+            .cloud_deadline
+            .min(AwsSettings::default().call_timeout),
         instance_types: Some(table),
         ..AwsSettings::default()
     };
