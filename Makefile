@@ -24,7 +24,7 @@ demo: ## two nodes, a mock cloud and real pods on this machine, in a minute afte
 	cargo build
 	$(TARGET)/debug/veni lab demo
 
-test: ## all test lanes: unit, component, netns, runtime (LANES="unit netns" picks)
+test: ## all test lanes (LANES="unit netns" picks)
 	@tests/tools/require test
 	@tests/tools/run-lanes $(LANES)
 

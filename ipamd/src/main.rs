@@ -55,6 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "ipamd changes the node's network: it needs root"
+    );
     let lookup = |name: &str| std::env::var(name).ok();
     let host_name = rustix::system::uname()
         .nodename()

@@ -11,7 +11,7 @@ pub enum LabError {
     NotRoot,
     /// Somebody runs this lab already.
     #[error(
-        "the lab in {folder} is running already (process {pid}): stop it with `veni lab down` or choose another name"
+        "the lab in {folder} is running already (process {pid}): stop it with `veni lab down`, or choose another `--name`"
     )]
     Running {
         /// Its folder.

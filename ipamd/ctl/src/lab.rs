@@ -43,8 +43,10 @@ pub(crate) struct LabArguments {
 
 fn lab_name(text: &str) -> Result<String, String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if text.is_empty() || text.len() > 32 || !text.bytes().all(good) {
-        return Err("use 1 to 32 letters, digits, - and _".to_owned());
+    // A name with - in front would be an option wherever it is given.
+    let begins = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if !begins || text.len() > 32 || !text.bytes().all(good) {
+        return Err("use 1 to 32 letters, digits, - and _, the first a letter or digit".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -96,7 +98,7 @@ enum LabCommand {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// See all of it at work in a minute, on a lab of its own
+    /// See all of it at work in a minute, on a lab of its own, named demo unless --name tells
     Demo(demo::DemoArguments),
     /// Own a lab; `up` starts this
     #[command(hide = true)]

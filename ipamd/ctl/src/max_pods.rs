@@ -75,8 +75,7 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
             Some(found) => known.push((found, arguments.calculate(&found))),
             None => {
                 unknown = true;
-                let near = instance_types::nearest(name, SUGGESTIONS).join(", ");
-                eprintln!("veni: instance type {name} is not known; nearest are {near}");
+                eprintln!("veni: {}", not_known(name));
             }
         }
     }
@@ -86,6 +85,17 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn not_known(name: &str) -> String {
+    if name.to_ascii_lowercase().starts_with("standard_") {
+        return format!(
+            "instance type {name} is not known: the table has AWS's types; a node on Azure takes \
+             250 pods whatever its type (docs/pool.md)"
+        );
+    }
+    let near = instance_types::nearest(name, SUGGESTIONS).join(", ");
+    format!("instance type {name} is not known; nearest are {near}")
 }
 
 impl MaxPodsArguments {

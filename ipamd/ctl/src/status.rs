@@ -55,7 +55,8 @@ impl Report {
     /// Asks the daemon behind a socket.
     pub(crate) async fn fetch(socket: &std::path::Path) -> anyhow::Result<Self> {
         let mut client = connect_operator(socket).await.with_context(|| {
-            "is ipamd running on this node? Only root may ask it, and `--run-dir` must be its own"
+            "is ipamd running on this node, and ready? Its log tells. Only root may ask it, and \
+             `--run-dir` must be its own (of a node of a lab: see what `veni lab up` printed)"
         })?;
         let failed = |what| format!("failed to ask the daemon for its {what}");
         let pool = client.pool(PoolRequest {}).await;

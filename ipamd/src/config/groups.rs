@@ -42,6 +42,9 @@ fn read_tags(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
     })
 }
 
+/// What the log may be told in one word.
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 pub(super) fn read_provider(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
     if reader.choice("VENI_PROVIDER", PROVIDERS, "mock") == "aws" {
         return ProviderChoice::Aws(read_aws(reader));
@@ -201,10 +204,21 @@ pub(super) fn read_metrics(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     (!disabled).then_some(address)
 }
 
-pub(super) fn read_log_filter(reader: &Reader<'_>) -> String {
+pub(super) fn read_log_filter(reader: &mut Reader<'_>) -> String {
+    let name = "AWS_VPC_K8S_CNI_LOGLEVEL";
     // The AWS plugin's spelling is upper case or capitalised.
-    reader
-        .text("AWS_VPC_K8S_CNI_LOGLEVEL")
+    let filter = reader
+        .text(name)
         .unwrap_or_else(|| "info".to_owned())
-        .to_lowercase()
+        .to_lowercase();
+    // A filter takes any bare word as a module's name, and a typo would silence the log.
+    let bare = !filter.contains(['=', ',']);
+    if bare && !LOG_LEVELS.contains(&filter.as_str()) {
+        let reason = format!(
+            "must be one of {}, or a filter such as ipamd::pool=debug",
+            LOG_LEVELS.join(", ")
+        );
+        reader.problem(name, &filter, reason);
+    }
+    filter
 }

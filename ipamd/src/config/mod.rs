@@ -175,7 +175,10 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the environment has {} problem(s)", self.problems.len())?;
+        match self.problems.len() {
+            1 => write!(f, "the environment has a problem")?,
+            count => write!(f, "the environment has {count} problems")?,
+        }
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;
         }
@@ -202,7 +205,7 @@ impl Config {
             network: read_network(&mut reader),
             timing: read_timing(&mut reader),
             metrics: read_metrics(&mut reader),
-            log_filter: read_log_filter(&reader),
+            log_filter: read_log_filter(&mut reader),
             log_format: reader.choice(
                 "VENI_LOG_FORMAT",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],

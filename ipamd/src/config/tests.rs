@@ -33,13 +33,14 @@ fn all_problems_are_named_at_once() {
         ("ENABLE_IPv4", "no"),
         ("AWS_VPC_ENI_MTU", "90000"),
         ("AWS_VPC_K8S_CNI_VETHPREFIX", "vlan"),
+        ("AWS_VPC_K8S_CNI_LOGLEVEL", "loud"),
         (
             "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
             "10.0.0.0/8, 10.0.0.0/99",
         ),
     ])
     .expect_err("must be refused");
-    assert_eq!(error.problems.len(), 5, "{error}");
+    assert_eq!(error.problems.len(), 6, "{error}");
     assert!(
         error
             .to_string()

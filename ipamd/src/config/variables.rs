@@ -27,7 +27,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "VENI_PROVIDER",
         "mock",
-        "Which cloud manages the node's interfaces; this build's choices are in `ipamd --help`.",
+        "Which cloud manages the node's interfaces: mock, or aws in builds with that feature.",
     ),
     variable(
         "CLUSTER_NAME",

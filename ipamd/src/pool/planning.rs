@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use tokio::time::Instant;
-use veni_pool::{Action, Demand, InFlight, plan};
+use veni_pool::{Action, Demand, InFlight, counts, plan};
 use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
 
 use super::errors::Hold;
@@ -37,6 +37,9 @@ impl PoolTask {
             Family::V6 => &self.settings.targets_v6,
         };
         let plan = plan(&snapshot, targets);
+        let counts = counts(&snapshot);
+        self.coming
+            .insert(family, counts.free.saturating_add(counts.cooling));
         self.memory.insert(
             family,
             PlanMemory {

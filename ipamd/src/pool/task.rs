@@ -79,6 +79,8 @@ pub(crate) struct PoolTask {
     pub(super) unsettled: Vec<Unsettled>,
     pub(super) memory: HashMap<Family, PlanMemory>,
     pub(super) plans: HashMap<Family, Plan>,
+    /// Addresses that nobody has and that could not be given out yet.
+    pub(super) coming: HashMap<Family, u32>,
     pub(super) hold: Option<Hold>,
     /// The cloud refuses to take anything back for a while.
     pub(super) keep_all: Option<Hold>,
@@ -129,6 +131,7 @@ impl PoolTask {
             unsettled: Vec::new(),
             memory: HashMap::new(),
             plans: HashMap::new(),
+            coming: HashMap::new(),
             hold: None,
             keep_all: None,
             failures: 0,
@@ -267,7 +270,7 @@ impl PoolTask {
     }
 
     /// Fails those who wait for what cannot come. An address in cooldown will
-    /// come, so as many may go on waiting as there are.
+    /// come, and one whose rules are being made: as many may go on waiting.
     fn fail_hopeless(&mut self) {
         let Some(reason) = self.plans.values().find_map(|plan| plan.hopeless.clone()) else {
             return;
@@ -280,7 +283,9 @@ impl PoolTask {
                 false => format!("{reason} ({said})"),
             }
         });
-        let keep = self.state.cooling.len().min(self.waiters.len());
+        let coming = self.coming.values().min().copied().unwrap_or_default();
+        let keep = usize::try_from(coming).unwrap_or(usize::MAX);
+        let keep = keep.min(self.waiters.len());
         for waiter in self.waiters.drain(keep..) {
             drop(
                 waiter

@@ -21,10 +21,14 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long is recorded after the last pod has its network: the refill.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
+/// Of many pods that failed, how many say why.
+const FAILURES_SHOWN: usize = 3;
+
 /// How many pods, and where.
 #[derive(Debug, Args)]
 pub(crate) struct BurstArguments {
     /// How many pods
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=2000))]
     pods: u32,
     /// The node: name or number
     #[arg(long, default_value = "1")]
@@ -78,8 +82,13 @@ pub(crate) async fn burst(control: &Control, node: &str, count: u32) -> anyhow::
         .map(|pod| format!("burst{number}-{pod}"))
         .collect();
     lab.plugin()?;
-    let made = control.create_pods(&lab.node(node)?.name, names).await?;
-    let recorder = Recorder::start(lab.node(node)?.operator_socket()).await?;
+    let (name, socket) = (&lab.node(node)?.name, lab.node(node)?.operator_socket());
+    // Before the pods are made, or they would be left without network.
+    look(&socket, Duration::ZERO).await.with_context(|| {
+        format!("the ipamd of {name} does not answer; `veni lab restart {name}` starts it")
+    })?;
+    let made = control.create_pods(name, names).await?;
+    let recorder = Recorder::start(socket).await?;
     let began = Instant::now();
     let added = pods::attach(control, &lab, node, made).await?;
     let wall = began.elapsed();
@@ -109,14 +118,21 @@ pub(crate) async fn burst(control: &Control, node: &str, count: u32) -> anyhow::
 impl Burst {
     pub(crate) fn as_text(&self) -> String {
         let mut text = draw(&self.samples);
-        text.push_str(&format!(
-            "\n{} pods have their network after {:.2} s; ADD took {}\n",
-            self.names.len(),
-            self.wall.as_secs_f64(),
-            self.times
-        ));
-        for failure in &self.failures {
+        if self.names.is_empty() {
+            text.push_str("\nno pod has its network\n");
+        } else {
+            text.push_str(&format!(
+                "\n{} pods have their network after {:.2} s; ADD took {}\n",
+                self.names.len(),
+                self.wall.as_secs_f64(),
+                self.times
+            ));
+        }
+        for failure in self.failures.iter().take(FAILURES_SHOWN) {
             text.push_str(&format!("failed: {failure}\n"));
+        }
+        if self.failures.len() > FAILURES_SHOWN {
+            text.push_str(&format!("failed in all: {} pods\n", self.failures.len()));
         }
         text
     }

@@ -1,6 +1,7 @@
 //! What a lab's process is asked and answers: one line of JSON each way on a
 //! unix socket in the lab's folder.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -184,10 +185,14 @@ impl Control {
 
     async fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
-            anyhow!(error).context(format!(
+            let nothing = format!(
                 "no lab named {} is running: start it with `veni lab up` (see `--name`)",
                 self.name
-            ))
+            );
+            match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(nothing),
+                _ => anyhow!(error).context(nothing),
+            }
         })?;
         let (reader, mut writer) = stream.into_split();
         let mut line = serde_json::to_string(request)?;

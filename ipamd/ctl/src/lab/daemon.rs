@@ -100,6 +100,13 @@ impl Daemon {
         *self.pid.borrow()
     }
 
+    /// Completes when it has ended.
+    pub(crate) async fn ended(&self) {
+        // Without a supervisor it does not run either.
+        let mut pid = self.pid.clone();
+        let _gone = pid.wait_for(Option::is_none).await;
+    }
+
     /// Kills it with SIGKILL; it is started again at once unless told otherwise.
     pub(crate) async fn kill(&self, stay_dead: bool) -> anyhow::Result<()> {
         self.order(Order::Kill { stay_dead }).await

@@ -62,12 +62,12 @@ pub(crate) async fn run(name: &str, arguments: DemoArguments) -> anyhow::Result<
     let running = tokio::spawn(server.run(stop.clone()));
     let control = Control::new(name, &default_folder(name));
     let mut watch = None;
-    let told = tokio::select! {
-        told = story::tell(&control, began, &before, &mut watch) => told,
-        () = &mut interrupt => Err(anyhow!("interrupted")),
+    let (told, stopped) = tokio::select! {
+        told = story::tell(&control, began, &before, &mut watch) => (told, false),
+        () = &mut interrupt => (Err(anyhow!("interrupted")), true),
     };
     let lab = control.describe().await;
-    if let (Err(_), Ok(lab)) = (&told, &lab) {
+    if let (Err(_), Ok(lab), false) = (&told, &lab, stopped) {
         show_logs(lab);
     }
     let watch = watch.map_or_else(|| Watch::start(&lab?, &before), Ok);

@@ -16,10 +16,10 @@ use super::control::Control;
 pub(crate) enum FaultCommand {
     /// Allow only so many calls per second, for all nodes together
     Throttle {
-        /// Changes per second
-        #[arg(long, default_value_t = 0.5)]
+        /// Calls per second
+        #[arg(long, default_value_t = 0.5, value_parser = rate)]
         per_second: f64,
-        /// Changes that pass at once
+        /// Calls that pass at once
         #[arg(long, default_value_t = 1)]
         burst: u32,
     },
@@ -58,7 +58,7 @@ pub(crate) enum FaultCommand {
         #[arg(long)]
         times: Option<u32>,
         /// Chance per call, 0 to 1
-        #[arg(long, default_value_t = 1.0)]
+        #[arg(long, default_value_t = 1.0, value_parser = chance)]
         chance: f64,
     },
     /// End all of this
@@ -71,6 +71,17 @@ pub(crate) struct Which {
     /// Only this operation [default: all]
     #[arg(long, value_parser = operation)]
     operation: Option<Operation>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let good = number.filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    good.ok_or_else(|| "give a number, 0 or more".to_owned())
+}
+
+fn chance(text: &str) -> Result<f64, String> {
+    let good = rate(text).ok().filter(|number| *number <= 1.0);
+    good.ok_or_else(|| "give a number from 0 to 1".to_owned())
 }
 
 fn operation(text: &str) -> Result<Operation, String> {
@@ -104,16 +115,21 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
             format!("{} takes {milliseconds} ms from now on", which.name())
         }
         FaultCommand::Fill { leave, subnet } => {
-            for id in subnets(&cloud, subnet).await? {
-                cloud.fill_subnet(&id, leave).await?;
+            let filled = subnets(&cloud, subnet).await?;
+            for id in &filled {
+                cloud.fill_subnet(id, leave).await?;
             }
-            format!("{leave} addresses are left in each subnet")
+            format!("free addresses left in {}: at most {leave}", list(&filled))
         }
         FaultCommand::Fragment { subnet } => {
-            for id in subnets(&cloud, subnet).await? {
-                cloud.fragment_subnet(&id).await?;
+            let fragmented = subnets(&cloud, subnet).await?;
+            for id in &fragmented {
+                cloud.fragment_subnet(id).await?;
             }
-            "no free block of 16 addresses is left".to_owned()
+            format!(
+                "no free block of 16 addresses is left in {}",
+                list(&fragmented)
+            )
         }
         FaultCommand::Deny { which } => {
             for one in which.all() {
@@ -130,11 +146,22 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
             fault.operation = which.operation;
             fault.count = times;
             cloud.inject(fault).await?;
-            format!("answers of {} get lost from now on", which.name())
+            let often = if chance < 1.0 {
+                format!(", each with a chance of {chance}")
+            } else {
+                String::new()
+            };
+            let so_many = times.map_or_else(String::new, |times| format!(", {times} times"));
+            format!(
+                "answers of {} get lost from now on{often}{so_many}",
+                which.name()
+            )
         }
         FaultCommand::Clear => {
             clear(&cloud, lab.profile).await?;
-            "the cloud is well again".to_owned()
+            "the cloud is well again; a node that it refused asks it again after a pause \
+             (`veni status --explain` tells)"
+                .to_owned()
         }
     };
     println!("{done}");
@@ -163,6 +190,11 @@ async fn subnets(cloud: &AdminClient, only: Option<String>) -> anyhow::Result<Ve
             .map(|one| one.id)
             .collect()),
     }
+}
+
+fn list(subnets: &[SubnetId]) -> String {
+    let names: Vec<String> = subnets.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 async fn clear(cloud: &AdminClient, profile: CloudProfile) -> anyhow::Result<()> {
@@ -199,5 +231,21 @@ mod tests {
             Ok(Operation::AttachInterface)
         );
         assert!(operation("reboot").is_err_and(|text| text.contains("assign")));
+    }
+
+    #[test]
+    fn rates_and_chances_that_mean_nothing_are_refused() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        assert!(
+            ["-1", "NaN", "inf", "x"]
+                .into_iter()
+                .all(|text| rate(text).is_err())
+        );
+        assert_eq!(chance("1"), Ok(1.0));
+        assert!(
+            ["1.1", "-0.1", "NaN"]
+                .into_iter()
+                .all(|text| chance(text).is_err())
+        );
     }
 }

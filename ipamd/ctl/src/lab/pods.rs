@@ -51,7 +51,9 @@ pub(crate) async fn run(control: &Control, command: PodCommand) -> anyhow::Resul
             }
             print!("{}", table(&only(control.describe().await?, &pod)));
         }
-        PodCommand::Del { pods } => {
+        PodCommand::Del { mut pods } => {
+            pods.sort_unstable();
+            pods.dedup();
             let lab = control.describe().await?;
             for (name, outcome) in delete(control, &lab, &pods).await? {
                 println!("pod {name} is deleted, DEL took {:.1} ms", outcome?);

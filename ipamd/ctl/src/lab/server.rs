@@ -76,12 +76,18 @@ impl Server {
             let daemon = Daemon::start(recipe, Arc::clone(self.lab.processes()))?;
             self.daemons.insert(node.name().to_owned(), daemon);
         }
+        let daemons = &self.daemons;
         let waits = self.lab.nodes().iter().map(|node| async move {
             let socket = node.run_dir().join(veni_api::OPERATOR_SOCKET);
-            let ready = readiness::wait(&socket, READY).await;
-            ready.with_context(|| {
+            let daemon = daemons.get(node.name()).context("no daemon")?;
+            let ready = tokio::select! {
+                ready = readiness::wait(&socket, READY) => ready,
+                () = daemon.ended() => Err(anyhow!("it ended before it was ready")),
+            };
+            ready.map_err(|error| {
                 let log = std::fs::read_to_string(log_of(node)).unwrap_or_default();
-                format!("{}; the end of its log:\n{}", node.name(), tail(&log, 15))
+                let (name, end) = (node.name(), tail(&log, 15));
+                anyhow!("the ipamd of {name}: {error:#}; the end of its log:\n{end}")
             })
         });
         try_join_all(waits).await?;

@@ -141,6 +141,27 @@ async fn an_add_fails_at_once_when_the_node_has_all_it_may_have() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_more_pods_than_the_node_holds_only_those_beyond_fail() {
+    let world = World::aws("m5.large");
+    // Addresses come with their interface, and their rules only when it appears.
+    world.delay_links(Duration::from_secs(2));
+    let daemon = world.start(ONE_WARM).await;
+    daemon.settle().await;
+    let adds: Vec<_> = (0..40)
+        .map(|number| daemon.begin_add(&format!("pod-{number}")))
+        .collect();
+    let mut served = 0;
+    for add in adds {
+        served += usize::from(add.await.expect("no panic").is_ok());
+    }
+    assert_eq!(
+        served, 27,
+        "three interfaces with nine addresses for pods each"
+    );
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_pool_never_holds_more_than_the_node_may_have_pods() {
     let world = World::aws("m5.large");
     let daemon = world

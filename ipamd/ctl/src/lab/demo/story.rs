@@ -324,6 +324,7 @@ pub(super) fn ending(remains: &Remains, began: Instant) {
             "\nnothing is left; all of it took {:.0} s",
             began.elapsed().as_secs_f64()
         );
-        println!("next: veni lab up, veni lab pod add a, veni lab matrix (see veni lab --help)");
+        let veni = std::env::args().next().unwrap_or_else(|| "veni".to_owned());
+        println!("next: {veni} lab up, for a lab that stays; {veni} lab --help tells what else");
     }
 }
