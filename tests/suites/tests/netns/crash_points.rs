@@ -38,13 +38,17 @@ impl Story {
         true
     }
 
-    /// An error is the daemon's death, or it is a failure of the test.
+    /// An error is the daemon's death, or it is a failure of the test. A dying
+    /// process closes its sockets a moment before it can be waited for.
     async fn explained(&mut self, error: &CniError) {
-        assert!(
-            self.tend().await,
-            "{error}:\n{}",
-            self.bed.daemon(0).log_tail()
-        );
+        eventually(
+            "the daemon's death that explains an error",
+            async || match self.tend().await {
+                true => Ok(()),
+                false => Err(format!("{error}:\n{}", self.bed.daemon(0).log_tail())),
+            },
+        )
+        .await;
     }
 
     async fn add(&mut self, name: &str) -> TestPod {
