@@ -66,7 +66,12 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
-    let (provider, profile) = connect(&config).await?;
+    let connected = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => return Ok(()),
+        connected = connect(&config) => connected?,
+    };
+    let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
     let started = App::start(
         config,
@@ -85,6 +90,11 @@ pub async fn run(
 /// The provider that the settings choose.
 async fn connect(config: &Config) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
+        #[cfg(feature = "aws")]
+        ProviderChoice::Aws(choice) => Ok((connect_aws(config, choice).await, CloudProfile::Aws)),
+        // The settings refuse what a build does not have.
+        #[cfg(not(feature = "aws"))]
+        ProviderChoice::Aws(_) => anyhow::bail!("this build has no provider for AWS"),
         #[cfg(feature = "mock")]
         ProviderChoice::Mock {
             endpoint,
@@ -113,6 +123,47 @@ async fn connect(config: &Config) -> anyhow::Result<(Arc<dyn Provider>, CloudPro
                 .context("failed to make the mock cloud")?;
             Ok((provider, *profile))
         }
+    }
+}
+
+/// EC2 may be out of reach when the node starts: said, and tried again.
+#[cfg(feature = "aws")]
+async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<dyn Provider> {
+    use veni_provider_aws::{AwsSettings, TypeFacts};
+    let table: veni_provider_aws::TypeLookup = Arc::new(|name: &str| {
+        let known = veni_pool::instance_types::find(name)?;
+        Some(TypeFacts {
+            limits: veni_provider::Limits {
+                interfaces: known.interfaces,
+                ipv4_per_interface: known.ipv4_per_interface,
+                ipv6_per_interface: known.ipv6_per_interface,
+                vcpus: known.vcpus,
+            },
+            prefixes: known.supports_prefixes(),
+        })
+    });
+    let settings = AwsSettings {
+        cluster_name: choice.cluster_name.clone(),
+        additional_tags: choice.additional_tags.clone(),
+        manage_untagged: choice.manage_untagged,
+        subnet_discovery: choice.subnet_discovery,
+        leak_cleanup: choice.leak_cleanup && config.targets.provisioning,
+        metadata_only: choice.metadata_only,
+        call_timeout: config
+            .timing
+            .cloud_deadline
+            .min(AwsSettings::default().call_timeout),
+        instance_types: Some(table),
+        ..AwsSettings::default()
+    };
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match veni_provider_aws::connect(settings.clone()).await {
+            Ok(provider) => return provider,
+            Err(error) => tracing::error!(%error, "not ready: failed to find this node in AWS"),
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
     }
 }
 

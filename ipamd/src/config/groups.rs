@@ -1,5 +1,6 @@
 //! Each group of settings, read and checked.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -8,13 +9,46 @@ use veni_dataplane::plan::SourceNatPorts;
 use veni_pool::SlotKind;
 
 use super::reader::Reader;
-use super::{CloudProfile, NetworkSettings, ProviderChoice, TargetSettings, Timing};
+use super::{AwsChoice, CloudProfile, NetworkSettings, ProviderChoice, TargetSettings, Timing};
+
+/// The providers of this build.
+const PROVIDERS: &[(&str, &str)] = &[
+    ("mock", "mock"),
+    #[cfg(feature = "aws")]
+    ("aws", "aws"),
+];
+
+fn read_aws(reader: &mut Reader<'_>) -> AwsChoice {
+    let metadata_only = reader.boolean("ENABLE_IMDS_ONLY_MODE", false);
+    AwsChoice {
+        cluster_name: reader.text("CLUSTER_NAME"),
+        additional_tags: read_tags(reader),
+        manage_untagged: reader.boolean("MANAGE_UNTAGGED_ENI", true),
+        subnet_discovery: reader.boolean("ENABLE_SUBNET_DISCOVERY", true),
+        leak_cleanup: !reader.boolean("DISABLE_LEAKED_ENI_CLEANUP", false) && !metadata_only,
+        metadata_only,
+    }
+}
+
+fn read_tags(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let name = "ADDITIONAL_ENI_TAGS";
+    let Some(text) = reader.text(name) else {
+        return BTreeMap::new();
+    };
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        let reason = format!("must be a JSON object of texts, as {{\"team\":\"net\"}}: {error}");
+        reader.problem(name, &text, reason);
+        BTreeMap::new()
+    })
+}
 
 /// What the log may be told in one word.
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 pub(super) fn read_provider(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
-    reader.choice("VENI_PROVIDER", &[("mock", ())], ());
+    if reader.choice("VENI_PROVIDER", PROVIDERS, "mock") == "aws" {
+        return ProviderChoice::Aws(read_aws(reader));
+    }
     ProviderChoice::Mock {
         endpoint: reader.text("VENI_MOCK_ENDPOINT").map(PathBuf::from),
         instance_id: reader
@@ -89,7 +123,8 @@ pub(super) fn read_targets(reader: &mut Reader<'_>) -> TargetSettings {
         release_percent,
         release_delay: reader.seconds("VENI_RELEASE_DELAY", 0..=86_400, 60),
         detach_age: reader.seconds("VENI_DETACH_AGE", 0..=86_400, 60),
-        provisioning: !reader.boolean("DISABLE_NETWORK_RESOURCE_PROVISIONING", false),
+        provisioning: !reader.boolean("DISABLE_NETWORK_RESOURCE_PROVISIONING", false)
+            && !reader.boolean("ENABLE_IMDS_ONLY_MODE", false),
     }
 }
 

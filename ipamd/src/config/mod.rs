@@ -5,6 +5,7 @@ mod groups;
 mod reader;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,9 +30,28 @@ pub enum CloudProfile {
     Azure,
 }
 
+/// What only the AWS provider is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsChoice {
+    /// `CLUSTER_NAME`.
+    pub cluster_name: Option<String>,
+    /// `ADDITIONAL_ENI_TAGS`.
+    pub additional_tags: BTreeMap<String, String>,
+    /// `MANAGE_UNTAGGED_ENI`.
+    pub manage_untagged: bool,
+    /// `ENABLE_SUBNET_DISCOVERY`.
+    pub subnet_discovery: bool,
+    /// `DISABLE_LEAKED_ENI_CLEANUP`, turned round.
+    pub leak_cleanup: bool,
+    /// `ENABLE_IMDS_ONLY_MODE`.
+    pub metadata_only: bool,
+}
+
 /// Which cloud manages the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderChoice {
+    /// Amazon EC2, in builds with the feature `aws`.
+    Aws(AwsChoice),
     /// The mock cloud.
     Mock {
         /// Socket of a shared mock cloud.

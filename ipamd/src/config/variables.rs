@@ -30,6 +30,36 @@ pub const VARIABLES: &[Variable] = &[
         "Which cloud manages the node's interfaces: mock, or aws in builds with that feature.",
     ),
     variable(
+        "CLUSTER_NAME",
+        "",
+        "AWS: tag of new interfaces, and the scope of subnet discovery and leak clean-up.",
+    ),
+    variable(
+        "ADDITIONAL_ENI_TAGS",
+        "{}",
+        "AWS: more tags for new interfaces, a JSON object of texts.",
+    ),
+    variable(
+        "MANAGE_UNTAGGED_ENI",
+        "true",
+        "AWS: use interfaces that carry neither the node's tag nor the no-manage tag.",
+    ),
+    variable(
+        "ENABLE_SUBNET_DISCOVERY",
+        "true",
+        "AWS: make interfaces in other tagged subnets of the zone too.",
+    ),
+    variable(
+        "DISABLE_LEAKED_ENI_CLEANUP",
+        "false",
+        "AWS: leave interfaces alone that dead nodes have left behind.",
+    ),
+    variable(
+        "ENABLE_IMDS_ONLY_MODE",
+        "false",
+        "AWS: never call EC2; use what instance metadata shows. Nothing is changed, as with DISABLE_NETWORK_RESOURCE_PROVISIONING.",
+    ),
+    variable(
         "VENI_INSTANCE_ID",
         "the host name",
         "The node's id in the mock cloud.",
