@@ -48,6 +48,7 @@ pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node)
         max_interfaces: targets.max_eni,
         cooldown: config.timing.cooldown,
         inventory_interval: config.timing.inventory,
+        glance_interval: config.timing.glance,
         interface_mtu: config.network.interface_mtu,
         families: families(config),
     }

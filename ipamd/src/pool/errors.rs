@@ -117,7 +117,7 @@ impl PoolTask {
             ErrorClass::Transient | ErrorClass::Throttled { .. }
         );
         let pause = self.pause();
-        self.next_inventory = self.next_inventory.min(now + pause);
+        self.look_by(now + pause);
     }
 
     fn note_failure(&mut self, what: &str, error: &ProviderError) {
@@ -154,7 +154,7 @@ impl PoolTask {
         now: Instant,
     ) {
         let settled = now + self.state.capabilities.settle_time;
-        self.next_inventory = self.next_inventory.min(settled);
+        self.look_by(settled);
         if family == Family::V6 {
             return;
         }
@@ -197,7 +197,7 @@ impl PoolTask {
     }
 
     fn unsettle(&mut self, family: Family, action: Action, trust_after: Instant, limit: bool) {
-        self.next_inventory = self.next_inventory.min(trust_after);
+        self.look_by(trust_after);
         self.unsettled.push(Unsettled {
             trust_after,
             family,

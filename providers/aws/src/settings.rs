@@ -68,6 +68,8 @@ pub struct AwsSettings {
     pub metadata_only: bool,
     /// After this time a change shows in Describe, for all that is known.
     pub settle_time: Duration,
+    /// EC2's address (`https://…`), over whatever the SDK finds.
+    pub ec2_endpoint: Option<String>,
     /// Longest time of one call to EC2.
     pub call_timeout: Duration,
     /// A table of instance types, asked before EC2.
@@ -95,6 +97,7 @@ impl Default for AwsSettings {
             leak_cleanup: true,
             metadata_only: false,
             settle_time: Duration::from_secs(5),
+            ec2_endpoint: None,
             call_timeout: Duration::from_secs(10),
             instance_types: None,
             observer: Arc::new(NoActionObserver),
@@ -117,6 +120,7 @@ impl fmt::Debug for AwsSettings {
             .field("leak_cleanup", &self.leak_cleanup)
             .field("metadata_only", &self.metadata_only)
             .field("settle_time", &self.settle_time)
+            .field("ec2_endpoint", &self.ec2_endpoint)
             .field("call_timeout", &self.call_timeout)
             .finish_non_exhaustive()
     }
