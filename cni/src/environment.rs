@@ -182,7 +182,7 @@ fn text(lookup: Lookup<'_>, name: &str, problems: &mut Vec<String>) -> Option<St
 
 /// What `CNI_ARGS` says of the pod. The pairs come in any order and among others;
 /// ones that we do not know are not ours to judge, with or without `IgnoreUnknown`.
-fn pod(lookup: Lookup<'_>) -> Pod {
+pub(crate) fn pod(lookup: Lookup<'_>) -> Pod {
     let arguments = lookup("CNI_ARGS").unwrap_or_default();
     let mut pod = Pod::default();
     for (key, value) in arguments

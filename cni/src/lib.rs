@@ -9,6 +9,7 @@ pub mod command;
 pub mod daemon;
 pub mod environment;
 pub mod error;
+pub mod log;
 pub mod netconf;
 pub mod netns;
 pub mod pending;
@@ -19,11 +20,13 @@ pub mod version;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use serde_json::Value;
 use veni_api::failure::{CniFailure, code};
 
 use crate::environment::{Command, Environment};
+use crate::log::PluginLog;
 use crate::netconf::Netconf;
 use crate::version::SpecVersion;
 
@@ -44,7 +47,15 @@ pub fn run(
     output: &mut dyn Write,
     log: &mut dyn Write,
 ) -> ExitCode {
-    let (answer, version) = answer(lookup, input);
+    let started = Instant::now();
+    let (answer, version, own_log) = answer(lookup, input);
+    let noted = own_log.note(lookup, answer.as_ref().err(), started.elapsed());
+    if let Err(reason) = noted {
+        drop(writeln!(
+            log,
+            "veni-cni: failed to write to pluginLogFile: {reason}"
+        ));
+    }
     let (text, succeeded) = match answer {
         Ok(text) => (text, true),
         Err(failure) => {
@@ -75,16 +86,21 @@ fn write(output: &mut dyn Write, text: &str) -> std::io::Result<()> {
     output.flush()
 }
 
-/// The answer, empty where the command has none, and the version to give it in.
-fn answer(lookup: Lookup<'_>, input: &mut dyn Read) -> (Result<String, CniFailure>, SpecVersion) {
+/// The answer, empty where the command has none, the version to give it in, and
+/// the log that the configuration asks for.
+fn answer(
+    lookup: Lookup<'_>,
+    input: &mut dyn Read,
+) -> (Result<String, CniFailure>, SpecVersion, PluginLog) {
     let command = match Command::try_from_lookup(lookup) {
         Ok(command) => command,
-        Err(failure) => return (Err(failure), SpecVersion::LATEST),
+        Err(failure) => return (Err(failure), SpecVersion::LATEST, PluginLog::default()),
     };
     let mut bytes = Vec::new();
     let read = input.take(LONGEST_CONFIG + 1).read_to_end(&mut bytes);
     if command == Command::Version {
-        return (Ok(version::report(&bytes)), SpecVersion::LATEST);
+        let report = version::report(&bytes);
+        return (Ok(report), SpecVersion::LATEST, PluginLog::default());
     }
     // Read early and leniently, so that whatever fails is told in the right version.
     let config = decode(&bytes);
@@ -92,6 +108,10 @@ fn answer(lookup: Lookup<'_>, input: &mut dyn Read) -> (Result<String, CniFailur
         .as_ref()
         .ok()
         .and_then(version::of)
+        .unwrap_or_default();
+    let own_log = config
+        .as_ref()
+        .map(PluginLog::from_config)
         .unwrap_or_default();
     let answer = read
         .map_err(|reason| {
@@ -106,7 +126,7 @@ fn answer(lookup: Lookup<'_>, input: &mut dyn Read) -> (Result<String, CniFailur
             let netconf = Netconf::try_from_json(&config?, command, &environment.interface_name)?;
             command::serve(command, &environment, &netconf)
         });
-    (answer, version)
+    (answer, version, own_log)
 }
 
 fn decode(bytes: &[u8]) -> Result<Value, CniFailure> {

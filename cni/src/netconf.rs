@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use veni_api::failure::{CniFailure, code};
 
 use crate::environment::{Command, judge_identifier};
+use crate::log;
 use crate::previous::PreviousResult;
 use crate::version::SpecVersion;
 
@@ -81,6 +82,7 @@ impl Netconf {
             fields.string("type");
             netconf.mtu = fields.mtu();
             netconf.dns = fields.dns();
+            fields.plugin_log();
         }
         match command {
             Command::Add => netconf.previous = fields.previous(),
@@ -254,6 +256,25 @@ impl<'a> Fields<'a> {
             }
         }
         passed_on
+    }
+
+    /// What [`crate::log`] cannot follow; it reads the fields itself.
+    fn plugin_log(&mut self) {
+        if let Some(text) = self.string(log::FILE_FIELD) {
+            let value = Value::from(text);
+            if text == "stdout" {
+                let reason = "standard output is for the result; use stderr or a path";
+                self.wrong(log::FILE_FIELD, &value, reason);
+            } else if text != log::STDERR && !Path::new(text).is_absolute() {
+                self.wrong(log::FILE_FIELD, &value, "expected an absolute path");
+            }
+        }
+        if let Some(text) = self.string(log::LEVEL_FIELD)
+            && !log::LEVELS.contains(&text.to_lowercase().as_str())
+        {
+            let expected = format!("expected one of {}", log::LEVELS.join(", "));
+            self.wrong(log::LEVEL_FIELD, &Value::from(text), &expected);
+        }
     }
 
     fn previous(&mut self) -> Option<PreviousResult> {

@@ -21,6 +21,8 @@ use crate::cloud::{CallMeter, FirstLook, first_look, remembered};
 use crate::config::{CloudProfile, Config, ProviderChoice};
 use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
 use crate::events::{EventKind, Events};
+use crate::host::HostWatch;
+use crate::host::install::{Order, keep_trying};
 use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -50,6 +52,7 @@ pub struct App {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    watch: HostWatch,
     run_dir: RunDir,
     config: Config,
     tasks: JoinSet<()>,
@@ -60,8 +63,8 @@ pub struct App {
 /// Runs a daemon until `shutdown`.
 ///
 /// # Errors
-/// The run folder is taken, the kernel cannot be used at all, the settings
-/// make no provider.
+/// The run folder is taken, the AWS plugin runs on this node, the kernel cannot
+/// be used at all, the settings make no provider.
 pub async fn run(
     config: Config,
     run_dir: &Path,
@@ -69,6 +72,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
+    watch(&config).begin()?;
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
@@ -211,6 +215,7 @@ impl App {
             pool,
             events,
             metrics,
+            watch: watch(&config),
             run_dir,
             config,
             tasks: JoinSet::new(),
@@ -276,6 +281,7 @@ impl App {
             pool: self.pool.clone(),
             endpoints: Arc::clone(&self.endpoints),
             events: self.events.clone(),
+            watch: self.watch.clone(),
         };
         servers.spawn(serve_operator(operator, service, shutdown.clone()));
         if let Some(address) = self.config.metrics {
@@ -286,6 +292,13 @@ impl App {
             });
         }
         self.run_dir.mark_ready()?;
+        if let Some(order) = Order::try_new(&self.config, self.run_dir.folder()) {
+            let (watch, shutdown) = (self.watch.clone(), shutdown.clone());
+            servers.spawn(async move {
+                keep_trying(order, watch, shutdown).await;
+                Ok(())
+            });
+        }
         tracing::info!(run_dir = %self.run_dir.folder().display(), "ready");
         loop {
             tokio::select! {
@@ -325,6 +338,13 @@ impl App {
             tracing::warn!("some of the daemon's tasks did not end in time");
         }
     }
+}
+
+/// The host is watched where the daemon manages its network, which a node of a
+/// mock cloud is not.
+fn watch(config: &Config) -> HostWatch {
+    let real = matches!(config.provider, ProviderChoice::Aws(_));
+    HostWatch::new(&config.host, real)
 }
 
 fn limited(

@@ -12,6 +12,7 @@ pub mod config;
 pub mod crash;
 pub mod endpoints;
 pub mod events;
+pub mod host;
 mod introspection;
 pub mod journal;
 pub mod logging;

@@ -1,9 +1,27 @@
-//! The log: to standard error, as text or JSON.
+//! The log: to standard error, standard output or a file, as text or JSON.
+//!
+//! A file is only ever added to, and opened anew after `SIGHUP` or when another
+//! program has moved it away, so that any way of rotating it works.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, LogTarget};
+
+/// How often it is looked whether the file is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Set by [`reopen`]; the next line opens the file anew.
+static REOPEN: AtomicBool = AtomicBool::new(false);
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +33,17 @@ pub enum LoggingError {
         filter: String,
         /// Why it does not parse.
         reason: String,
+    },
+    /// The file cannot be opened.
+    #[error(
+        "AWS_VPC_K8S_CNI_LOG_FILE={path}: failed to open it; name a file in a folder that can be \
+         written, or unset the variable for standard error"
+    )]
+    File {
+        /// What was given.
+        path: String,
+        /// Reason.
+        source: io::Error,
     },
     /// Another log was set up before.
     #[error("the log was set up twice")]
@@ -30,13 +59,136 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
         filter: config.log_filter.clone(),
         reason: error.to_string(),
     })?;
+    let writer = match &config.log_target {
+        LogTarget::Stderr => BoxMakeWriter::new(io::stderr),
+        LogTarget::Stdout => BoxMakeWriter::new(io::stdout),
+        LogTarget::File(path) => {
+            let file = LogFile::try_new(path).map_err(|source| LoggingError::File {
+                path: path.display().to_string(),
+                source,
+            })?;
+            BoxMakeWriter::new(Mutex::new(file))
+        }
+    };
     let builder = fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_target(false);
     let set = match config.log_format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     set.map_err(|_| LoggingError::Twice)
+}
+
+/// Has the next line open the log's file anew, if there is one.
+pub fn reopen() {
+    REOPEN.store(true, Ordering::Relaxed);
+}
+
+/// A file that lines are added to, wherever its name leads at the time.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    looked: Instant,
+}
+
+impl LogFile {
+    fn try_new(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: open(path)?,
+            looked: Instant::now(),
+        })
+    }
+
+    /// Follows the name when it leads to another file. Where that cannot be
+    /// opened, the one at hand goes on.
+    fn follow(&mut self) {
+        let asked = REOPEN.swap(false, Ordering::Relaxed);
+        if !asked && self.looked.elapsed() < LOOK_EVERY {
+            return;
+        }
+        self.looked = Instant::now();
+        if (asked || self.moved())
+            && let Ok(file) = open(&self.path)
+        {
+            self.file = file;
+        }
+    }
+
+    fn moved(&self) -> bool {
+        let identity = |file: fs::Metadata| (file.dev(), file.ino());
+        let (named, held) = (fs::metadata(&self.path), self.file.metadata());
+        named.map(identity).ok() != held.map(identity).ok()
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.follow();
+        self.file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(path: &Path) -> String {
+        fs::read_to_string(path).expect("a readable log")
+    }
+
+    #[test]
+    fn the_folder_is_made_and_lines_are_added_to_what_is_there() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let path = folder.path().join("made/ipamd.log");
+        for line in ["one\n", "two\n"] {
+            let mut log = LogFile::try_new(&path).expect("opens");
+            log.write_all(line.as_bytes()).expect("writes");
+        }
+        assert_eq!(text(&path), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_log_that_was_rotated_away_is_begun_anew_in_its_place() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let path = folder.path().join("ipamd.log");
+        let rotated = folder.path().join("ipamd.log.1");
+        let mut log = LogFile::try_new(&path).expect("opens");
+        log.write_all(b"one\n").expect("writes");
+        fs::rename(&path, &rotated).expect("rotates");
+        assert!(log.moved());
+        // As if the interval had passed.
+        log.looked -= LOOK_EVERY;
+        log.write_all(b"two\n").expect("writes");
+        assert_eq!(text(&rotated), "one\n");
+        assert_eq!(text(&path), "two\n");
+    }
+
+    #[test]
+    fn a_log_whose_place_cannot_be_written_goes_on_where_it_is() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let inner = folder.path().join("logs");
+        let path = inner.join("ipamd.log");
+        let moved = folder.path().join("moved");
+        let mut log = LogFile::try_new(&path).expect("opens");
+        fs::rename(&inner, &moved).expect("moves the folder away");
+        fs::write(&inner, "in the way").expect("puts a file in its place");
+        log.looked -= LOOK_EVERY;
+        log.write_all(b"one\n").expect("writes");
+        assert_eq!(text(&moved.join("ipamd.log")), "one\n");
+    }
 }

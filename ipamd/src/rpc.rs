@@ -22,6 +22,7 @@ use veni_api::v1::operator_server::OperatorServer;
 use crate::attachment::AttachmentKey;
 use crate::endpoints::{AddOrder, Endpoints};
 use crate::events::Events;
+use crate::host::HostWatch;
 use crate::pool::Pool;
 
 /// HTTP/2's own window, bytes: a larger one would be told to every plugin in a
@@ -156,6 +157,8 @@ pub struct OperatorService {
     pub endpoints: Arc<Endpoints>,
     /// Events.
     pub events: Events,
+    /// The host.
+    pub watch: HostWatch,
 }
 
 fn closing() -> Status {
@@ -181,6 +184,11 @@ impl v1::operator_server::Operator for OperatorService {
                 address.owner.clone_from(label);
             }
         }
+        let watch = self.watch.clone();
+        // Reads files. Without an answer, which only a panic can prevent, nothing is said.
+        report.host_warnings = tokio::task::spawn_blocking(move || watch.warnings())
+            .await
+            .unwrap_or_default();
         Ok(Response::new(report))
     }
 

@@ -109,6 +109,9 @@ fn summary(pool: &PoolResponse) -> String {
     } else {
         text.push_str(&format!(", the last one failed: {}\n", pool.cloud_error));
     }
+    for warning in &pool.host_warnings {
+        text.push_str(&format!("Host: {warning}\n"));
+    }
     text
 }
 

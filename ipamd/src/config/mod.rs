@@ -2,6 +2,7 @@
 //! reported at once as `NAME=value: reason`.
 
 mod groups;
+mod host;
 mod reader;
 mod variables;
 
@@ -18,6 +19,8 @@ use veni_pool::SlotKind;
 use groups::{
     read_log_filter, read_metrics, read_network, read_provider, read_targets, read_timing,
 };
+pub use host::{HostSettings, IntrospectionAddress, LogTarget};
+use host::{read_host, read_introspection, read_log_target};
 use reader::Reader;
 pub use variables::{VARIABLES, Variable};
 
@@ -167,6 +170,12 @@ pub struct Config {
     pub timing: Timing,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Where introspection is served.
+    pub introspection: Option<IntrospectionAddress>,
+    /// The host.
+    pub host: HostSettings,
+    /// Where the log goes.
+    pub log_target: LogTarget,
     /// Log filter.
     pub log_filter: String,
     /// Log format.
@@ -212,6 +221,9 @@ impl Config {
             network: read_network(&mut reader),
             timing: read_timing(&mut reader),
             metrics: read_metrics(&mut reader),
+            introspection: read_introspection(&mut reader),
+            host: read_host(&mut reader),
+            log_target: read_log_target(&mut reader),
             log_filter: read_log_filter(&mut reader),
             log_format: reader.choice(
                 "VENI_LOG_FORMAT",

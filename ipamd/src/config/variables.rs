@@ -242,6 +242,47 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("DISABLE_METRICS", "false", "Serve no metrics."),
     variable(
+        "INTROSPECTION_BIND_ADDRESS",
+        "127.0.0.1:61679",
+        "Address of introspection: JSON over HTTP, for people and scripts; also `unix:` and a path.",
+    ),
+    variable("DISABLE_INTROSPECTION", "false", "Serve no introspection."),
+    variable(
+        "VENI_HOST_ROOT",
+        "/",
+        "Folder with the host's files, where the daemon looks for a running AWS plugin and for programs that would disturb pods' network.",
+    ),
+    variable(
+        "HOST_CNI_BIN_PATH",
+        "/host/opt/cni/bin where it exists",
+        "Folder of the runtime's plugins, into which the daemon installs veni-cni.",
+    ),
+    variable(
+        "HOST_CNI_CONFDIR_PATH",
+        "/host/etc/cni/net.d where it exists",
+        "Folder of the runtime's network configurations, into which the daemon installs 10-veni.conflist once it is ready.",
+    ),
+    variable(
+        "VENI_PLUGIN_SOURCE",
+        "veni-cni beside ipamd",
+        "The binary to install.",
+    ),
+    variable(
+        "AWS_VPC_K8S_PLUGIN_LOG_FILE",
+        "none",
+        "pluginLogFile of the network configuration that the daemon installs: a path on the host.",
+    ),
+    variable(
+        "AWS_VPC_K8S_PLUGIN_LOG_LEVEL",
+        "info",
+        "pluginLogLevel of it: error, warn, info, debug or trace; from debug on every call gets a line, not only failures.",
+    ),
+    variable(
+        "AWS_VPC_K8S_CNI_LOG_FILE",
+        "stderr",
+        "Where the daemon logs: stderr, stdout or a path, whose folder is made; opened anew by SIGHUP and after a rotation.",
+    ),
+    variable(
         "AWS_VPC_K8S_CNI_LOGLEVEL",
         "info",
         "error, warn, info, debug, trace, or a filter such as `ipamd::pool=debug`.",

@@ -197,6 +197,8 @@ impl PoolTask {
             cloud_error: self.cloud_error.clone().unwrap_or_default(),
             daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
             max_interfaces: state.node.limits.interfaces,
+            // Not the pool's to know: the service adds them.
+            host_warnings: Vec::new(),
         }
     }
 

@@ -48,6 +48,7 @@ fn pool_json(pool: &PoolResponse) -> Value {
         "cloudCalls": pool.cloud_calls,
         "cloudError": pool.cloud_error,
         "daemonVersion": pool.daemon_version,
+        "hostWarnings": pool.host_warnings,
         "interfaces": pool.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
         "subnets": pool.subnets.iter().map(|one| json!({
             "id": one.id,
