@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use ipamd::config::Config;
+use ipamd::config::{Config, in_one_line, misspelt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.settings {
-        for variable in ipamd::config::VARIABLES {
+        for variable in ipamd::config::variables() {
             println!("{} [{}]", variable.name, variable.default);
             println!("    {}", variable.effect);
         }
@@ -66,8 +66,17 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .into_owned();
     let config = Config::try_new(&lookup, &host_name)?;
     ipamd::logging::init(&config)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ipamd");
-    tracing::info!(?config, "effective configuration");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.name(),
+        "ipamd"
+    );
+    let settings = in_one_line(&config.settings(None));
+    tracing::info!(settings, "effective configuration");
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for remark in config.remarks.iter().chain(&misspelt(names)) {
+        remark.log();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -10,7 +10,10 @@ use veni_dataplane::plan::SourceNatPorts;
 use veni_pool::SlotKind;
 
 use super::reader::Reader;
-use super::{AwsChoice, CloudProfile, NetworkSettings, ProviderChoice, TargetSettings, Timing};
+use super::{
+    AwsChoice, CloudProfile, CustomNetworkSettings, NetworkSettings, ProviderChoice,
+    TargetSettings, Timing,
+};
 
 /// The providers of this build.
 const PROVIDERS: &[(&str, &str)] = &[
@@ -66,10 +69,18 @@ fn read_tags(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
 /// What the log may be told in one word.
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// Reads what every provider is told, so that a mistake shows whichever is chosen.
 pub(super) fn read_provider(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
+    let aws = read_aws(reader);
+    let mock = read_mock(reader, host_name);
     if reader.choice("VENI_PROVIDER", PROVIDERS, "mock") == "aws" {
-        return ProviderChoice::Aws(read_aws(reader));
+        ProviderChoice::Aws(aws)
+    } else {
+        mock
     }
+}
+
+fn read_mock(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
     ProviderChoice::Mock {
         endpoint: reader.text("VENI_MOCK_ENDPOINT").map(PathBuf::from),
         instance_id: reader
@@ -90,6 +101,40 @@ pub(super) fn read_provider(reader: &mut Reader<'_>, host_name: &str) -> Provide
             CloudProfile::Aws,
         ),
     }
+}
+
+/// The key that the AWS plugin looks for, as annotation and as label.
+const ENI_CONFIG_KEY: &str = "k8s.amazonaws.com/eniConfig";
+
+pub(super) fn read_custom_network(
+    reader: &mut Reader<'_>,
+    provider: &ProviderChoice,
+) -> Option<CustomNetworkSettings> {
+    let name = "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG";
+    let wanted = reader.boolean(name, false);
+    let mut key = |name| {
+        let given = reader.text(name);
+        given.unwrap_or_else(|| ENI_CONFIG_KEY.to_owned())
+    };
+    let (annotation, label) = (
+        key("ENI_CONFIG_ANNOTATION_DEF"),
+        key("ENI_CONFIG_LABEL_DEF"),
+    );
+    let configs = reader.text("VENI_ENI_CONFIG_FILE");
+    let settings = CustomNetworkSettings {
+        configs: configs.map_or_else(|| PathBuf::from("/etc/veni/eniconfigs.json"), PathBuf::from),
+        node: reader.text("VENI_NODE_FILE").map(PathBuf::from),
+        annotation,
+        label,
+    };
+    if wanted && !matches!(provider, ProviderChoice::Aws(_)) {
+        reader.problem(
+            name,
+            "true",
+            "ENIConfigs name subnets of AWS; set it to false, or VENI_PROVIDER to aws",
+        );
+    }
+    wanted.then_some(settings)
 }
 
 /// More than any instance type has.
@@ -137,7 +182,7 @@ pub(super) fn read_targets(reader: &mut Reader<'_>) -> TargetSettings {
         warm_ip,
         minimum_ip,
         warm_prefix: prefixes.then(|| warm_prefix.unwrap_or(1)),
-        max_eni: reader.integer("MAX_ENI", 0..=MANY).and_then(some),
+        max_eni: read_max_eni(reader),
         max_pods: reader.integer("MAX_PODS", 1..=MANY),
         batch: reader.integer("VENI_POOL_BATCH", 1..=256).unwrap_or(16),
         request_percent,
@@ -147,6 +192,15 @@ pub(super) fn read_targets(reader: &mut Reader<'_>) -> TargetSettings {
         provisioning: !reader.boolean("DISABLE_NETWORK_RESOURCE_PROVISIONING", false)
             && !reader.boolean("ENABLE_IMDS_ONLY_MODE", false),
     }
+}
+
+/// -1 and 0 mean "not set", as operators know it.
+fn read_max_eni(reader: &mut Reader<'_>) -> Option<u32> {
+    let name = "MAX_ENI";
+    if reader.text(name).as_deref() == Some("-1") {
+        return None;
+    }
+    reader.integer(name, 0..=MANY).filter(|number| *number > 0)
 }
 
 pub(super) fn read_network(reader: &mut Reader<'_>) -> NetworkSettings {

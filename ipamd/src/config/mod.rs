@@ -3,7 +3,10 @@
 
 mod groups;
 mod host;
+mod not_honoured;
 mod reader;
+mod remarks;
+mod settings;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -17,12 +20,16 @@ use veni_dataplane::plan::SourceNatPorts;
 use veni_pool::SlotKind;
 
 use groups::{
-    read_log_filter, read_metrics, read_network, read_provider, read_targets, read_timing,
+    read_custom_network, read_log_filter, read_metrics, read_network, read_provider, read_targets,
+    read_timing,
 };
 pub use host::{HostSettings, IntrospectionAddress, LogTarget};
 use host::{read_host, read_introspection, read_log_target};
-use reader::Reader;
-pub use variables::{VARIABLES, Variable};
+use not_honoured::read_not_honoured;
+use reader::{Given, Reader};
+pub use remarks::{Remark, misspelt};
+pub use settings::{NodeFacts, Setting, Source, in_one_line};
+pub use variables::{Disposition, Form, Variable, variables};
 
 /// Whose rules and whose targets apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +81,19 @@ pub enum ProviderChoice {
         /// Whose rules it follows.
         profile: CloudProfile,
     },
+}
+
+/// Where the ENIConfig of the node is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomNetworkSettings {
+    /// `VENI_ENI_CONFIG_FILE`: the ENIConfigs.
+    pub configs: PathBuf,
+    /// `VENI_NODE_FILE`: the node's further labels and annotations.
+    pub node: Option<PathBuf>,
+    /// `ENI_CONFIG_ANNOTATION_DEF`.
+    pub annotation: String,
+    /// `ENI_CONFIG_LABEL_DEF`.
+    pub label: String,
 }
 
 /// How much to keep warm.
@@ -160,8 +180,14 @@ pub enum LogFormat {
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// `MY_NODE_NAME`.
+    pub node_name: Option<String>,
+    /// Name of the host, which stands in for names that are not set.
+    pub host_name: String,
     /// Cloud.
     pub provider: ProviderChoice,
+    /// Custom networking, where it is on.
+    pub custom_network: Option<CustomNetworkSettings>,
     /// Warm pool.
     pub targets: TargetSettings,
     /// Pods' packets.
@@ -180,6 +206,9 @@ pub struct Config {
     pub log_filter: String,
     /// Log format.
     pub log_format: LogFormat,
+    /// What operators should hear at the start.
+    pub remarks: Vec<Remark>,
+    given: Given,
 }
 
 /// Every problem of an environment.
@@ -215,8 +244,12 @@ impl Config {
         host_name: &str,
     ) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
-        let config = Self {
-            provider: read_provider(&mut reader, host_name),
+        let provider = read_provider(&mut reader, host_name);
+        let mut config = Self {
+            node_name: reader.text("MY_NODE_NAME"),
+            host_name: host_name.to_owned(),
+            custom_network: read_custom_network(&mut reader, &provider),
+            provider,
             targets: read_targets(&mut reader),
             network: read_network(&mut reader),
             timing: read_timing(&mut reader),
@@ -230,13 +263,35 @@ impl Config {
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
                 LogFormat::Text,
             ),
+            remarks: read_not_honoured(&mut reader),
+            given: Given::new(),
         };
-        let problems = reader.into_problems();
+        check_together(&mut reader, &config);
+        let (problems, given) = reader.finish();
         if problems.is_empty() {
+            config.given = given;
             Ok(config)
         } else {
             Err(ConfigError { problems })
         }
+    }
+
+    /// The node's name: `MY_NODE_NAME`, or the host's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.node_name.as_deref().unwrap_or(&self.host_name)
+    }
+}
+
+/// What is right alone and wrong together.
+fn check_together(reader: &mut Reader<'_>, config: &Config) {
+    if config.custom_network.is_some() && config.network.ipv6 {
+        reader.problem(
+            "ENABLE_IPv6",
+            "true",
+            "custom networking keeps pods off the primary interface, which their IPv6 addresses \
+             come from; set ENABLE_IPv6 or AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG to false",
+        );
     }
 }
 

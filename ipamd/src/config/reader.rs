@@ -1,16 +1,30 @@
 //! Reads variables through a lookup function and collects every problem.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::variables::VARIABLES;
+use super::variables::find;
+
+/// What the environment sets, in its usual spelling, by name.
+pub(super) type Given = BTreeMap<&'static str, String>;
 
 /// Reads variables; a wrong one becomes a problem and its default.
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<String>,
+    given: Given,
+}
+
+/// A truth value in the spellings that Kubernetes manifests use.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -18,18 +32,21 @@ impl<'a> Reader<'a> {
         Self {
             lookup,
             problems: Vec::new(),
+            given: Given::new(),
         }
     }
 
     /// The text of a variable; one of white space alone counts as unset.
-    pub(super) fn text(&self, name: &'static str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         debug_assert!(
-            VARIABLES.iter().any(|variable| variable.name == name),
+            find(name).is_some(),
             "{name} is missing in the table of variables"
         );
-        (self.lookup)(name)
+        let text = (self.lookup)(name)
             .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
+            .filter(|text| !text.is_empty())?;
+        self.given.insert(name, text.clone());
+        Some(text)
     }
 
     pub(super) fn problem(&mut self, name: &str, value: &str, reason: impl Display) {
@@ -66,19 +83,21 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.integer(name, range).unwrap_or(default).into())
     }
 
-    /// A truth value in the spellings that Kubernetes manifests use.
+    /// A truth value. The table of variables must begin the default with this one.
     pub(super) fn boolean(&mut self, name: &'static str, default: bool) -> bool {
+        debug_assert!(
+            find(name).is_some_and(|row| row.default.starts_with(&default.to_string())),
+            "the table of variables has another default for {name}"
+        );
         let Some(text) = self.text(name) else {
             return default;
         };
-        match text.as_str() {
-            "1" | "t" | "T" | "true" | "True" | "TRUE" => true,
-            "0" | "f" | "F" | "false" | "False" | "FALSE" => false,
-            _ => {
-                self.problem(name, &text, "must be true or false");
-                default
-            }
-        }
+        let Some(value) = truth(&text) else {
+            self.problem(name, &text, "must be true or false");
+            return default;
+        };
+        self.given.insert(name, value.to_string());
+        value
     }
 
     /// One of several words.
@@ -142,7 +161,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn into_problems(self) -> Vec<String> {
-        self.problems
+    /// Every problem, and what the environment sets.
+    pub(super) fn finish(self) -> (Vec<String>, Given) {
+        (self.problems, self.given)
     }
 }

@@ -1,7 +1,10 @@
-//! Every environment variable that the daemon reads, with default and effect.
+//! Every environment variable that the daemon follows, with default and effect;
+//! [`super::not_honoured`] has those of the AWS plugin that it does not.
 //!
-//! The table is the only way to read one, and docs/configuration.md is checked
-//! against it.
+//! The tables are the only way to read one, and docs/configuration.md is checked
+//! against them.
+
+use super::not_honoured::NOT_HONOURED;
 
 /// One environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +15,76 @@ pub struct Variable {
     pub default: &'static str,
     /// What it does, one sentence.
     pub effect: &'static str,
+    /// What becomes of a value.
+    pub disposition: Disposition,
+}
+
+/// What the daemon does with a variable that is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Reads, checks and follows it.
+    Honoured,
+    /// Reads and checks it; there is nothing in Veni that it could change.
+    WithoutEffect {
+        /// Which values are right.
+        form: Form,
+        /// Why nothing depends on it, and what does instead.
+        why: &'static str,
+    },
+    /// Does not start when the value asks for what Veni does not do.
+    Refused {
+        /// Which values are right.
+        form: Form,
+        /// The values that do not ask for it, the AWS plugin's default among them.
+        accepted: &'static [&'static str],
+        /// Why, and what to use instead.
+        why: &'static str,
+    },
+}
+
+/// Which values of a variable are right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A truth value.
+    Boolean,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// An address of a server: `https://host:port`, or a bare `host:port`.
+    Server,
+    /// Any text.
+    Text,
+}
+
+impl Disposition {
+    /// `honoured`, `without effect` or `refused`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Honoured => "honoured",
+            Self::WithoutEffect { .. } => "without effect",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// Why a variable is not honoured; empty for one that is.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Honoured => "",
+            Self::WithoutEffect { why, .. } | Self::Refused { why, .. } => why,
+        }
+    }
+}
+
+/// All variables: those that are honoured, then the others.
+pub fn variables() -> impl Iterator<Item = &'static Variable> {
+    VARIABLES.iter().chain(NOT_HONOURED)
+}
+
+/// The row of a variable.
+#[must_use]
+pub(super) fn find(name: &str) -> Option<&'static Variable> {
+    variables().find(|variable| variable.name == name)
 }
 
 const fn variable(name: &'static str, default: &'static str, effect: &'static str) -> Variable {
@@ -19,11 +92,12 @@ const fn variable(name: &'static str, default: &'static str, effect: &'static st
         name,
         default,
         effect,
+        disposition: Disposition::Honoured,
     }
 }
 
-/// All variables, in the order of the documentation.
-pub const VARIABLES: &[Variable] = &[
+/// The variables that are honoured, in the order of the documentation.
+pub(super) const VARIABLES: &[Variable] = &[
     variable(
         "VENI_PROVIDER",
         "mock",
@@ -68,6 +142,36 @@ pub const VARIABLES: &[Variable] = &[
         "HTTP_TIMEOUT",
         "10",
         "AWS: seconds that one request to EC2 may take, 10 at least; VENI_CLOUD_DEADLINE bounds all requests of one change.",
+    ),
+    variable(
+        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
+        "false",
+        "AWS: pods' interfaces live in the subnet and the security groups of an ENIConfig; the primary interface serves no pods.",
+    ),
+    variable(
+        "ENI_CONFIG_ANNOTATION_DEF",
+        "k8s.amazonaws.com/eniConfig",
+        "AWS: annotation of the node that names its ENIConfig.",
+    ),
+    variable(
+        "ENI_CONFIG_LABEL_DEF",
+        "k8s.amazonaws.com/eniConfig",
+        "AWS: label of the node that names its ENIConfig where the annotation is missing.",
+    ),
+    variable(
+        "VENI_ENI_CONFIG_FILE",
+        "/etc/veni/eniconfigs.json",
+        "AWS: file of the ENIConfigs, as `kubectl get eniconfigs -o json` prints them.",
+    ),
+    variable(
+        "VENI_NODE_FILE",
+        "none",
+        "AWS: file with the node's further labels and annotations, as `kubectl get node NAME -o json` prints it.",
+    ),
+    variable(
+        "MY_NODE_NAME",
+        "the host name",
+        "The node's name in the log and in `veni status`, and its label kubernetes.io/hostname.",
     ),
     variable(
         "VENI_INSTANCE_ID",
