@@ -11,6 +11,7 @@ mod cloud;
 pub mod config;
 pub mod crash;
 pub mod endpoints;
+pub mod eni_config;
 pub mod events;
 pub mod host;
 mod introspection;
