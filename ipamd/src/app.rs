@@ -18,7 +18,7 @@ use veni_provider::{Limited, LimiterConfig, Provider};
 
 use crate::attachment::AttachmentKey;
 use crate::cloud::{CallMeter, FirstLook, first_look, remembered};
-use crate::config::{CloudProfile, Config, ProviderChoice};
+use crate::config::{CloudProfile, Config, NodeFacts, ProviderChoice, Setting};
 use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
 use crate::events::{EventKind, Events};
 use crate::host::HostWatch;
@@ -55,6 +55,7 @@ pub struct App {
     watch: HostWatch,
     run_dir: RunDir,
     config: Config,
+    settings: Vec<Setting>,
     tasks: JoinSet<()>,
     /// Stops what serves endpoints; the pool stops after them.
     stop_pool: CancellationToken,
@@ -180,6 +181,12 @@ impl App {
             return Ok(None);
         };
         let settings = pool_settings(&config, profile, &look.memory.node);
+        let in_force = config.settings(Some(&NodeFacts {
+            profile,
+            instance_type: look.memory.node.instance_type.clone(),
+            max_interfaces: look.memory.node.limits.interfaces,
+            max_pods: settings.max_pods,
+        }));
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let node_plan = node_plan(&config, &look.memory, &own);
@@ -218,6 +225,7 @@ impl App {
             watch: watch(&config),
             run_dir,
             config,
+            settings: in_force,
             tasks: JoinSet::new(),
             stop_pool: CancellationToken::new(),
         };
@@ -282,6 +290,7 @@ impl App {
             endpoints: Arc::clone(&self.endpoints),
             events: self.events.clone(),
             watch: self.watch.clone(),
+            settings: self.settings.clone(),
         };
         servers.spawn(serve_operator(operator, service, shutdown.clone()));
         if let Some(address) = self.config.metrics {

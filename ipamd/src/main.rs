@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use ipamd::config::{Config, in_one_line, misspelt};
+use ipamd::config::{Config, in_blocks, in_one_line, misspelt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,11 @@ struct Arguments {
     #[arg(long)]
     settings: bool,
 
+    /// Check the settings of the environment and print those in force, or every
+    /// problem; touch nothing, and exit with 0 or 1.
+    #[arg(long, conflicts_with = "settings")]
+    check_settings: bool,
+
     /// Print the points at which tests kill the daemon, and exit.
     #[cfg(feature = "crash-points")]
     #[arg(long)]
@@ -31,12 +36,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.settings {
-        for variable in ipamd::config::variables() {
-            println!("{} [{}]", variable.name, variable.default);
-            println!("    {}", variable.effect);
-        }
-        return ExitCode::SUCCESS;
+    if arguments.settings || arguments.check_settings {
+        return outcome(print_settings(arguments.check_settings));
     }
     #[cfg(feature = "crash-points")]
     if arguments.list_crash_points {
@@ -45,7 +46,11 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match run(arguments) {
+    outcome(run(arguments))
+}
+
+fn outcome(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ipamd: {error:#}");
@@ -54,17 +59,39 @@ fn main() -> ExitCode {
     }
 }
 
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
+}
+
+/// The names of all variables that are set, settings or not.
+fn names_set() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
+}
+
+/// Prints the settings: those of the environment, or of an empty one.
+fn print_settings(of_environment: bool) -> anyhow::Result<()> {
+    let lookup = |name: &str| std::env::var(name).ok().filter(|_| of_environment);
+    let config = Config::try_new(&lookup, &host_name())?;
+    if of_environment {
+        if let Some(custom) = &config.custom_network {
+            ipamd::eni_config::check(custom)?;
+        }
+        for remark in config.remarks.iter().chain(&misspelt(names_set())) {
+            eprintln!("{remark}");
+        }
+    }
+    print!("{}", in_blocks(&config.settings(None)));
+    Ok(())
+}
+
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
         "ipamd changes the node's network: it needs root"
     );
     let lookup = |name: &str| std::env::var(name).ok();
-    let host_name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    let config = Config::try_new(&lookup, &host_name)?;
+    let config = Config::try_new(&lookup, &host_name())?;
     ipamd::logging::init(&config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -73,8 +100,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
     let settings = in_one_line(&config.settings(None));
     tracing::info!(settings, "effective configuration");
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for remark in config.remarks.iter().chain(&misspelt(names)) {
+    for remark in config.remarks.iter().chain(&misspelt(names_set())) {
         remark.log();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -20,6 +20,7 @@ use veni_api::v1::cni_server::CniServer;
 use veni_api::v1::operator_server::OperatorServer;
 
 use crate::attachment::AttachmentKey;
+use crate::config::Setting;
 use crate::endpoints::{AddOrder, Endpoints};
 use crate::events::Events;
 use crate::host::HostWatch;
@@ -159,6 +160,8 @@ pub struct OperatorService {
     pub events: Events,
     /// The host.
     pub watch: HostWatch,
+    /// Settings in force.
+    pub settings: Vec<Setting>,
 }
 
 fn closing() -> Status {
@@ -207,6 +210,14 @@ impl v1::operator_server::Operator for OperatorService {
     ) -> Result<Response<v1::PlanResponse>, Status> {
         let plan = self.pool.plan().await.ok_or_else(closing)?;
         Ok(Response::new(plan))
+    }
+
+    async fn settings(
+        &self,
+        _request: Request<v1::SettingsRequest>,
+    ) -> Result<Response<v1::SettingsResponse>, Status> {
+        let settings = self.settings.iter().map(Setting::report).collect();
+        Ok(Response::new(v1::SettingsResponse { settings }))
     }
 
     async fn events(

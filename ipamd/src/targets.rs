@@ -6,7 +6,7 @@ use veni_pool::max_pods::{self, Machine, Settings};
 use veni_pool::{Scheme, SlotKind, Targets};
 use veni_provider::{Family, Node};
 
-use crate::config::{CloudProfile, Config, TargetSettings};
+use crate::config::{CloudProfile, Config};
 use crate::pool::PoolSettings;
 
 /// What the pool shall hold on this node.
@@ -43,8 +43,9 @@ pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node)
                 warm_prefix: None,
             },
         ),
-        targets_in_words: in_words(targets, profile),
-        max_pods: max_pods_of(targets, profile, node),
+        targets_in_words: in_words(config, profile),
+        node_name: config.node_name.clone().unwrap_or_default(),
+        max_pods: max_pods_of(config, profile, node),
         max_interfaces: targets.max_eni,
         cooldown: config.timing.cooldown,
         inventory_interval: config.timing.inventory,
@@ -66,7 +67,8 @@ pub(crate) fn families(config: &Config) -> Vec<Family> {
         .collect()
 }
 
-fn max_pods_of(targets: &TargetSettings, profile: CloudProfile, node: &Node) -> u32 {
+fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
+    let targets = &config.targets;
     if let Some(pods) = targets.max_pods {
         return pods;
     }
@@ -79,6 +81,7 @@ fn max_pods_of(targets: &TargetSettings, profile: CloudProfile, node: &Node) -> 
             };
             let settings = Settings {
                 max_interfaces: targets.max_eni,
+                custom_networking: config.custom_network.is_some(),
                 ..Settings::new(targets.mode)
             };
             max_pods::aws(&machine, &settings).pods
@@ -87,7 +90,8 @@ fn max_pods_of(targets: &TargetSettings, profile: CloudProfile, node: &Node) -> 
     }
 }
 
-fn in_words(targets: &TargetSettings, profile: CloudProfile) -> Vec<String> {
+fn in_words(config: &Config, profile: CloudProfile) -> Vec<String> {
+    let targets = &config.targets;
     let mut words = Vec::new();
     let mut say = |name: &str, value: Option<u32>| {
         words.extend(value.map(|value| format!("{name}={value}")));
@@ -113,6 +117,9 @@ fn in_words(targets: &TargetSettings, profile: CloudProfile) -> Vec<String> {
     }
     if targets.mode == SlotKind::Prefix {
         words.push("ENABLE_PREFIX_DELEGATION=true".to_owned());
+    }
+    if config.custom_network.is_some() {
+        words.push("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned());
     }
     if !targets.provisioning {
         words.push("DISABLE_NETWORK_RESOURCE_PROVISIONING=true".to_owned());

@@ -1,6 +1,7 @@
 //! `veni`, the operator's tool: reads the command line and hands over. Each
 //! command is a module; none knows another.
 
+mod config;
 #[cfg(feature = "lab")]
 mod lab;
 mod max_pods;
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Show the pool, the interfaces and the endpoints of this node
     Status(status::StatusArguments),
+    /// Show every setting of this node's daemon: value, source, default and effect
+    Config(config::ConfigArguments),
     /// Tell how many pods an instance type can have
     MaxPods(max_pods::MaxPodsArguments),
     /// A cloud with nodes and pods on this machine, made of network namespaces
@@ -34,6 +37,7 @@ enum Command {
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Status(arguments) => status::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Config(arguments) => config::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::MaxPods(arguments) => max_pods::run(arguments).await,
         #[cfg(feature = "lab")]
         Command::Lab(arguments) => lab::run(arguments).await,

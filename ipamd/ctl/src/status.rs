@@ -94,9 +94,14 @@ fn indented(text: &str) -> String {
 }
 
 fn summary(pool: &PoolResponse) -> String {
+    let node = if pool.node_name.is_empty() {
+        pool.node.clone()
+    } else {
+        format!("{}, {}", pool.node_name, pool.node)
+    };
     let mut text = format!(
-        "{} ({}, {}), veni {}\n",
-        pool.node, pool.instance_type, pool.provider, pool.daemon_version
+        "{node} ({}, {}), veni {}\n",
+        pool.instance_type, pool.provider, pool.daemon_version
     );
     text.push_str(&format!(
         "Pool: {} free, {} assigned, {} cooling, {} in all; {} waiting; at most {} pods\n",

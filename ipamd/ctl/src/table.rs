@@ -1,4 +1,4 @@
-//! Aligned tables on a terminal.
+//! Aligned tables on a terminal, and texts that fit into its width.
 
 /// Blanks between two columns.
 const GAP: &str = "  ";
@@ -41,9 +41,38 @@ pub(crate) fn render(headings: &[&str], rows: impl IntoIterator<Item = Vec<Strin
     text
 }
 
+/// Columns of the terminal that standard output goes to; `None` when it is none.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(width.0.into())
+}
+
+/// A text in lines of at most `width` characters, cut between words; a longer
+/// word stands alone on a line that is longer.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_cut_between_words_and_long_words_stay_whole() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("a verylongword b", 5), ["a", "verylongword", "b"]);
+        assert!(wrap("", 5).is_empty());
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_their_ends() {

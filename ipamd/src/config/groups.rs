@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use tracing_subscriber::EnvFilter;
 use veni_dataplane::plan::SourceNatPorts;
 use veni_pool::SlotKind;
 
@@ -297,6 +298,8 @@ pub(super) fn read_log_filter(reader: &mut Reader<'_>) -> String {
             LOG_LEVELS.join(", ")
         );
         reader.problem(name, &filter, reason);
+    } else if let Err(error) = EnvFilter::try_new(&filter) {
+        reader.problem(name, &filter, error);
     }
     filter
 }

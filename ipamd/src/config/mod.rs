@@ -28,7 +28,7 @@ use host::{read_host, read_introspection, read_log_target};
 use not_honoured::read_not_honoured;
 use reader::{Given, Reader};
 pub use remarks::{Remark, misspelt};
-pub use settings::{NodeFacts, Setting, Source, in_one_line};
+pub use settings::{NodeFacts, Setting, Source, in_blocks, in_one_line};
 pub use variables::{Disposition, Form, Variable, variables};
 
 /// Whose rules and whose targets apply.

@@ -1,6 +1,8 @@
 //! What an operator should hear at the start although nothing is wrong enough
 //! to refuse: settings without effect, and names that are nearly settings.
 
+use std::fmt;
+
 use super::variables::variables;
 
 /// What is said of one variable.
@@ -30,7 +32,7 @@ impl Remark {
         }
     }
 
-    /// Writes it to the log.
+    /// Writes it into the log.
     pub fn log(&self) {
         let (name, text) = (&self.name, &self.text);
         if self.warning {
@@ -38,6 +40,13 @@ impl Remark {
         } else {
             tracing::info!(name, text, "setting");
         }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.warning { "warning" } else { "note" };
+        write!(f, "{kind}: {}: {}", self.name, self.text)
     }
 }
 

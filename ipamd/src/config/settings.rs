@@ -3,9 +3,10 @@
 
 use std::fmt;
 
+use veni_api::v1;
 use veni_pool::SlotKind;
 
-use super::variables::{Variable, variables};
+use super::variables::{Disposition, Variable, variables};
 use super::{CloudProfile, Config, ProviderChoice};
 
 /// Where a value comes from.
@@ -40,6 +41,23 @@ pub struct Setting {
     pub source: Source,
     /// Why it has no effect on this node as it is set up; empty when it has.
     pub note: String,
+}
+
+impl Setting {
+    /// For operators.
+    pub(crate) fn report(&self) -> v1::Setting {
+        let variable = self.variable;
+        v1::Setting {
+            name: variable.name.to_owned(),
+            value: self.value.clone(),
+            source: self.source.to_string(),
+            default: variable.default.to_owned(),
+            effect: variable.effect.to_owned(),
+            disposition: variable.disposition.label().to_owned(),
+            why: variable.disposition.why().to_owned(),
+            note: self.note.clone(),
+        }
+    }
 }
 
 /// What is known of the node once its cloud has described it.
@@ -242,12 +260,13 @@ const OF_AWS_TARGETS: [&str; 4] = [
     "WARM_PREFIX_TARGET",
 ];
 
-/// Settings in one line, as `NAME=value`: for the log.
+/// Settings in one line, as `NAME=value`: for the log. What has no effect is
+/// left out.
 #[must_use]
 pub fn in_one_line(settings: &[Setting]) -> String {
     let shown: Vec<String> = settings
         .iter()
-        .filter(|setting| setting.variable.disposition.why().is_empty())
+        .filter(|setting| setting.variable.disposition == Disposition::Honoured)
         .filter(|setting| setting.note.is_empty())
         .map(|setting| {
             let (name, value) = (setting.variable.name, &setting.value);
@@ -259,4 +278,30 @@ pub fn in_one_line(settings: &[Setting]) -> String {
         })
         .collect();
     shown.join(" ")
+}
+
+/// Settings as blocks of text: name, value, source and default, then the effect.
+#[must_use]
+pub fn in_blocks(settings: &[Setting]) -> String {
+    settings.iter().map(block).collect()
+}
+
+fn block(setting: &Setting) -> String {
+    let variable = setting.variable;
+    let mut text = format!("{}={} [{}", variable.name, setting.value, setting.source);
+    if setting.source != Source::Default && !variable.default.is_empty() {
+        text.push_str("; default ");
+        text.push_str(variable.default);
+    }
+    text.push_str("]\n");
+    let mut line = |start: &str, rest: &str| {
+        if !rest.is_empty() {
+            text.push_str(&format!("    {start}{rest}\n"));
+        }
+    };
+    line("", variable.effect);
+    let disposition = variable.disposition;
+    line(&format!("{}: ", disposition.label()), disposition.why());
+    line("", &setting.note);
+    text
 }

@@ -199,6 +199,7 @@ impl PoolTask {
             max_interfaces: state.node.limits.interfaces,
             // Not the pool's to know: the service adds them.
             host_warnings: Vec::new(),
+            node_name: self.settings.node_name.clone(),
         }
     }
 

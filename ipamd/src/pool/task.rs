@@ -46,6 +46,8 @@ pub(crate) struct PoolSettings {
     /// For IPv6: one prefix is plenty.
     pub(crate) targets_v6: Targets,
     pub(crate) targets_in_words: Vec<String>,
+    /// Name in the cluster; empty when it was not told.
+    pub(crate) node_name: String,
     pub(crate) max_pods: u32,
     pub(crate) max_interfaces: Option<u32>,
     pub(crate) cooldown: Duration,

@@ -35,6 +35,7 @@ fn address_json(address: &PoolAddress) -> Value {
 fn pool_json(pool: &PoolResponse) -> Value {
     json!({
         "node": pool.node,
+        "nodeName": pool.node_name,
         "provider": pool.provider,
         "instanceType": pool.instance_type,
         "maxPods": pool.max_pods,

@@ -1,0 +1,290 @@
+//! `veni config`: asks the node's daemon for its settings and prints them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use veni_api::client::connect_operator;
+use veni_api::v1::{Setting, SettingsRequest};
+
+use crate::table::{render, terminal_width, wrap};
+
+/// Below so many columns a table has no room for the effects.
+const ROOM_FOR_TABLE: usize = 160;
+/// Blanks before the lines under a setting.
+const INDENT: &str = "    ";
+/// Shortest lines worth wrapping to.
+const SHORTEST: usize = 20;
+
+/// What to ask, and whom.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    /// Only settings whose names contain one of these, in upper or lower case
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Run folder of the daemon
+    #[arg(long, default_value = veni_api::DEFAULT_RUN_DIR, value_name = "FOLDER")]
+    run_dir: PathBuf,
+    /// Operators' socket of the daemon, instead of the one in its run folder
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Only what the environment sets to something else than the default
+    #[arg(long)]
+    changed: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: ConfigArguments) -> anyhow::Result<()> {
+    let socket = arguments
+        .socket
+        .clone()
+        .unwrap_or_else(|| arguments.run_dir.join(veni_api::OPERATOR_SOCKET));
+    let settings = arguments.chosen(fetch(&socket).await?)?;
+    if arguments.json {
+        let all: Vec<Value> = settings.iter().map(as_json).collect();
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        print!("{}", as_text(&settings, terminal_width()));
+    }
+    Ok(())
+}
+
+async fn fetch(socket: &Path) -> anyhow::Result<Vec<Setting>> {
+    let mut client = connect_operator(socket).await.with_context(|| {
+        "is ipamd running on this node, and ready? Only root may ask it, and `--run-dir` must be \
+         its own. Without it, `ipamd --settings` prints every setting with its default and \
+         effect, and `ipamd --check-settings` what an environment makes of them"
+    })?;
+    let answer = client.settings(SettingsRequest {}).await.context(
+        "failed to ask the daemon for its settings; an older one prints them with `ipamd --settings`",
+    )?;
+    Ok(answer.into_inner().settings)
+}
+
+impl ConfigArguments {
+    /// The settings that were asked for.
+    fn chosen(&self, settings: Vec<Setting>) -> anyhow::Result<Vec<Setting>> {
+        let asked: Vec<String> = self.names.iter().map(|n| n.to_uppercase()).collect();
+        let is = |setting: &Setting, asked: &str| setting.name.to_uppercase().contains(asked);
+        for (asked, name) in asked.iter().zip(&self.names) {
+            anyhow::ensure!(
+                settings.iter().any(|setting| is(setting, asked)),
+                "no setting has {name} in its name; `veni config` without names shows them all"
+            );
+        }
+        let wanted = |setting: &Setting| {
+            (asked.is_empty() || asked.iter().any(|asked| is(setting, asked)))
+                && (!self.changed || is_changed(setting))
+        };
+        Ok(settings.into_iter().filter(wanted).collect())
+    }
+}
+
+fn is_changed(setting: &Setting) -> bool {
+    setting.source == "environment" && setting.value != setting.default
+}
+
+/// What it does, and what keeps it from doing so.
+fn explanation(setting: &Setting) -> String {
+    let mut parts = vec![setting.effect.clone()];
+    if !setting.why.is_empty() {
+        parts.push(format!("{}: {}.", setting.disposition, setting.why));
+    }
+    if !setting.note.is_empty() {
+        parts.push(format!("({})", setting.note));
+    }
+    parts.join(" ")
+}
+
+fn as_text(settings: &[Setting], width: Option<usize>) -> String {
+    if settings.is_empty() {
+        return "nothing: every setting is at its default\n".to_owned();
+    }
+    match width {
+        Some(width) if width < ROOM_FOR_TABLE => {
+            settings.iter().map(|one| block(one, width)).collect()
+        }
+        width => table(settings, width),
+    }
+}
+
+/// Cells must not be empty, or columns could not be told apart.
+fn cell(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
+/// One row per setting; the effects are wrapped where there is a terminal.
+fn table(settings: &[Setting], width: Option<usize>) -> String {
+    let headings = ["name", "value", "source", "default", "effect"];
+    let rows: Vec<Vec<String>> = settings
+        .iter()
+        .map(|one| {
+            let cells = [&one.name, &one.value, &one.source, &one.default];
+            cells.into_iter().map(|text| cell(text)).collect()
+        })
+        .collect();
+    let columns = render(&headings[..4], rows.iter().cloned());
+    let taken = columns
+        .lines()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or_default();
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(taken + 2));
+    if room < SHORTEST {
+        let width = width.unwrap_or(ROOM_FOR_TABLE);
+        return settings.iter().map(|one| block(one, width)).collect();
+    }
+    let wrapped = rows.into_iter().zip(settings).flat_map(|(row, setting)| {
+        let lines = wrap(&explanation(setting), room);
+        let first = lines.into_iter().enumerate();
+        first.map(move |(index, line)| {
+            let mut cells = if index == 0 {
+                row.clone()
+            } else {
+                vec![String::new(); 4]
+            };
+            cells.push(line);
+            cells
+        })
+    });
+    render(&headings, wrapped)
+}
+
+/// A setting in a few lines, for narrow terminals.
+fn block(setting: &Setting, width: usize) -> String {
+    let mut text = format!("{}={} [{}", setting.name, setting.value, setting.source);
+    if setting.source != "default" && !setting.default.is_empty() {
+        text.push_str(&format!("; default {}", setting.default));
+    }
+    text.push_str("]\n");
+    let room = width.saturating_sub(INDENT.len()).max(SHORTEST);
+    for line in wrap(&explanation(setting), room) {
+        text.push_str(&format!("{INDENT}{line}\n"));
+    }
+    text
+}
+
+fn as_json(setting: &Setting) -> Value {
+    json!({
+        "name": setting.name,
+        "value": setting.value,
+        "source": setting.source,
+        "default": setting.default,
+        "effect": setting.effect,
+        "disposition": setting.disposition,
+        "why": setting.why,
+        "note": setting.note,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(name: &str, value: &str, source: &str, default: &str) -> Setting {
+        Setting {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            source: source.to_owned(),
+            default: default.to_owned(),
+            effect: "Does one thing and another thing too.".to_owned(),
+            disposition: "honoured".to_owned(),
+            ..Setting::default()
+        }
+    }
+
+    fn three() -> Vec<Setting> {
+        vec![
+            setting("WARM_IP_TARGET", "5", "environment", "unset"),
+            setting("WARM_ENI_TARGET", "1", "environment", "1"),
+            setting("MAX_ENI", "3", "limit of m5.large", "the type's limit"),
+        ]
+    }
+
+    fn arguments(names: &[&str], changed: bool) -> ConfigArguments {
+        ConfigArguments {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            run_dir: PathBuf::new(),
+            socket: None,
+            changed,
+            json: false,
+        }
+    }
+
+    fn names(arguments: &ConfigArguments) -> Vec<String> {
+        let chosen = arguments.chosen(three()).expect("must be found");
+        chosen.into_iter().map(|setting| setting.name).collect()
+    }
+
+    #[test]
+    fn settings_are_chosen_by_parts_of_their_names() {
+        let warm = ["WARM_IP_TARGET", "WARM_ENI_TARGET"];
+        assert_eq!(names(&arguments(&["warm"], false)), warm);
+        assert_eq!(
+            names(&arguments(&["max_eni", "WARM_IP"], false)),
+            ["WARM_IP_TARGET", "MAX_ENI"]
+        );
+        let error = arguments(&["warm", "cold"], false).chosen(three());
+        let error = error.expect_err("there is none").to_string();
+        assert!(error.contains("no setting has cold in its name"), "{error}");
+    }
+
+    #[test]
+    fn changed_is_what_the_environment_sets_to_something_else_than_the_default() {
+        assert_eq!(names(&arguments(&[], true)), ["WARM_IP_TARGET"]);
+        assert_eq!(
+            as_text(&[], None),
+            "nothing: every setting is at its default\n"
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_every_setting_is_one_line() {
+        let text = as_text(&three(), None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert_eq!(
+            lines[3],
+            "MAX_ENI          3      limit of m5.large  the type's limit  Does one thing and another thing too."
+        );
+    }
+
+    #[test]
+    fn lines_fit_into_terminals_of_every_width() {
+        for width in [40, 79, 100, 160, 170, 200, 400] {
+            let text = as_text(&three(), Some(width));
+            for line in text.lines() {
+                let length = line.chars().count();
+                let fits = length <= width || !line.starts_with(INDENT);
+                assert!(fits, "{width}: {line}");
+            }
+            assert!(text.contains("MAX_ENI"), "{text}");
+        }
+        let narrow = as_text(&three()[..1], Some(30));
+        assert_eq!(
+            narrow,
+            "WARM_IP_TARGET=5 [environment; default unset]\n    Does one thing and another\n    thing too.\n"
+        );
+    }
+
+    #[test]
+    fn what_is_refused_or_idle_says_why() {
+        let refused = Setting {
+            disposition: "refused".to_owned(),
+            why: "there is nothing of the kind".to_owned(),
+            note: "used only with X".to_owned(),
+            ..setting("A", "false", "default", "false")
+        };
+        let text = as_text(std::slice::from_ref(&refused), None);
+        assert!(
+            text.contains("refused: there is nothing of the kind. (used only with X)"),
+            "{text}"
+        );
+        let json = as_json(&refused);
+        assert_eq!(json["disposition"], "refused");
+        assert_eq!(json["why"], "there is nothing of the kind");
+    }
+}
