@@ -2,6 +2,7 @@
 //! reported at once as `NAME=value: reason`.
 
 mod groups;
+mod kernel;
 mod reader;
 mod variables;
 
@@ -18,6 +19,8 @@ use veni_pool::SlotKind;
 use groups::{
     read_log_filter, read_metrics, read_network, read_provider, read_targets, read_timing,
 };
+pub use kernel::KernelSettings;
+use kernel::read_kernel;
 use reader::Reader;
 pub use variables::{VARIABLES, Variable};
 
@@ -156,6 +159,8 @@ pub struct Config {
     pub targets: TargetSettings,
     /// Pods' packets.
     pub network: NetworkSettings,
+    /// The node's kernel.
+    pub kernel: KernelSettings,
     /// Times.
     pub timing: Timing,
     /// Where metrics are served.
@@ -203,6 +208,7 @@ impl Config {
             provider: read_provider(&mut reader, host_name),
             targets: read_targets(&mut reader),
             network: read_network(&mut reader),
+            kernel: read_kernel(&mut reader),
             timing: read_timing(&mut reader),
             metrics: read_metrics(&mut reader),
             log_filter: read_log_filter(&mut reader),
