@@ -112,7 +112,9 @@ async fn connect(
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
-            let settings = aws::settings(config, choice);
+            let mut settings = aws::settings(config, choice);
+            settings.custom_network =
+                aws::custom_network::find(config, &settings, remembered).await?;
             let provider = aws::connect(settings, remembered).await;
             Ok((provider, CloudProfile::Aws))
         }
