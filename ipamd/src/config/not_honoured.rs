@@ -61,7 +61,7 @@ pub(super) const NOT_HONOURED: &[Variable] = &[
     refused(
         "ENABLE_BANDWIDTH_PLUGIN",
         "Limits of pods' bandwidth.",
-        "it will mean limits of Veni's own, which this version does not have; set it to false, and chain the reference plugin `bandwidth` in the network configuration",
+        "it will mean limits of Veni's own, which this version does not have; set it to false, and pods' annotations that ask for limits are not followed",
     ),
     Variable {
         name: POLICY_MODE,

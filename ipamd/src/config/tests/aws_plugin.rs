@@ -185,7 +185,7 @@ fn what_veni_does_not_do_is_refused_with_what_to_use() {
         (
             "ENABLE_BANDWIDTH_PLUGIN",
             "true",
-            "chain the reference plugin `bandwidth`",
+            "set it to false, and pods' annotations",
         ),
         (
             "NETWORK_POLICY_ENFORCING_MODE",
