@@ -96,6 +96,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = config.name(),
+        run_dir = %arguments.run_dir.display(),
         "ipamd"
     );
     let settings = in_one_line(&config.settings(None));

@@ -130,3 +130,43 @@ fn in_words(config: &Config, profile: CloudProfile) -> Vec<String> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, feature = "aws"))]
+mod tests {
+    use veni_provider::Limits;
+
+    use super::*;
+
+    fn m5_large() -> Node {
+        Node {
+            instance_id: "i-1".to_owned(),
+            instance_type: "m5.large".to_owned(),
+            zone: "eu-west-1a".to_owned(),
+            limits: Limits {
+                interfaces: 3,
+                ipv4_per_interface: 10,
+                ipv6_per_interface: 10,
+                vcpus: 2,
+            },
+            network_cidrs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn custom_networking_takes_the_primary_interface_out_of_the_number_of_pods() {
+        let settings = |custom: &'static str| {
+            let lookup = move |name: &str| match name {
+                "VENI_PROVIDER" => Some("aws".to_owned()),
+                "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" => Some(custom.to_owned()),
+                _ => None,
+            };
+            let config = Config::try_new(&lookup, "node-1").expect("valid");
+            pool_settings(&config, CloudProfile::Aws, &m5_large())
+        };
+        assert_eq!(settings("false").max_pods, 29);
+        let custom = settings("true");
+        assert_eq!(custom.max_pods, 20);
+        let said = "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned();
+        assert!(custom.targets_in_words.contains(&said));
+    }
+}
