@@ -69,20 +69,22 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
+    let metrics = Arc::new(Metrics::default());
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config, remembered.as_ref()) => connected?,
+        connected = connect(&config, remembered.as_ref(), &metrics) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
-    let started = App::start(
+    let started = App::start_measured(
         config,
         profile,
         run_dir,
         provider,
         Arc::new(kernel),
+        metrics,
         &shutdown,
     );
     match started.await? {
@@ -103,11 +105,12 @@ pub async fn run(
 async fn connect(
     config: &Config,
     remembered: Option<&CloudMemory>,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
-            let settings = aws::settings(config, choice);
+            let settings = aws::settings(config, choice, metrics);
             let provider = aws::connect(settings, remembered).await;
             Ok((provider, CloudProfile::Aws))
         }
@@ -168,8 +171,24 @@ impl App {
         kernel: Arc<dyn DataPlane>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
+        let metrics = Arc::default();
+        Self::start_measured(
+            config, profile, run_dir, provider, kernel, metrics, shutdown,
+        )
+        .await
+    }
+
+    /// Likewise, with metrics that the provider has been told of.
+    async fn start_measured(
+        config: Config,
+        profile: CloudProfile,
+        run_dir: RunDir,
+        provider: Arc<dyn Provider>,
+        kernel: Arc<dyn DataPlane>,
+        metrics: Arc<Metrics>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
         let events = Events::default();
-        let metrics = Arc::new(Metrics::default());
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
         let Some(look) = first_look(&journal, &provider, shutdown).await? else {

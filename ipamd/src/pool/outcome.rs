@@ -12,6 +12,7 @@ use veni_provider::{
     AddressSlots, Family, Glimpse, Grant, Interface, InterfaceId, Inventory, ProviderError,
 };
 
+use super::errors::LOOK;
 use super::glance::{OwnChanges, Verdict};
 use super::jobs::{JobId, Outcome, Work};
 use super::planning::interface_of;
@@ -99,7 +100,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(grant) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.add_grant(&interface, &grant, now);
                 self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
@@ -124,7 +125,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(interface) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 let (id, index) = (interface.id.clone(), interface.device_index);
                 let held = interface.addresses.len() + interface.prefixes.len();
                 tracing::info!(interface = %id, device_index = index, held, "interface attached");
@@ -159,7 +160,7 @@ impl PoolTask {
     ) {
         let known = match result {
             Ok(()) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 tracing::info!(%interface, count = cidrs.len(), "addresses given back");
                 self.tell(
@@ -195,7 +196,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(()) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 let trust_after = now + self.state.capabilities.settle_time;
@@ -269,6 +270,7 @@ impl PoolTask {
         }
         self.settle(began, &listed);
         self.cloud_error = None;
+        self.allowed(LOOK);
         // Also when nothing differs: what was in doubt before may not be now.
         self.remember_cloud();
     }

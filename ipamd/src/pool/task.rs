@@ -96,6 +96,9 @@ pub(crate) struct PoolTask {
     /// Failures since the last success, for the back-off.
     pub(super) failures: u32,
     pub(super) cloud_error: Option<String>,
+    /// What the cloud refuses for want of a permission, and the operation that
+    /// lacks it.
+    pub(super) denied: BTreeMap<&'static str, String>,
     /// When the last look at the inventory began.
     last_look: Instant,
     /// When somebody wants the next look, unless it is due before.
@@ -149,6 +152,7 @@ impl PoolTask {
             keep_all: None,
             failures: 0,
             cloud_error: None,
+            denied: BTreeMap::new(),
             last_look: known.looked_at,
             next_look: known.next_look,
             glances: Glances::default(),
