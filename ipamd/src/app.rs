@@ -29,7 +29,7 @@ use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldow
 use crate::recovery::{Recovered, work_off_notes};
 use crate::rpc::{OperatorService, serve_cni, serve_operator};
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::pool_settings;
+use crate::targets::{check, pool_settings};
 
 /// Audits of endpoints to one of the node's own rules, tables and settings.
 const NODE_ROUNDS: u64 = 6;
@@ -162,7 +162,8 @@ impl App {
     /// it is ready when this returns. `None` when it was told to stop before.
     ///
     /// # Errors
-    /// The journal cannot be read.
+    /// The journal cannot be read, or the settings ask for what this node
+    /// cannot do.
     pub async fn start(
         config: Config,
         profile: CloudProfile,
@@ -194,7 +195,9 @@ impl App {
         let Some(look) = first_look(&journal, &provider, shutdown).await? else {
             return Ok(None);
         };
-        let settings = pool_settings(&config, profile, &look.memory.node);
+        let (node, can) = (&look.memory.node, provider.capabilities());
+        check(&config, profile, node, can)?;
+        let settings = pool_settings(&config, profile, node, can);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let node_plan = node_plan(&config, &look.memory, &own);
