@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::{DataPlane, NodePlan};
+use veni_pool::SlotKind;
 use veni_provider::{Limited, LimiterConfig, Provider};
 
 use crate::attachment::AttachmentKey;
@@ -31,7 +32,7 @@ use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldow
 use crate::recovery::{Recovered, work_off_notes};
 use crate::rpc::{OperatorService, serve_cni, serve_operator};
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::pool_settings;
+use crate::targets::{check, pool_settings};
 
 /// Audits of endpoints to one of the node's own rules, tables and settings.
 const NODE_ROUNDS: u64 = 6;
@@ -74,20 +75,22 @@ pub async fn run(
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
     watch(&config).begin()?;
+    let metrics = Arc::new(Metrics::default());
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config, remembered.as_ref()) => connected?,
+        connected = connect(&config, remembered.as_ref(), &metrics) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
-    let started = App::start(
+    let started = App::start_measured(
         config,
         profile,
         run_dir,
         provider,
         Arc::new(kernel),
+        metrics,
         &shutdown,
     );
     match started.await? {
@@ -108,11 +111,12 @@ pub async fn run(
 async fn connect(
     config: &Config,
     remembered: Option<&CloudMemory>,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
-            let mut settings = aws::settings(config, choice);
+            let mut settings = aws::settings(config, choice, metrics);
             settings.custom_network =
                 aws::custom_network::find(config, &settings, remembered).await?;
             let provider = aws::connect(settings, remembered).await;
@@ -166,7 +170,8 @@ impl App {
     /// it is ready when this returns. `None` when it was told to stop before.
     ///
     /// # Errors
-    /// The journal cannot be read.
+    /// The journal cannot be read, or the settings ask for what this node
+    /// cannot do.
     pub async fn start(
         config: Config,
         profile: CloudProfile,
@@ -175,19 +180,38 @@ impl App {
         kernel: Arc<dyn DataPlane>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
+        let metrics = Arc::default();
+        Self::start_measured(
+            config, profile, run_dir, provider, kernel, metrics, shutdown,
+        )
+        .await
+    }
+
+    /// Likewise, with metrics that the provider has been told of.
+    async fn start_measured(
+        config: Config,
+        profile: CloudProfile,
+        run_dir: RunDir,
+        provider: Arc<dyn Provider>,
+        kernel: Arc<dyn DataPlane>,
+        metrics: Arc<Metrics>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
         let events = Events::default();
-        let metrics = Arc::new(Metrics::default());
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
         let Some(look) = first_look(&journal, &provider, shutdown).await? else {
             return Ok(None);
         };
-        let settings = pool_settings(&config, profile, &look.memory.node);
+        let (node, can) = (&look.memory.node, provider.capabilities());
+        check(&config, profile, node, can)?;
+        let settings = pool_settings(&config, profile, node, can);
         let in_force = config.settings(Some(&NodeFacts {
             profile,
-            instance_type: look.memory.node.instance_type.clone(),
-            max_interfaces: look.memory.node.limits.interfaces,
+            instance_type: node.instance_type.clone(),
+            max_interfaces: node.limits.interfaces,
             max_pods: settings.max_pods,
+            prefixes: settings.targets.mode == SlotKind::Prefix,
         }));
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);

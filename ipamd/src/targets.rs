@@ -4,14 +4,59 @@ use std::time::Duration;
 
 use veni_pool::max_pods::{self, Machine, Settings};
 use veni_pool::{Scheme, SlotKind, Targets};
-use veni_provider::{Family, Node};
+use veni_provider::{Capabilities, Family, Node};
 
-use crate::config::{CloudProfile, Config};
+use crate::config::{CloudProfile, Config, TargetSettings};
 use crate::pool::PoolSettings;
 
+/// Refuses settings that this node cannot follow at all, and says which it
+/// follows in part.
+///
+/// # Errors
+/// IPv6 on an instance type of AWS without delegated prefixes.
+pub(crate) fn check(
+    config: &Config,
+    profile: CloudProfile,
+    node: &Node,
+    can: &Capabilities,
+) -> anyhow::Result<()> {
+    let kind = &node.instance_type;
+    let of_aws = profile == CloudProfile::Aws;
+    anyhow::ensure!(
+        !(of_aws && config.network.ipv6 && !can.ipv6_prefixes),
+        "ENABLE_IPv6=true: instance type {kind} takes no IPv6 prefixes; use a type that runs on \
+         the Nitro hypervisor or on bare metal, or set ENABLE_IPv6=false"
+    );
+    if config.targets.mode != mode_of(&config.targets, can) {
+        tracing::warn!(
+            instance_type = %kind,
+            "ENABLE_PREFIX_DELEGATION=true is not followed: this instance type takes no prefixes, \
+             only those on the Nitro hypervisor and on bare metal do; single addresses are held"
+        );
+    }
+    Ok(())
+}
+
+/// What slots are filled with: prefixes only where the cloud has them.
+fn mode_of(targets: &TargetSettings, can: &Capabilities) -> SlotKind {
+    match targets.mode {
+        SlotKind::Prefix if can.ipv4_prefixes => SlotKind::Prefix,
+        _ => SlotKind::Address,
+    }
+}
+
 /// What the pool shall hold on this node.
-pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node) -> PoolSettings {
-    let targets = &config.targets;
+pub(crate) fn pool_settings(
+    config: &Config,
+    profile: CloudProfile,
+    node: &Node,
+    can: &Capabilities,
+) -> PoolSettings {
+    let targets = &TargetSettings {
+        mode: mode_of(&config.targets, can),
+        ..config.targets.clone()
+    };
+    let custom = config.custom_network.is_some();
     let scheme = match profile {
         CloudProfile::Aws => Scheme::Aws {
             warm_eni: targets.warm_eni,
@@ -43,9 +88,9 @@ pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node)
                 warm_prefix: None,
             },
         ),
-        targets_in_words: in_words(config, profile),
+        targets_in_words: in_words(targets, custom, profile),
         node_name: config.node_name.clone().unwrap_or_default(),
-        max_pods: max_pods_of(config, profile, node),
+        max_pods: max_pods_of(targets, custom, profile, node),
         max_interfaces: targets.max_eni,
         cooldown: config.timing.cooldown,
         inventory_interval: config.timing.inventory,
@@ -67,8 +112,12 @@ pub(crate) fn families(config: &Config) -> Vec<Family> {
         .collect()
 }
 
-fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
-    let targets = &config.targets;
+fn max_pods_of(
+    targets: &TargetSettings,
+    custom_networking: bool,
+    profile: CloudProfile,
+    node: &Node,
+) -> u32 {
     if let Some(pods) = targets.max_pods {
         return pods;
     }
@@ -81,7 +130,7 @@ fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
             };
             let settings = Settings {
                 max_interfaces: targets.max_eni,
-                custom_networking: config.custom_network.is_some(),
+                custom_networking,
                 ..Settings::new(targets.mode)
             };
             max_pods::aws(&machine, &settings).pods
@@ -90,8 +139,11 @@ fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
     }
 }
 
-fn in_words(config: &Config, profile: CloudProfile) -> Vec<String> {
-    let targets = &config.targets;
+fn in_words(
+    targets: &TargetSettings,
+    custom_networking: bool,
+    profile: CloudProfile,
+) -> Vec<String> {
     let mut words = Vec::new();
     let mut say = |name: &str, value: Option<u32>| {
         words.extend(value.map(|value| format!("{name}={value}")));
@@ -118,7 +170,7 @@ fn in_words(config: &Config, profile: CloudProfile) -> Vec<String> {
     if targets.mode == SlotKind::Prefix {
         words.push("ENABLE_PREFIX_DELEGATION=true".to_owned());
     }
-    if config.custom_network.is_some() {
+    if custom_networking {
         words.push("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned());
     }
     if !targets.provisioning {
@@ -131,19 +183,28 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
 mod tests {
     use veni_provider::Limits;
 
     use super::*;
 
-    fn m5_large() -> Node {
+    fn config(pairs: &[(&str, &str)]) -> Config {
+        let lookup = |name: &str| {
+            let found = pairs.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::try_new(&lookup, "i-1").expect("the settings are valid")
+    }
+
+    /// An m4.large: Xen, two interfaces of ten addresses.
+    fn old_node() -> Node {
         Node {
             instance_id: "i-1".to_owned(),
-            instance_type: "m5.large".to_owned(),
-            zone: "eu-west-1a".to_owned(),
+            instance_type: "m4.large".to_owned(),
+            zone: String::new(),
             limits: Limits {
-                interfaces: 3,
+                interfaces: 2,
                 ipv4_per_interface: 10,
                 ipv6_per_interface: 10,
                 vcpus: 2,
@@ -152,20 +213,60 @@ mod tests {
         }
     }
 
+    fn can(prefixes: bool) -> Capabilities {
+        Capabilities {
+            attach_while_running: true,
+            ipv4_prefixes: prefixes,
+            ipv6_prefixes: prefixes,
+            ipv6_addresses: true,
+            source_routing: true,
+            release: true,
+            batch: 50,
+            settle_time: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn prefix_delegation_falls_back_to_addresses_where_the_type_has_no_prefixes() {
+        let config = config(&[("ENABLE_PREFIX_DELEGATION", "true")]);
+        let of = |prefixes| pool_settings(&config, CloudProfile::Aws, &old_node(), &can(prefixes));
+        assert_eq!(of(true).targets.mode, SlotKind::Prefix);
+        assert_eq!(of(true).max_pods, 110);
+        assert_eq!(of(false).targets.mode, SlotKind::Address);
+        // 2 × (10 − 1) + 2, and what is said is what is done.
+        assert_eq!(of(false).max_pods, 20);
+        assert_eq!(of(false).targets_in_words, ["WARM_ENI_TARGET=1"]);
+        let checked = check(&config, CloudProfile::Aws, &old_node(), &can(false));
+        checked.expect("single addresses do");
+    }
+
+    #[test]
+    fn ipv6_is_refused_where_the_type_has_no_prefixes() {
+        let config = config(&[("ENABLE_IPv6", "true")]);
+        let of = |profile, prefixes| check(&config, profile, &old_node(), &can(prefixes));
+        let error = of(CloudProfile::Aws, false).expect_err("is refused");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("ENABLE_IPv6=true: ") && text.contains("m4.large"),
+            "{text}"
+        );
+        of(CloudProfile::Aws, true).expect("Nitro does");
+        of(CloudProfile::Azure, false).expect("Azure has no prefixes at all");
+    }
+
+    #[cfg(feature = "aws")]
     #[test]
     fn custom_networking_takes_the_primary_interface_out_of_the_number_of_pods() {
-        let settings = |custom: &'static str| {
-            let lookup = move |name: &str| match name {
-                "VENI_PROVIDER" => Some("aws".to_owned()),
-                "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" => Some(custom.to_owned()),
-                _ => None,
-            };
-            let config = Config::try_new(&lookup, "node-1").expect("valid");
-            pool_settings(&config, CloudProfile::Aws, &m5_large())
+        let of = |custom| {
+            let config = config(&[
+                ("VENI_PROVIDER", "aws"),
+                ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", custom),
+            ]);
+            pool_settings(&config, CloudProfile::Aws, &old_node(), &can(true))
         };
-        assert_eq!(settings("false").max_pods, 29);
-        let custom = settings("true");
-        assert_eq!(custom.max_pods, 20);
+        assert_eq!(of("false").max_pods, 20);
+        let custom = of("true");
+        assert_eq!(custom.max_pods, 11);
         let said = "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned();
         assert!(custom.targets_in_words.contains(&said));
     }

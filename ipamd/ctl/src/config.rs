@@ -271,7 +271,7 @@ mod tests {
                 let fits = length <= width || line.starts_with("RANGES=");
                 assert!(fits, "{width}: {line}");
             }
-            assert_eq!(text.starts_with("NAME "), width >= 110, "{width}: {text}");
+            assert_eq!(text.starts_with("NAME "), width >= 120, "{width}: {text}");
         }
         let narrow = as_text(&three()[..1], Some(30));
         assert_eq!(

@@ -8,6 +8,7 @@ mod not_honoured;
 mod reader;
 mod remarks;
 mod settings;
+mod variable;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ use not_honoured::read_not_honoured;
 use reader::{Given, Reader};
 pub use remarks::{Remark, misspelt};
 pub use settings::{NodeFacts, Setting, Source, in_blocks, in_one_line};
-pub use variables::{Disposition, Form, Variable, variables};
+pub use variable::{Disposition, Form, Variable};
+pub use variables::variables;
 
 /// Whose rules and whose targets apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use axum::http::Uri;
 
 use super::reader::Reader;
 use super::remarks::Remark;
-use super::variables::{Disposition, Form, Variable};
+use super::variable::{Disposition, Form, Variable};
 
 const fn without_effect(
     name: &'static str,

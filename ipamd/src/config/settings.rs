@@ -6,7 +6,8 @@ use std::fmt;
 use veni_api::v1;
 use veni_pool::SlotKind;
 
-use super::variables::{Disposition, Variable, variables};
+use super::variable::{Disposition, Variable};
+use super::variables::variables;
 use super::{CloudProfile, Config, ProviderChoice};
 
 /// Where a value comes from.
@@ -71,6 +72,8 @@ pub struct NodeFacts {
     pub max_interfaces: u32,
     /// Most pods, as worked out.
     pub max_pods: u32,
+    /// Whether prefixes are held, which not every type takes.
+    pub prefixes: bool,
 }
 
 /// A value and why it is not what the variable itself says.
@@ -113,8 +116,16 @@ impl Config {
                 let from = format!("interfaces of {}", facts.instance_type);
                 Some((facts.max_pods.to_string(), from))
             }
+            "ENABLE_PREFIX_DELEGATION" if self.wants_prefixes() && !self.with_prefixes(facts) => {
+                let from = format!("{} takes no prefixes", facts?.instance_type);
+                because("false", &from)
+            }
             "WARM_PREFIX_TARGET" if !is_given => {
-                let value = if self.with_prefixes() { "1" } else { "unset" };
+                let value = if self.with_prefixes(facts) {
+                    "1"
+                } else {
+                    "unset"
+                };
                 because(value, "default")
             }
             "POD_MTU" if !is_given => because(&self.network.pod_mtu.to_string(), "AWS_VPC_ENI_MTU"),
@@ -142,8 +153,12 @@ impl Config {
         })
     }
 
-    fn with_prefixes(&self) -> bool {
+    fn wants_prefixes(&self) -> bool {
         self.targets.mode == SlotKind::Prefix
+    }
+
+    fn with_prefixes(&self, facts: Option<&NodeFacts>) -> bool {
+        self.wants_prefixes() && facts.is_none_or(|facts| facts.prefixes)
     }
 
     fn metadata_only(&self) -> bool {
@@ -153,7 +168,7 @@ impl Config {
     /// Why a variable changes nothing at present.
     fn idle(&self, name: &str, facts: Option<&NodeFacts>) -> Option<String> {
         self.idle_here(name, facts)
-            .or_else(|| self.idle_target(name))
+            .or_else(|| self.idle_target(name, self.with_prefixes(facts)))
             .or_else(|| self.idle_network(name))
     }
 
@@ -182,7 +197,7 @@ impl Config {
         }
     }
 
-    fn idle_target(&self, name: &str) -> Option<String> {
+    fn idle_target(&self, name: &str, prefixes: bool) -> Option<String> {
         let targets = &self.targets;
         let by_addresses = if targets.warm_ip.is_some() {
             Some("WARM_IP_TARGET")
@@ -193,12 +208,10 @@ impl Config {
             "WARM_ENI_TARGET" | "WARM_PREFIX_TARGET" if by_addresses.is_some() => {
                 by_addresses.map(|winner| format!("not used: {winner} is set"))
             }
-            "WARM_ENI_TARGET" if self.with_prefixes() => {
+            "WARM_ENI_TARGET" if prefixes => {
                 Some("not used: ENABLE_PREFIX_DELEGATION is true".to_owned())
             }
-            "WARM_PREFIX_TARGET" if !self.with_prefixes() => {
-                used_with("ENABLE_PREFIX_DELEGATION=true")
-            }
+            "WARM_PREFIX_TARGET" if !prefixes => used_with("ENABLE_PREFIX_DELEGATION=true"),
             _ => None,
         }
     }

@@ -104,7 +104,7 @@ fn unreachable_aws() -> AwsSettings {
     };
     AwsSettings {
         metadata_endpoint: Some(NOBODY.to_owned()),
-        ..settings(&config(), &choice)
+        ..settings(&config(), &choice, &Arc::default())
     }
 }
 

@@ -9,6 +9,7 @@ fn facts() -> NodeFacts {
         instance_type: "m5.large".to_owned(),
         max_interfaces: 3,
         max_pods: 29,
+        prefixes: true,
     }
 }
 
@@ -78,6 +79,24 @@ fn what_another_setting_decides_is_shown_with_its_name() {
     let prefixes = [("ENABLE_PREFIX_DELEGATION", "true")];
     assert_eq!(value(&prefixes, "WARM_PREFIX_TARGET"), pair("1", "default"));
     assert_eq!(value(&[], "WARM_PREFIX_TARGET"), pair("unset", "default"));
+}
+
+#[test]
+fn a_type_without_prefixes_switches_prefix_delegation_off() {
+    let old = NodeFacts {
+        instance_type: "m4.large".to_owned(),
+        prefixes: false,
+        ..facts()
+    };
+    let all = config(&[("ENABLE_PREFIX_DELEGATION", "true")]).settings(Some(&old));
+    let find = |name: &str| {
+        let found = all.iter().find(|one| one.variable.name == name);
+        found.expect("the variable is known")
+    };
+    let delegation = find("ENABLE_PREFIX_DELEGATION");
+    assert_eq!(delegation.value, "false");
+    assert_eq!(delegation.source.to_string(), "m4.large takes no prefixes");
+    assert_eq!(find("WARM_ENI_TARGET").note, "");
 }
 
 #[cfg(feature = "aws")]

@@ -1,6 +1,7 @@
 //! The node's ENIConfig with and without an answer of instance metadata.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
@@ -11,6 +12,7 @@ use veni_provider::{Inventory, Limits, Node};
 
 use super::*;
 use crate::config::ProviderChoice;
+use crate::metrics::Metrics;
 
 const CONFIGS: &str = r#"{ "kind": "List", "apiVersion": "v1", "items": [
     { "kind": "ENIConfig", "apiVersion": "crd.k8s.amazonaws.com/v1alpha1",
@@ -47,7 +49,7 @@ fn settings(config: &Config, metadata: &str) -> AwsSettings {
     };
     AwsSettings {
         metadata_endpoint: Some(metadata.to_owned()),
-        ..super::super::settings(config, choice)
+        ..super::super::settings(config, choice, &Arc::new(Metrics::default()))
     }
 }
 
