@@ -204,11 +204,12 @@ impl Config {
         host_name: &str,
     ) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
+        let network = read_network(&mut reader);
         let config = Self {
             provider: read_provider(&mut reader, host_name),
             targets: read_targets(&mut reader),
-            network: read_network(&mut reader),
-            kernel: read_kernel(&mut reader),
+            kernel: read_kernel(&mut reader, &network),
+            network,
             timing: read_timing(&mut reader),
             metrics: read_metrics(&mut reader),
             log_filter: read_log_filter(&mut reader),
