@@ -10,7 +10,9 @@ mod netns {
     mod crash_points;
     mod daemon_life;
     mod dels_without_daemon;
+    mod egress;
     mod foreign;
+    mod host_settings;
     mod interrupted_plugins;
     mod node_ports;
     mod pool;
