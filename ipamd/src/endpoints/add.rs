@@ -199,16 +199,16 @@ impl Endpoints {
         begun: Instant,
         waited: Duration,
     ) -> Result<Record, CniFailure> {
-        let egress = match self.take_node_local(&order.key) {
+        let mut record = self.intent(&order, &lease, begun, waited);
+        record.plan.egress = match self.take_node_local(&record) {
             Ok(egress) => egress,
             Err(failure) => {
+                self.lock_names().remove(&record.plan.host_link);
                 let pool = &self.tools.pool;
                 pool.give_back(&order.key, lease.addresses, false);
                 return Err(failure);
             }
         };
-        let mut record = self.intent(&order, &lease, begun, waited);
-        record.plan.egress = egress;
         let built = self.build_journalled(&mut record, order.namespace).await;
         if let Err(failure) = built {
             self.undo(&record).await;

@@ -122,7 +122,8 @@ impl Endpoints {
                 self.lock_names().insert(record.plan.host_link.clone());
             }
             if let (Some(address), Some(mut all)) = (record.plan.egress, self.lock_node_local()) {
-                all.keep(address);
+                let lives = record.state != RecordState::Dying;
+                all.keep(address, &record.id, lives);
             }
             match record.state {
                 RecordState::Dying => self.bury(record),
@@ -214,16 +215,17 @@ impl Endpoints {
     }
 
     /// A node-local address for a new endpoint, where pods get one.
-    fn take_node_local(&self, key: &AttachmentKey) -> Result<Option<IpAddr>, CniFailure> {
+    fn take_node_local(&self, record: &Record) -> Result<Option<IpAddr>, CniFailure> {
         let Some(mut all) = self.lock_node_local() else {
             return Ok(None);
         };
-        let taken = all.take().ok_or_else(|| {
+        let taken = all.take(&record.id).ok_or_else(|| {
             let (size, range) = (all.size(), all.range());
             CniFailure::new(
                 code::TRY_AGAIN_LATER,
                 format!(
-                    "no address for {key}: all {size} node-local ones of {range} are used or cool"
+                    "no address for {}: all {size} node-local ones of {range} are used or cool",
+                    record.key
                 ),
                 "one is free again IP_COOLDOWN_PERIOD seconds after its pod's end; without \
                  ENABLE_V4_EGRESS or ENABLE_V6_EGRESS pods need none",
@@ -235,7 +237,7 @@ impl Endpoints {
     /// An endpoint is forgotten: its node-local address is free.
     fn free_node_local(&self, record: &Record) {
         if let (Some(address), Some(mut all)) = (record.plan.egress, self.lock_node_local()) {
-            all.give_back(address);
+            all.give_back(address, &record.id);
         }
     }
 

@@ -5,7 +5,7 @@
 //! which is after its cooldown; of those that are free, the one that has rested
 //! longest comes next.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -14,7 +14,8 @@ use ipnet::IpNet;
 #[derive(Debug)]
 pub(super) struct NodeLocal {
     range: IpNet,
-    taken: BTreeSet<IpAddr>,
+    /// Id of the record that has it.
+    taken: BTreeMap<IpAddr, String>,
     /// Position in the range that is tried first.
     next: u32,
 }
@@ -25,7 +26,7 @@ impl NodeLocal {
     pub(super) fn new(range: IpNet) -> Self {
         Self {
             range,
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
             next: 1,
         }
     }
@@ -41,25 +42,35 @@ impl NodeLocal {
         self.range
     }
 
-    /// Takes the next free address; `None` when there is none.
-    pub(super) fn take(&mut self) -> Option<IpAddr> {
+    /// Takes the next free address for a record; `None` when there is none.
+    pub(super) fn take(&mut self, record: &str) -> Option<IpAddr> {
         let size = self.size();
         let positions = (0..size).map(|step| (self.next - 1 + step) % size + 1);
         let mut candidates = positions.map(|position| (position, at(self.range, position)));
-        let (position, address) = candidates.find(|(_, address)| !self.taken.contains(address))?;
+        let (position, address) =
+            candidates.find(|(_, address)| !self.taken.contains_key(address))?;
         self.next = position % size + 1;
-        self.taken.insert(address);
+        self.taken.insert(address, record.to_owned());
         Some(address)
     }
 
-    /// Takes an address that an endpoint has already.
-    pub(super) fn keep(&mut self, address: IpAddr) {
-        self.taken.insert(address);
+    /// Takes an address that a record has already. What is left in the journal of the
+    /// dead must not take it from the living, so of two the one that lives has it.
+    pub(super) fn keep(&mut self, address: IpAddr, record: &str, lives: bool) {
+        if lives || !self.taken.contains_key(&address) {
+            self.taken.insert(address, record.to_owned());
+        }
     }
 
-    /// Makes an address free; one that was free stays so.
-    pub(super) fn give_back(&mut self, address: IpAddr) {
-        self.taken.remove(&address);
+    /// Makes an address free, if it is this record's.
+    pub(super) fn give_back(&mut self, address: IpAddr, record: &str) {
+        if self
+            .taken
+            .get(&address)
+            .is_some_and(|owner| owner == record)
+        {
+            self.taken.remove(&address);
+        }
     }
 }
 
@@ -88,34 +99,55 @@ mod tests {
             (IpNet::from(EGRESS_V6), "fd00::ac:1", "fd00::ac:3fe"),
         ] {
             let mut all = NodeLocal::new(range);
-            let given: Vec<IpAddr> = std::iter::from_fn(|| all.take()).collect();
+            let given: Vec<IpAddr> = std::iter::from_fn(|| all.take("a")).collect();
             assert_eq!(given.len(), 1022);
             assert_eq!(given.len(), all.size() as usize);
             assert_eq!(given[0], address(first));
             assert_eq!(given[1021], address(last));
-            assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), 1022);
+            assert_eq!(
+                given
+                    .iter()
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len(),
+                1022
+            );
         }
     }
 
     #[test]
     fn an_address_that_was_given_back_comes_after_those_that_have_rested_longer() {
         let mut all = NodeLocal::new(EGRESS_V4.into());
-        let one = all.take().expect("free");
-        all.give_back(one);
-        let following: Vec<IpAddr> = (0..1021).filter_map(|_| all.take()).collect();
+        let one = all.take("a").expect("free");
+        all.give_back(one, "a");
+        let following: Vec<IpAddr> = (0..1021).filter_map(|_| all.take("a")).collect();
         assert!(!following.contains(&one));
-        assert_eq!(all.take(), Some(one));
-        assert_eq!(all.take(), None);
+        assert_eq!(all.take("a"), Some(one));
+        assert_eq!(all.take("a"), None);
     }
 
     #[test]
     fn what_endpoints_have_already_is_passed_over() {
         let mut all = NodeLocal::new(EGRESS_V6.into());
-        all.keep(address("fd00::ac:1"));
-        all.keep(address("fd00::ac:3"));
+        all.keep(address("fd00::ac:1"), "a", true);
+        all.keep(address("fd00::ac:3"), "b", false);
         // One of another setting's time is no trouble.
-        all.keep(address("169.254.172.1"));
-        assert_eq!(all.take(), Some(address("fd00::ac:2")));
-        assert_eq!(all.take(), Some(address("fd00::ac:4")));
+        all.keep(address("169.254.172.1"), "c", true);
+        assert_eq!(all.take("a"), Some(address("fd00::ac:2")));
+        assert_eq!(all.take("a"), Some(address("fd00::ac:4")));
+    }
+
+    #[test]
+    fn what_is_left_of_the_dead_frees_no_address_of_the_living() {
+        let one = address("169.254.172.1");
+        for dead_first in [true, false] {
+            let mut all = NodeLocal::new(EGRESS_V4.into());
+            for lives in [!dead_first, dead_first] {
+                all.keep(one, if lives { "living" } else { "dead" }, lives);
+            }
+            all.give_back(one, "dead");
+            assert_ne!(all.take("next"), Some(one));
+            all.give_back(one, "living");
+            assert!((0..1022).any(|_| all.take("next") == Some(one)));
+        }
     }
 }

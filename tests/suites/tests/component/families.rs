@@ -98,6 +98,29 @@ fn node_local_addresses_are_nobody_else_s_over_kills_and_for_their_cooldown() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_add_that_finds_no_node_local_address_says_so_and_leaves_nothing() {
+    let world = World::new(dual_stack_network(), "m5.large");
+    let settings = [
+        ("ENABLE_IPv4", "false"),
+        ("ENABLE_IPv6", "true"),
+        ("IP_COOLDOWN_PERIOD", "3600"),
+    ];
+    let daemon = world.start(&settings).await;
+    for _ in 0..1022 {
+        daemon.add("pod").await.expect("is served");
+        assert!(daemon.del("pod").await);
+    }
+    let failure = daemon.add("pod").await.expect_err("all of them cool");
+    assert!(failure.message.contains("169.254.172.0/22"), "{failure:?}");
+    assert_eq!(daemon.report().await.assigned, 0);
+    daemon.check().await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    daemon.add("pod").await.expect("is served");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
 #[test]
 fn dual_stack_pods_keep_both_addresses_over_a_kill() {
     let world = World::new(dual_stack_network(), "m5.large");
