@@ -126,9 +126,12 @@ async fn connect(config: &Config) -> anyhow::Result<(Arc<dyn Provider>, CloudPro
     }
 }
 
-/// EC2 may be out of reach when the node starts: said, and tried again.
+/// What the settings tell the AWS provider.
 #[cfg(feature = "aws")]
-async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<dyn Provider> {
+pub fn aws_settings(
+    config: &Config,
+    choice: &crate::config::AwsChoice,
+) -> veni_provider_aws::AwsSettings {
     use veni_provider_aws::{AwsSettings, TypeFacts};
     let table: veni_provider_aws::TypeLookup = Arc::new(|name: &str| {
         let known = veni_pool::instance_types::find(name)?;
@@ -142,7 +145,7 @@ async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<
             prefixes: known.supports_prefixes(),
         })
     });
-    let settings = AwsSettings {
+    AwsSettings {
         cluster_name: choice.cluster_name.clone(),
         additional_tags: choice.additional_tags.clone(),
         manage_untagged: choice.manage_untagged,
@@ -155,7 +158,13 @@ async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<
             .min(AwsSettings::default().call_timeout),
         instance_types: Some(table),
         ..AwsSettings::default()
-    };
+    }
+}
+
+/// EC2 may be out of reach when the node starts: said, and tried again.
+#[cfg(feature = "aws")]
+async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<dyn Provider> {
+    let settings = aws_settings(config, choice);
     let mut pause = Duration::from_millis(500);
     loop {
         match veni_provider_aws::connect(settings.clone()).await {

@@ -193,6 +193,9 @@ pub(super) fn read_timing(reader: &mut Reader<'_>) -> Timing {
         audit: reader.seconds("VENI_AUDIT_INTERVAL", 1..=3600, 10),
         inventory: reader.seconds("VENI_INVENTORY_INTERVAL", 1..=86_400, 600),
         cloud_deadline: reader.seconds("VENI_CLOUD_DEADLINE", 1..=600, 60),
+        denied_retry: reader.seconds("VENI_DENIED_RETRY", 1..=3600, 30),
+        // As the AWS plugin has it.
+        subnet_retry: reader.seconds("VENI_SUBNET_RETRY", 1..=3600, 120),
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct PoolSettings {
     pub(crate) max_interfaces: Option<u32>,
     pub(crate) cooldown: Duration,
     pub(crate) inventory_interval: Duration,
+    pub(crate) denied_retry: Duration,
+    pub(crate) subnet_retry: Duration,
     pub(crate) interface_mtu: u32,
     pub(crate) families: Vec<Family>,
 }
@@ -88,6 +90,8 @@ pub(crate) struct PoolTask {
     pub(super) failures: u32,
     pub(super) cloud_error: Option<String>,
     pub(super) next_inventory: Instant,
+    /// When the last look at the inventory began.
+    pub(super) last_look: Instant,
     pub(super) wire_failures: HashMap<InterfaceId, u32>,
     /// Interfaces whose rules are to be compared though nothing has changed.
     recheck: BTreeSet<InterfaceId>,
@@ -137,6 +141,7 @@ impl PoolTask {
             failures: 0,
             cloud_error: None,
             next_inventory: known.next_inventory.unwrap_or(now),
+            last_look: now,
             wire_failures: HashMap::new(),
             recheck: BTreeSet::new(),
             releases: 0,
@@ -286,6 +291,9 @@ impl PoolTask {
         let coming = self.coming.values().min().copied().unwrap_or_default();
         let keep = usize::try_from(coming).unwrap_or(usize::MAX);
         let keep = keep.min(self.waiters.len());
+        if keep < self.waiters.len() {
+            self.look_for_room();
+        }
         for waiter in self.waiters.drain(keep..) {
             drop(
                 waiter
@@ -301,6 +309,7 @@ impl PoolTask {
             return;
         }
         self.next_inventory = now + self.settings.inventory_interval;
+        self.last_look = now;
         let job = self.worlds.clone().inventory();
         self.start(Work::Inventory, job);
     }

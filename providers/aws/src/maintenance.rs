@@ -19,19 +19,16 @@ use crate::provider::Core;
 use crate::requests::filter;
 use crate::tags;
 
-const TIDY: Duration = Duration::from_secs(20);
-const LEAKS: Duration = Duration::from_secs(3600);
-/// Nodes that were started together do not look together.
-const SPREAD: Duration = Duration::from_secs(300);
 /// Younger ones may be on their way to an instance.
 const LEAKED: Duration = Duration::from_secs(300);
 const PAGE: i32 = 1000;
 
 /// Runs until the provider is gone.
-pub(crate) async fn run(core: Weak<Core>) {
-    let mut leaks = Instant::now() + SPREAD.mul_f64(rand::rng().random());
+pub(crate) async fn run(core: Weak<Core>, tidy_every: Duration, leaks_every: Duration) {
+    // Nodes that were started together do not look together.
+    let mut leaks = Instant::now() + (leaks_every / 12).mul_f64(rand::rng().random());
     loop {
-        let pause = TIDY.mul_f64(rand::rng().random_range(0.75..1.25));
+        let pause = tidy_every.mul_f64(rand::rng().random_range(0.75..1.25));
         sleep(pause).await;
         let Some(core) = core.upgrade() else { return };
         if core.settings.metadata_only {
@@ -40,7 +37,7 @@ pub(crate) async fn run(core: Weak<Core>) {
         core.clear_debris().await;
         core.repair().await;
         if Instant::now() >= leaks {
-            leaks = Instant::now() + LEAKS;
+            leaks = Instant::now() + leaks_every;
             if core.settings.leak_cleanup
                 && let Err(error) = core.clean_leaks().await
             {
