@@ -50,6 +50,7 @@ pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node)
         inventory_interval: config.timing.inventory,
         denied_retry: config.timing.denied_retry,
         subnet_retry: config.timing.subnet_retry,
+        glance_interval: config.timing.glance,
         interface_mtu: config.network.interface_mtu,
         families: families(config),
     }

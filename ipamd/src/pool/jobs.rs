@@ -11,8 +11,8 @@ use veni_dataplane::plan::{INTERFACE_TABLE_BASE, InterfacePlan};
 use veni_dataplane::{DataPlane, KernelError};
 use veni_pool::Action;
 use veni_provider::{
-    AddressSlots, AttachRequest, Family, Grant, Interface, InterfaceId, Inventory, Provider,
-    ProviderError,
+    AddressSlots, AttachRequest, Family, Glimpse, Grant, Interface, InterfaceId, Inventory,
+    Provider, ProviderError,
 };
 
 use super::state::PoolInterface;
@@ -35,6 +35,8 @@ pub(crate) enum Work {
     },
     /// A look at the inventory.
     Inventory,
+    /// A glance at what the node sees by itself.
+    Glance,
     /// Removing the rules of an interface that is gone.
     Unwire {
         /// Its table.
@@ -73,6 +75,9 @@ pub(crate) enum Outcome {
     Inventory {
         began: Instant,
         result: Result<Inventory, ProviderError>,
+    },
+    Glanced {
+        glimpse: Option<Glimpse>,
     },
     Unwired {
         table: u32,
@@ -153,6 +158,11 @@ impl Worlds {
         let began = Instant::now();
         let result = self.provider.inventory().await;
         Outcome::Inventory { began, result }
+    }
+
+    pub(crate) async fn glance(self) -> Outcome {
+        let glimpse = self.provider.glance().await;
+        Outcome::Glanced { glimpse }
     }
 
     pub(crate) async fn unwire(self, table: u32) -> Outcome {

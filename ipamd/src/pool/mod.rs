@@ -3,6 +3,7 @@
 //! commands through a [`Pool`].
 
 mod errors;
+mod glance;
 mod jobs;
 mod known;
 mod merge;
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use veni_api::v1;
-use veni_provider::{Inventory, Node};
+use veni_provider::{Capabilities, Inventory, Node};
 
 use crate::attachment::AttachmentKey;
 
@@ -115,6 +116,9 @@ impl Drop for Place<'_> {
 pub(crate) struct CloudMemory {
     pub(crate) node: Node,
     pub(crate) inventory: Inventory,
+    /// What the cloud could do for it.
+    #[serde(default)]
+    pub(crate) capabilities: Option<Capabilities>,
     /// When that was so, milliseconds since the epoch.
     pub(crate) as_of_ms: u64,
 }

@@ -9,10 +9,13 @@ use tokio::time::Instant;
 use veni_dataplane::KernelError;
 use veni_pool::Action;
 use veni_provider::{
-    AddressSlots, Family, Grant, Interface, InterfaceId, Inventory, ProviderError,
+    AddressSlots, Family, Glimpse, Grant, Interface, InterfaceId, Inventory, ProviderError,
 };
 
+use super::errors::LOOK;
+use super::glance::{OwnChanges, Verdict};
 use super::jobs::{JobId, Outcome, Work};
+use super::planning::interface_of;
 use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
@@ -39,6 +42,7 @@ impl PoolTask {
         let now = Instant::now();
         match outcome {
             Outcome::Inventory { began, result } => self.looked(began, result, now),
+            Outcome::Glanced { glimpse } => self.glanced(glimpse, now),
             Outcome::Wired {
                 interface,
                 sources,
@@ -78,7 +82,10 @@ impl PoolTask {
                 entry,
                 result,
             } => self.detached(family, action, interface, &cidrs, &entry, result, now),
-            Outcome::Inventory { .. } | Outcome::Unwired { .. } | Outcome::Wired { .. } => {}
+            Outcome::Inventory { .. }
+            | Outcome::Glanced { .. }
+            | Outcome::Unwired { .. }
+            | Outcome::Wired { .. } => {}
         }
     }
 
@@ -93,7 +100,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(grant) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.add_grant(&interface, &grant, now);
                 self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
@@ -118,7 +125,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(interface) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 let (id, index) = (interface.id.clone(), interface.device_index);
                 let held = interface.addresses.len() + interface.prefixes.len();
                 tracing::info!(interface = %id, device_index = index, held, "interface attached");
@@ -153,7 +160,7 @@ impl PoolTask {
     ) {
         let known = match result {
             Ok(()) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 tracing::info!(%interface, count = cidrs.len(), "addresses given back");
                 self.tell(
@@ -189,7 +196,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(()) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 let trust_after = now + self.state.capabilities.settle_time;
@@ -226,7 +233,7 @@ impl PoolTask {
         if !std::mem::replace(&mut self.looked, true) {
             // What the daemon before changed last may not show yet.
             let shows = now + self.state.capabilities.settle_time;
-            self.next_inventory = self.next_inventory.min(shows);
+            self.look_by(shows);
         }
         let listed: Vec<InterfaceId> = inventory
             .interfaces
@@ -257,15 +264,50 @@ impl PoolTask {
             );
         }
         if let Some(again) = merge.look_again {
-            self.next_inventory = self.next_inventory.min(again);
+            self.look_by(again);
         }
         for cidr in merge.settled {
             self.settle_release(&cidr);
         }
         self.settle(began, &listed);
         self.cloud_error = None;
+        self.allowed(LOOK);
         // Also when nothing differs: what was in doubt before may not be now.
         self.remember_cloud();
+    }
+
+    fn glanced(&mut self, glimpse: Option<Glimpse>, now: Instant) {
+        // Twice the time that the cloud's own answers take to agree.
+        let patience = 2 * self.state.capabilities.settle_time;
+        let own = self.own_changes();
+        let verdict = self.glances.take(glimpse, &self.state, &own, now, patience);
+        match verdict {
+            Verdict::Nothing => {}
+            Verdict::GlanceAgain(at) => self.next_glance = self.next_glance.min(at),
+            Verdict::Look(difference) => {
+                tracing::info!(%difference, "looking at the inventory: the node sees a change of its interfaces");
+                self.look_by(now);
+            }
+        }
+    }
+
+    fn own_changes(&self) -> OwnChanges {
+        let running = self.work.values().filter_map(|work| match work {
+            Work::Cloud { action, .. } => Some(action),
+            _ => None,
+        });
+        let unsettled = self.unsettled.iter().map(|unsettled| &unsettled.action);
+        let mut own = OwnChanges::default();
+        for action in running.chain(unsettled) {
+            match interface_of(action) {
+                None => own.arrivals = true,
+                Some(id) => {
+                    let known = self.state.interfaces.get(&InterfaceId::new(id));
+                    own.of.extend(known.map(|known| known.cloud.mac));
+                }
+            }
+        }
+        own
     }
 
     /// Ends what was unknown until this inventory.
@@ -274,7 +316,7 @@ impl PoolTask {
         for unsettled in unsettled {
             if began < unsettled.trust_after {
                 // This look was due for another one and is too old for this.
-                self.next_inventory = self.next_inventory.min(unsettled.trust_after);
+                self.look_by(unsettled.trust_after);
                 self.unsettled.push(unsettled);
                 continue;
             }

@@ -16,6 +16,7 @@ use veni_pool::{Action, Plan, Targets};
 use veni_provider::{Family, InterfaceId};
 
 use super::errors::Hold;
+use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
 use super::snapshot::PlanMemory;
@@ -28,6 +29,12 @@ use crate::metrics::Metrics;
 
 /// How long jobs may go on after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// At rest a look at the inventory comes so often where the node cannot see by
+/// itself that somebody has changed something.
+const REST: Duration = Duration::from_secs(600);
+/// And so often where it can.
+const REST_WITH_GLANCES: Duration = Duration::from_secs(3600);
 
 /// Between two turns that only time has asked for.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
@@ -42,7 +49,9 @@ pub(crate) struct PoolSettings {
     pub(crate) max_pods: u32,
     pub(crate) max_interfaces: Option<u32>,
     pub(crate) cooldown: Duration,
-    pub(crate) inventory_interval: Duration,
+    /// `None` is what suits the provider.
+    pub(crate) inventory_interval: Option<Duration>,
+    pub(crate) glance_interval: Duration,
     pub(crate) denied_retry: Duration,
     pub(crate) subnet_retry: Duration,
     pub(crate) interface_mtu: u32,
@@ -89,9 +98,15 @@ pub(crate) struct PoolTask {
     /// Failures since the last success, for the back-off.
     pub(super) failures: u32,
     pub(super) cloud_error: Option<String>,
-    pub(super) next_inventory: Instant,
+    /// What the cloud refuses for want of a permission, and the operation that
+    /// lacks it.
+    pub(super) denied: BTreeMap<&'static str, String>,
     /// When the last look at the inventory began.
     pub(super) last_look: Instant,
+    /// When somebody wants the next look, unless it is due before.
+    pub(super) next_look: Option<Instant>,
+    pub(super) glances: Glances,
+    pub(super) next_glance: Instant,
     pub(super) wire_failures: HashMap<InterfaceId, u32>,
     /// Interfaces whose rules are to be compared though nothing has changed.
     recheck: BTreeSet<InterfaceId>,
@@ -123,7 +138,6 @@ impl PoolTask {
         let now = Instant::now();
         Self {
             state: known.state,
-            settings,
             worlds,
             journal,
             events,
@@ -140,8 +154,11 @@ impl PoolTask {
             keep_all: None,
             failures: 0,
             cloud_error: None,
-            next_inventory: known.next_inventory.unwrap_or(now),
-            last_look: now,
+            denied: BTreeMap::new(),
+            last_look: known.looked_at,
+            next_look: known.next_look,
+            glances: Glances::default(),
+            next_glance: now + settings.glance_interval,
             wire_failures: HashMap::new(),
             recheck: BTreeSet::new(),
             releases: 0,
@@ -150,6 +167,7 @@ impl PoolTask {
             attach_refused_at: None,
             looked: !known.remembered,
             closed: false,
+            settings,
             pool,
             commands,
         }
@@ -205,6 +223,7 @@ impl PoolTask {
         }
         self.serve_waiters(now);
         self.look_if_due(now);
+        self.glance_if_due(now);
         // Before the wiring, which for an interface without a link never rests:
         // a detach must find a moment between two tries.
         for family in self.settings.families.clone() {
@@ -305,13 +324,36 @@ impl PoolTask {
 
     fn look_if_due(&mut self, now: Instant) {
         let looking = self.work.values().any(|work| *work == Work::Inventory);
-        if looking || now < self.next_inventory {
+        if looking || now < self.look_due() {
             return;
         }
-        self.next_inventory = now + self.settings.inventory_interval;
         self.last_look = now;
+        self.next_look = None;
         let job = self.worlds.clone().inventory();
         self.start(Work::Inventory, job);
+    }
+
+    /// Has the inventory looked at by then.
+    pub(super) fn look_by(&mut self, at: Instant) {
+        self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
+    }
+
+    fn look_due(&self) -> Instant {
+        let rest = match self.glances.answered {
+            true => REST_WITH_GLANCES,
+            false => REST,
+        };
+        let at_rest = self.last_look + self.settings.inventory_interval.unwrap_or(rest);
+        self.next_look.map_or(at_rest, |next| next.min(at_rest))
+    }
+
+    fn glance_if_due(&mut self, now: Instant) {
+        if now < self.next_glance || self.work.values().any(|work| *work == Work::Glance) {
+            return;
+        }
+        self.next_glance = now + self.settings.glance_interval;
+        let job = self.worlds.clone().glance();
+        self.start(Work::Glance, job);
     }
 
     /// Removes the rules of an interface that went behind our back, unless
@@ -333,7 +375,7 @@ impl PoolTask {
             let busy = self.work.values().any(|work| match work {
                 Work::Wire { interface } => interface == id,
                 Work::Unwire { table } => *table == table_of(interface),
-                Work::Cloud { .. } | Work::Inventory => false,
+                Work::Cloud { .. } | Work::Inventory | Work::Glance => false,
             });
             let sources = interface.sources(&self.state.capabilities);
             let wired = interface.link.is_some()
@@ -369,11 +411,15 @@ impl PoolTask {
     }
 
     fn next_wake(&self) -> Instant {
-        let looking = self.work.values().any(|work| *work == Work::Inventory);
-        let mut wake = match looking {
-            true => Instant::now() + self.settings.inventory_interval,
-            false => self.next_inventory,
-        };
+        // What is under way wakes us when it ends.
+        let under_way = |which: Work| self.work.values().any(|work| *work == which);
+        let mut wake = Instant::now() + REST;
+        if !under_way(Work::Inventory) {
+            wake = wake.min(self.look_due());
+        }
+        if !under_way(Work::Glance) {
+            wake = wake.min(self.next_glance);
+        }
         for plan in self.plans.values() {
             if let Some(look) = plan.next_look_ms {
                 wake = wake.min(self.epoch + Duration::from_millis(look));
@@ -408,6 +454,7 @@ impl PoolTask {
         let memory = CloudMemory {
             node: self.state.node.clone(),
             inventory: self.state.inventory(),
+            capabilities: Some(self.state.capabilities.clone()),
             as_of_ms: unix_millis(),
         };
         if let Err(error) = self.journal.write(Shelf::Cloud, "inventory", &memory) {

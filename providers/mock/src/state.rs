@@ -223,6 +223,7 @@ impl State {
             device_index,
             primary: device_index == 0,
             managed: true,
+            for_pods: true,
             state: InterfaceState::Attached,
             subnet: subnet_id.clone(),
             subnet_cidrs: subnet.config.cidrs.clone(),

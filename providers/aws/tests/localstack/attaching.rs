@@ -162,8 +162,9 @@ async fn pods_with_a_network_of_their_own_take_nothing_of_the_primary_interface(
     let made = provider.attach_interface(&request("custom")).await;
     assert_eq!(made.expect("must attach").subnet, pods);
     let inventory = provider.inventory().await.expect("an inventory");
-    let managed: Vec<bool> = inventory.interfaces.iter().map(|i| i.managed).collect();
-    assert_eq!(managed, [false, true]);
+    let interfaces = inventory.interfaces.iter();
+    let for_pods: Vec<bool> = interfaces.map(|one| one.for_pods).collect();
+    assert_eq!(for_pods, [false, true]);
 }
 
 #[tokio::test]

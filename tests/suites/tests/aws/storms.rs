@@ -1,21 +1,20 @@
 //! EC2 throttles: all of it, by a small bucket, and by its documented ones.
 
 use serde_json::{Value, json};
-use veni_provider::{LimiterConfig, Rate};
+use veni_provider::{LimiterConfig, Operation, Rate};
 use veni_testbed::ec2::{calm, knobs, mend, server, site_in};
 
 use crate::lives::{ONE_WARM, ONE_WARM_PREFIX, live_through, live_through_with};
 use crate::world::World;
 
-/// The times, in seconds, at which throttled calls of a node ended.
-async fn throttled(access_key: &str, operation: &str) -> Vec<f64> {
-    let log = server().control.log().await.expect("a log");
-    let of_node = log.iter().filter(|call| {
-        call["access_key"] == access_key
-            && call["operation"] == operation
-            && call["outcome"] == "RequestLimitExceeded"
-    });
-    of_node.filter_map(|call| call["at"].as_f64()).collect()
+/// Calls of a node that EC2 throttled.
+async fn throttled(access_key: &str) -> usize {
+    let told = server().control.calls(Some(access_key)).await;
+    let told = told.expect("counts");
+    let operations = told["operations"].as_object().into_iter().flatten();
+    let refused =
+        operations.filter_map(|(_, one)| one["outcomes"]["RequestLimitExceeded"].as_u64());
+    usize::try_from(refused.sum::<u64>()).expect("a few")
 }
 
 /// The most calls of a family that fit into a span, in seconds, if each is
@@ -25,7 +24,7 @@ async fn throttled(access_key: &str, operation: &str) -> Vec<f64> {
 fn most_calls(span: f64, under_way: usize, full: Rate, limits: &LimiterConfig) -> usize {
     let (mut calls, mut spent, mut rate) = (under_way, 0.0, full.per_second);
     loop {
-        rate = (rate * limits.decrease).max(limits.slowest);
+        rate = (rate * limits.adaptation.decrease).max(limits.adaptation.slowest);
         spent += 1.0 / rate;
         if spent > span {
             return calls;
@@ -54,25 +53,34 @@ async fn a_storm_is_met_with_no_more_calls_than_the_budget_allows() {
     let adds: Vec<_> = (0..20)
         .map(|n| daemon.begin_add(&format!("pod-{n}")))
         .collect();
-    let key = world.site.access_key.clone();
-    let refused = async || throttled(&key, "AssignPrivateIpAddresses").await.len() >= 4;
-    daemon.until("four calls are throttled", refused).await;
+    let key = &world.site.access_key;
+    let refused = async || world.calls.of(Operation::Assign) >= 5;
+    daemon.until("four more are refused", refused).await;
+    let refused = throttled(key).await;
     mend(storm).await;
     let limits = LimiterConfig::default();
+    let mut most = 0;
     // One change of an interface at a time, and two interfaces are made at once.
     for (operation, under_way, full) in [
-        ("AssignPrivateIpAddresses", 1, limits.addresses),
-        ("CreateNetworkInterface", 2, limits.interfaces),
+        (Operation::Assign, 1, limits.addresses),
+        (Operation::AttachInterface, 2, limits.interfaces),
     ] {
-        let times = throttled(&key, operation).await;
+        let times = world.calls.times(operation);
+        // The first address was assigned before the storm.
+        let times = &times[usize::from(operation == Operation::Assign)..];
         let span = times[times.len() - 1] - times[0];
-        let most = most_calls(span, under_way, full, &limits);
+        let fit = most_calls(span.as_secs_f64(), under_way, full, &limits);
         let calls = times.len();
         assert!(
-            calls <= most,
-            "{calls} {operation} in {span:.1} s, at most {most} fit"
+            calls <= fit,
+            "{calls} {operation} in {span:?}, at most {fit} fit"
         );
+        most += fit;
     }
+    assert!(
+        refused <= most,
+        "{refused} calls, and {most} fit: none is sent twice"
+    );
     for add in adds {
         add.await
             .expect("no panic")
