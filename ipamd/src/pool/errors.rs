@@ -126,7 +126,12 @@ impl PoolTask {
     }
 
     fn note_failure(&mut self, kind: &'static str, what: &str, error: &ProviderError) {
-        self.failures = self.failures.saturating_add(1);
+        // Calls that failed together are one failure: those that were under way
+        // when the cloud was already being left alone.
+        let now = Instant::now();
+        if self.hold.as_ref().is_none_or(|hold| hold.until <= now) {
+            self.failures = self.failures.saturating_add(1);
+        }
         self.cloud_error = Some(error.to_string());
         if error.class == ErrorClass::Denied {
             // Tried again for as long as it lasts, and said when it begins.
@@ -151,8 +156,9 @@ impl PoolTask {
     }
 
     fn hold_for(&mut self, pause: Duration, error: &ProviderError, lasting: bool, now: Instant) {
+        let before = self.hold.as_ref().map(|hold| hold.until);
         self.hold = Some(Hold {
-            until: now + pause,
+            until: before.map_or(now + pause, |until| until.max(now + pause)),
             reason: error.to_string(),
             lasting,
         });

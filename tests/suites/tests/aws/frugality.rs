@@ -19,6 +19,8 @@ struct Mode {
     name: &'static str,
     settings: Settings<'static>,
     pods: u32,
+    /// What an empty node holds: addresses and prefixes.
+    empty: (usize, usize),
 }
 
 const MODES: [Mode; 3] = [
@@ -26,16 +28,19 @@ const MODES: [Mode; 3] = [
         name: "WARM_ENI_TARGET=1",
         settings: &[("WARM_ENI_TARGET", "1")],
         pods: 56,
+        empty: (14, 0),
     },
     Mode {
         name: "WARM_IP_TARGET=5",
         settings: &[("WARM_IP_TARGET", "5")],
         pods: 56,
+        empty: (5, 0),
     },
     Mode {
         name: "WARM_PREFIX_TARGET=1",
         settings: &[("ENABLE_PREFIX_DELEGATION", "true")],
         pods: 58,
+        empty: (0, 1),
     },
 ];
 
@@ -64,7 +69,12 @@ fn print(mode: &str, what: &str, calls: &Calls) {
 /// of what a node at rest costs and not of what growth does.
 async fn start(mode: &Mode) -> (Arc<World>, Daemon) {
     let world = World::new("m5.xlarge").await;
-    let settings = [&[("DISABLE_LEAKED_ENI_CLEANUP", "true")], mode.settings].concat();
+    let usual = [
+        ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
+        // Longer than the longest pause of a machine that is busy with other things.
+        ("VENI_RELEASE_DELAY", "4"),
+    ];
+    let settings = [&usual, mode.settings].concat();
     let daemon = world.start(&settings).await;
     (world, daemon)
 }
@@ -113,11 +123,8 @@ async fn grow(mode: &Mode, world: &World, daemon: &Daemon, at_once: bool) -> Cal
 async fn shrink(mode: &Mode, world: &World, daemon: &Daemon) {
     let (before, had) = (calls(world).await, world.holdings().await.interfaces);
     daemon.del_pods(0..mode.pods).await;
-    daemon
-        .until("one or two interfaces are left", async || {
-            world.holdings().await.interfaces <= 2
-        })
-        .await;
+    let (addresses, prefixes) = mode.empty;
+    daemon.until_holding(1, addresses, prefixes).await;
     daemon.rest().await;
     let shrunk = since(&before, &calls(world).await);
     print(mode.name, "back to no pod", &shrunk);

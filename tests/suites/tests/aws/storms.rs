@@ -1,5 +1,7 @@
 //! EC2 throttles: all of it, by a small bucket, and by its documented ones.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use veni_provider::{LimiterConfig, Operation, Rate};
 use veni_testbed::ec2::{calm, knobs, mend, server, site_in};
@@ -17,28 +19,25 @@ async fn throttled(access_key: &str) -> usize {
     usize::try_from(refused.sum::<u64>()).expect("a few")
 }
 
-/// The most calls of a family that fit into a span, in seconds, if each is
-/// throttled: those that were under way together when the first was refused, then
-/// what the budget's own numbers allow. Each refusal cuts the rate, and no burst
-/// is left after the first.
-fn most_calls(span: f64, under_way: usize, full: Rate, limits: &LimiterConfig) -> usize {
-    let (mut calls, mut spent, mut rate) = (under_way, 0.0, full.per_second);
-    loop {
-        rate = (rate * limits.adaptation.decrease).max(limits.adaptation.slowest);
-        spent += 1.0 / rate;
-        if spent > span {
-            return calls;
-        }
+/// The most calls of a family that fit into a span if all are throttled: those
+/// that were under way together when the first was refused, and what the budget's
+/// own numbers let pass after it: no burst, and no more than the rate that one
+/// refusal has left.
+fn most_calls(span: Duration, under_way: usize, full: Rate, limits: &LimiterConfig) -> usize {
+    let rate = full.per_second * limits.adaptation.decrease;
+    let mut calls = under_way;
+    while (calls - under_way + 1) as f64 <= span.as_secs_f64() * rate {
         calls += 1;
     }
+    calls
 }
 
 #[test]
 fn the_bound_of_a_storm_is_what_the_budget_allows() {
     let limits = LimiterConfig::default();
-    // 5 a second, halved each time: after 0.4, 1.2 and 2.8 seconds.
-    let most = |span| most_calls(span, 1, limits.addresses, &limits);
-    assert_eq!([0.3, 0.5, 2.0, 3.0].map(most), [1, 2, 3, 4]);
+    // 5 a second, halved.
+    let most = |span| most_calls(Duration::from_millis(span), 1, limits.addresses, &limits);
+    assert_eq!([0, 399, 400, 2000].map(most), [1, 1, 2, 6]);
 }
 
 #[tokio::test]
@@ -69,7 +68,7 @@ async fn a_storm_is_met_with_no_more_calls_than_the_budget_allows() {
         // The first address was assigned before the storm.
         let times = &times[usize::from(operation == Operation::Assign)..];
         let span = times[times.len() - 1] - times[0];
-        let fit = most_calls(span.as_secs_f64(), under_way, full, &limits);
+        let fit = most_calls(span, under_way, full, &limits);
         let calls = times.len();
         assert!(
             calls <= fit,
