@@ -4,6 +4,9 @@
 #[cfg(feature = "aws")]
 mod aws;
 
+#[cfg(feature = "aws")]
+pub use aws::settings as aws_settings;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_provider::limiter::CallObserver;
-use veni_provider::{ApiFamily, ErrorClass, Operation, Provider};
+use veni_provider::{ApiFamily, ErrorClass, Operation, Provider, ProviderError};
 
 use crate::events::{Events, unix_millis};
 use crate::journal::{Journal, JournalError, Shelf};
@@ -124,8 +124,15 @@ async fn ask_until_answered(provider: &Arc<dyn Provider>) -> FirstLook {
     }
 }
 
-async fn ask(provider: &Arc<dyn Provider>) -> Result<CloudMemory, veni_provider::ProviderError> {
+async fn ask(provider: &Arc<dyn Provider>) -> Result<CloudMemory, ProviderError> {
     let (node, inventory) = tokio::try_join!(provider.node(), provider.inventory())?;
+    // A cloud that has just made the node may not show it whole yet, and without
+    // the primary interface nothing fits together.
+    if !inventory.interfaces.iter().any(|one| one.primary) {
+        let reason = "the node's primary interface does not show yet";
+        let operation = Operation::Inventory.label();
+        return Err(ProviderError::new(ErrorClass::Transient, operation, reason));
+    }
     Ok(CloudMemory {
         node,
         inventory,

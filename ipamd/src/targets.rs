@@ -94,6 +94,8 @@ pub(crate) fn pool_settings(
         max_interfaces: targets.max_eni,
         cooldown: config.timing.cooldown,
         inventory_interval: config.timing.inventory,
+        denied_retry: config.timing.denied_retry,
+        subnet_retry: config.timing.subnet_retry,
         glance_interval: config.timing.glance,
         interface_mtu: config.network.interface_mtu,
         families: families(config),

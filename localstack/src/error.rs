@@ -61,6 +61,14 @@ pub enum LabError {
         /// Its reason.
         reason: String,
     },
+    /// LocalStack did not do what it was asked.
+    #[error("LocalStack failed to {operation}: {reason}")]
+    Emulator {
+        /// What was to be done.
+        operation: String,
+        /// Why not.
+        reason: String,
+    },
     /// There is no such node.
     #[error("there is no node {name}: this lab has {known}")]
     NoSuchNode {

@@ -17,6 +17,7 @@
 
 mod command;
 mod config;
+mod emulator;
 mod error;
 mod feed;
 mod folder;
@@ -33,6 +34,7 @@ mod vpc;
 mod wiring;
 
 pub use config::{LabConfig, with_ipv6};
+pub use emulator::{Control, Emulator, Fill};
 pub use error::LabError;
 pub use folder::{LabFolder, default_folder};
 pub use internet::{INTERNET_V6, RESPONDER_PORT, address_seen_by_internet};

@@ -39,8 +39,8 @@ impl ActionObserver for RequestMeter {
     }
 }
 
-/// The provider's settings.
-pub(super) fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> AwsSettings {
+/// What the daemon's settings tell the provider.
+pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> AwsSettings {
     let table: TypeLookup = Arc::new(|name: &str| {
         let known = veni_pool::instance_types::find(name)?;
         Some(TypeFacts {

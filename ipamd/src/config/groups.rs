@@ -272,6 +272,9 @@ pub(super) fn read_timing(reader: &mut Reader<'_>) -> Timing {
             .map(|seconds| Duration::from_secs(seconds.into())),
         glance: reader.seconds("VENI_GLANCE_INTERVAL", 1..=3600, 30),
         cloud_deadline: reader.seconds("VENI_CLOUD_DEADLINE", 1..=600, 60),
+        denied_retry: reader.seconds("VENI_DENIED_RETRY", 1..=3600, 30),
+        // As the AWS plugin has it.
+        subnet_retry: reader.seconds("VENI_SUBNET_RETRY", 1..=3600, 120),
     }
 }
 

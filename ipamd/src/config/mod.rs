@@ -171,6 +171,10 @@ pub struct Timing {
     pub glance: Duration,
     /// Longest cloud call.
     pub cloud_deadline: Duration,
+    /// Until a refused change is tried again.
+    pub denied_retry: Duration,
+    /// Until an exhausted subnet is tried again.
+    pub subnet_retry: Duration,
 }
 
 /// Format of the log.

@@ -301,6 +301,16 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Seconds that one cloud call may take.",
     ),
     variable(
+        "VENI_DENIED_RETRY",
+        "30",
+        "Seconds until a change is tried again that the cloud has refused for want of a permission.",
+    ),
+    variable(
+        "VENI_SUBNET_RETRY",
+        "120",
+        "Seconds until an exhausted subnet is tried again, unless it is seen before that it has room.",
+    ),
+    variable(
         "VENI_METRICS_ADDRESS",
         "[::]:61678",
         "Address of the metrics endpoint.",

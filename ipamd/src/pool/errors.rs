@@ -15,10 +15,9 @@ use crate::events::EventKind;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Until a missing permission is tried again: somebody has to grant it.
-const DENIED_PAUSE: Duration = Duration::from_secs(30);
-/// Until an exhausted subnet is tried again, as the AWS plugin has it.
-const EXHAUSTED_PAUSE: Duration = Duration::from_secs(120);
+
+/// Looks at the inventory in the time until an exhausted subnet is tried again.
+const LOOKS_FOR_ROOM: u32 = 12;
 
 /// Addresses of a /28.
 const ADDRESSES_OF_A_PREFIX: u32 = 16;
@@ -76,12 +75,12 @@ impl PoolTask {
                 if !action.grows() =>
             {
                 self.keep_all = Some(Hold {
-                    until: now + LONGEST_PAUSE,
+                    until: now + self.settings.denied_retry,
                     reason: error.to_string(),
                     lasting: true,
                 });
             }
-            ErrorClass::Denied => self.hold_for(DENIED_PAUSE, error, true, now),
+            ErrorClass::Denied => self.hold_for(self.settings.denied_retry, error, true, now),
             ErrorClass::Invalid | ErrorClass::Unsupported | ErrorClass::Fatal => {
                 self.hold_for(LONGEST_PAUSE, error, true, now);
             }
@@ -127,7 +126,12 @@ impl PoolTask {
     }
 
     fn note_failure(&mut self, kind: &'static str, what: &str, error: &ProviderError) {
-        self.failures = self.failures.saturating_add(1);
+        // Calls that failed together are one failure: those that were under way
+        // when the cloud was already being left alone.
+        let now = Instant::now();
+        if self.hold.as_ref().is_none_or(|hold| hold.until <= now) {
+            self.failures = self.failures.saturating_add(1);
+        }
         self.cloud_error = Some(error.to_string());
         if error.class == ErrorClass::Denied {
             // Tried again for as long as it lasts, and said when it begins.
@@ -152,8 +156,9 @@ impl PoolTask {
     }
 
     fn hold_for(&mut self, pause: Duration, error: &ProviderError, lasting: bool, now: Instant) {
+        let before = self.hold.as_ref().map(|hold| hold.until);
         self.hold = Some(Hold {
-            until: now + pause,
+            until: before.map_or(now + pause, |until| until.max(now + pause)),
             reason: error.to_string(),
             lasting,
         });
@@ -195,7 +200,8 @@ impl PoolTask {
         error: &ProviderError,
         now: Instant,
     ) {
-        let until = now + EXHAUSTED_PAUSE.mul_f64(rand::rng().random_range(0.9..1.1));
+        let pause = self.settings.subnet_retry;
+        let until = now + pause.mul_f64(rand::rng().random_range(0.9..1.1));
         let entry = self
             .state
             .exhausted
@@ -203,13 +209,29 @@ impl PoolTask {
             .or_insert_with(|| Exhaustion {
                 addresses_until: None,
                 prefixes_until: None,
+                since: now,
                 reason: String::new(),
             });
+        entry.since = now;
         entry.reason = error.to_string();
         match scarcity {
             Scarcity::Addresses => entry.addresses_until = Some(until),
             Scarcity::Prefixes => entry.prefixes_until = Some(until),
         }
+    }
+
+    /// Pods were turned away because subnets are full: whether they still are is
+    /// cheaper to look at than to try, and not looked at more often than a few
+    /// times in the time until they are tried again.
+    pub(super) fn look_for_room(&mut self) {
+        let full = self.state.exhausted.values();
+        let full = full.filter(|one| one.addresses_until.is_some());
+        let Some(refused) = full.map(|one| one.since).max() else {
+            return;
+        };
+        let settled = refused + self.state.capabilities.settle_time;
+        let again = self.last_look + self.settings.subnet_retry / LOOKS_FOR_ROOM;
+        self.look_by(settled.max(again));
     }
 
     fn unsettle(&mut self, family: Family, action: Action, trust_after: Instant, limit: bool) {

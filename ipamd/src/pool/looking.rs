@@ -77,6 +77,7 @@ impl PoolTask {
             .map(|interface| interface.id.clone())
             .collect();
         let merge = self.state.merge(inventory, began, now);
+        self.state.find_room(began);
         for change in &merge.changes {
             tracing::info!(change, "inventory differs from what was known");
         }

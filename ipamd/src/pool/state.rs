@@ -78,6 +78,8 @@ pub(crate) struct Cooling {
 /// A subnet that has nothing to give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exhaustion {
+    /// When the cloud last said so.
+    pub(crate) since: Instant,
     pub(crate) addresses_until: Option<Instant>,
     pub(crate) prefixes_until: Option<Instant>,
     pub(crate) reason: String,
@@ -209,6 +211,19 @@ impl PoolState {
             exhaustion.prefixes_until = over(exhaustion.prefixes_until);
             exhaustion.addresses_until.is_some() || exhaustion.prefixes_until.is_some()
         });
+    }
+
+    /// Ends the exhaustion of subnets that an inventory shows with free addresses,
+    /// if it began late enough to know of the refusal.
+    pub(crate) fn find_room(&mut self, began: Instant) {
+        let settle = self.capabilities.settle_time;
+        for ((id, family), exhaustion) in &mut self.exhausted {
+            let mut subnets = self.subnets.iter();
+            let roomy = subnets.any(|subnet| subnet.id == *id && subnet.free_ipv4 > 0);
+            if roomy && *family == Family::V4 && began >= exhaustion.since + settle {
+                exhaustion.addresses_until = None;
+            }
+        }
     }
 
     /// Whether an address may be given out.

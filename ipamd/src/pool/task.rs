@@ -49,6 +49,8 @@ pub(crate) struct PoolSettings {
     /// `None` is what suits the provider.
     pub(crate) inventory_interval: Option<Duration>,
     pub(crate) glance_interval: Duration,
+    pub(crate) denied_retry: Duration,
+    pub(crate) subnet_retry: Duration,
     pub(crate) interface_mtu: u32,
     pub(crate) families: Vec<Family>,
 }
@@ -305,6 +307,9 @@ impl PoolTask {
         let coming = self.coming.values().min().copied().unwrap_or_default();
         let keep = usize::try_from(coming).unwrap_or(usize::MAX);
         let keep = keep.min(self.waiters.len());
+        if keep < self.waiters.len() {
+            self.look_for_room();
+        }
         for waiter in self.waiters.drain(keep..) {
             drop(
                 waiter

@@ -73,6 +73,7 @@ impl AwsProvider {
             at_home.then(|| metadata.clone()),
             !settings.metadata_only,
         );
+        let (tidy, leaks) = (settings.tidy_every, settings.leaks_every);
         let core = Arc::new(Core {
             capabilities: capabilities(&settings, facts),
             ec2,
@@ -84,7 +85,7 @@ impl AwsProvider {
             at_home,
             memory: Memory::default(),
         });
-        let maintenance = tokio::spawn(maintenance::run(Arc::downgrade(&core)));
+        let maintenance = tokio::spawn(maintenance::run(Arc::downgrade(&core), tidy, leaks));
         Ok(Self { core, maintenance })
     }
 }

@@ -19,20 +19,17 @@ use crate::provider::Core;
 use crate::requests::filter;
 use crate::tags;
 
-const TIDY: Duration = Duration::from_secs(20);
 /// As long as nothing can be done about what there is to do.
 const TIDY_AT_LEAST: Duration = Duration::from_secs(600);
-const LEAKS: Duration = Duration::from_secs(3600);
-/// Nodes that were started together do not look together.
-const SPREAD: Duration = Duration::from_secs(300);
 /// Younger ones may be on their way to an instance.
 const LEAKED: Duration = Duration::from_secs(300);
 const PAGE: i32 = 1000;
 
 /// Runs until the provider is gone.
-pub(crate) async fn run(core: Weak<Core>) {
-    let mut leaks = Instant::now() + SPREAD.mul_f64(rand::rng().random());
-    let mut pause = TIDY;
+pub(crate) async fn run(core: Weak<Core>, tidy_every: Duration, leaks_every: Duration) {
+    // Nodes that were started together do not look together.
+    let mut leaks = Instant::now() + (leaks_every / 12).mul_f64(rand::rng().random());
+    let mut pause = tidy_every;
     loop {
         let jittered = pause.mul_f64(rand::rng().random_range(0.75..1.25));
         sleep(jittered).await;
@@ -42,11 +39,11 @@ pub(crate) async fn run(core: Weak<Core>) {
         }
         let tidy = core.clear_debris().await & core.repair().await;
         pause = match tidy {
-            true => TIDY,
+            true => tidy_every,
             false => (2 * pause).min(TIDY_AT_LEAST),
         };
         if Instant::now() >= leaks {
-            leaks = Instant::now() + LEAKS;
+            leaks = Instant::now() + leaks_every;
             if core.settings.leak_cleanup
                 && let Err(error) = core.clean_leaks().await
             {

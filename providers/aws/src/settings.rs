@@ -72,6 +72,11 @@ pub struct AwsSettings {
     pub ec2_endpoint: Option<String>,
     /// Longest time of one call to EC2.
     pub call_timeout: Duration,
+    /// How often what was left half done is finished, about.
+    pub tidy_every: Duration,
+    /// How often interfaces of dead nodes are looked for; the first time after a
+    /// random part of a twelfth of it.
+    pub leaks_every: Duration,
     /// A table of instance types, asked before EC2.
     pub instance_types: Option<TypeLookup>,
     /// Told of every call to EC2.
@@ -99,6 +104,8 @@ impl Default for AwsSettings {
             settle_time: Duration::from_secs(5),
             ec2_endpoint: None,
             call_timeout: Duration::from_secs(10),
+            tidy_every: Duration::from_secs(20),
+            leaks_every: Duration::from_secs(3600),
             instance_types: None,
             observer: Arc::new(NoActionObserver),
             sdk_config: None,

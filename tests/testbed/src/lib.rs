@@ -11,6 +11,8 @@ mod bed;
 pub mod binaries;
 pub mod cnitool;
 mod daemon;
+#[cfg(feature = "aws")]
+pub mod ec2;
 mod evidence;
 pub mod kernel;
 pub mod plugin;

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use veni_cloudlab::Fill;
 use veni_provider::{AttachRequest, ErrorClass, InterfaceState, Provider, SubnetId};
 use veni_provider_aws::CustomNetwork;
 
-use super::cloud::{make_subnet, site, tag};
+use super::cloud::{fill, make_subnet, mend, site, tag};
 use super::server::{calm, knobs, server};
 
 fn request(token: &str) -> AttachRequest {
@@ -134,14 +135,12 @@ async fn a_full_subnet_is_followed_by_the_next_one_that_is_tagged() {
     let second = make_subnet(&site.vpc, "10.0.1.0/24", None, &[role]).await;
     let full = make_subnet(&site.vpc, "10.0.3.0/24", None, &[role]).await;
     let provider = site.provider().await;
-    let wanted = json!({"subnet": site.subnet.as_str(), "leave": 0});
-    server().post("fill", &wanted).await;
+    fill(&site.subnet, Fill::Leave(0)).await;
     let inventory = provider.inventory().await.expect("an inventory");
     let shown: Vec<&SubnetId> = inventory.subnets.iter().map(|s| &s.id).collect();
     assert_eq!(shown.len(), 3, "the untagged one does not show: {shown:?}");
     // Full only after the last look.
-    let last = json!({"subnet": shown[0].as_str(), "leave": 0});
-    server().post("fill", &last).await;
+    fill(shown[0], Fill::Leave(0)).await;
     let made = provider.attach_interface(&request("next")).await;
     let made = made.expect("must attach");
     let expected = if *shown[0] == full { &second } else { &full };
@@ -213,7 +212,7 @@ async fn an_attach_that_is_refused_leaves_nothing_behind() {
     let answer = provider.attach_interface(&request("denied")).await;
     assert_eq!(answer.expect_err("is denied").class, ErrorClass::Denied);
     assert_eq!(site.interfaces().await.len(), 1);
-    server().mend(&fault).await;
+    mend(fault).await;
     let made = provider.attach_interface(&request("granted")).await;
     made.expect("must attach");
     assert_eq!(site.interfaces().await.len(), 2);
@@ -273,9 +272,8 @@ async fn a_describe_that_lags_misleads_nobody_about_device_indexes() {
     let mut settings = site.settings();
     settings.settle_time = Duration::from_secs(60);
     settings.network_cidrs = vec!["10.0.0.0/16".parse().expect("a range")];
-    server()
-        .post("clock", &json!({"advance_seconds": 31}))
-        .await;
+    let advanced = server().control.advance_clock(Duration::from_secs(31));
+    advanced.await.expect("the clock");
     let provider = site.provider_with(settings).await;
     let mut indexes = Vec::new();
     for token in ["one", "two"] {

@@ -12,6 +12,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, InstanceType, NetworkInterface, NetworkInterfaceStatus, Tag};
 use serde_json::{Value, json};
+use veni_cloudlab::Fill;
 use veni_provider::conformance::{Fixture, TestNode};
 use veni_provider::{InterfaceId, Operation, SubnetId};
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides};
@@ -101,6 +102,18 @@ pub(crate) async fn tag(id: &str, key: &str, value: &str) {
     call.expect("a tag");
 }
 
+/// Takes a fault away.
+pub(crate) async fn mend(fault: u64) {
+    let removed = server().control.remove_fault(fault).await;
+    removed.expect("the fault must go");
+}
+
+/// Takes addresses of a subnet, as somebody else would.
+pub(crate) async fn fill(subnet: &SubnetId, with: Fill) {
+    let filled = server().control.fill(subnet.as_str(), &with).await;
+    filled.expect("must be filled");
+}
+
 async fn run_instance(subnet: &SubnetId, instance_type: &str) -> String {
     let call = admin()
         .run_instances()
@@ -149,15 +162,16 @@ impl Site {
     }
 
     /// Adds a fault that strikes this node alone.
-    pub(crate) async fn fault(&self, mut rule: Value) -> Value {
+    pub(crate) async fn fault(&self, mut rule: Value) -> u64 {
         rule["access_key"] = json!(self.access_key);
-        server().post("faults", &rule).await
+        let added = server().control.add_fault(&rule).await;
+        added.expect("a fault")
     }
 
     /// How many calls of each operation reached the server from this node.
     pub(crate) async fn calls(&self) -> HashMap<String, u64> {
-        let path = format!("calls?access_key={}", self.access_key);
-        let told = server().get(&path).await;
+        let told = server().control.calls(Some(&self.access_key)).await;
+        let told = told.expect("counts");
         let operations = told["operations"].as_object().cloned().unwrap_or_default();
         let count = |shown: &Value| shown["calls"].as_u64().unwrap_or(0);
         let counts = operations.iter();
@@ -285,14 +299,12 @@ impl Fixture for LocalStack {
     }
 
     async fn fill(&self, subnet: &SubnetId, leave_free: u32) -> bool {
-        let wanted = json!({"subnet": subnet.as_str(), "leave": leave_free});
-        server().post("fill", &wanted).await;
+        fill(subnet, Fill::Leave(leave_free)).await;
         true
     }
 
     async fn fragment(&self, subnet: &SubnetId) -> bool {
-        let wanted = json!({"subnet": subnet.as_str(), "fragment": true});
-        server().post("fill", &wanted).await;
+        fill(subnet, Fill::Fragment).await;
         true
     }
 

@@ -13,7 +13,7 @@ use veni_provider::{
 };
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides, TypeFacts};
 
-use super::cloud::{sdk_config, site};
+use super::cloud::{mend, sdk_config, site};
 use super::server::{calm, knobs, server};
 
 const TWO: AddressSlots = AddressSlots::Addresses {
@@ -111,7 +111,7 @@ async fn a_call_that_takes_too_long_leaves_doubt_and_a_look_none() {
     let fault = site.fault(slow).await;
     let assigned = provider.assign(&inventory.interfaces[0].id, TWO).await;
     let looked = provider.inventory().await;
-    server().mend(&fault).await;
+    mend(fault).await;
     let class = assigned.expect_err("takes too long").class;
     assert_eq!(class, ErrorClass::OutcomeUnknown);
     assert_eq!(
@@ -240,9 +240,8 @@ async fn a_lost_answer_to_create_leaves_an_interface_that_is_found_and_cleared_u
 async fn an_interface_that_a_lagging_describe_does_not_show_attached_is_not_deleted() {
     let turned = knobs(json!({"describe_lag_seconds": 30})).await;
     let site = site("m5.large").await;
-    server()
-        .post("clock", &json!({"advance_seconds": 31}))
-        .await;
+    let advanced = server().control.advance_clock(Duration::from_secs(31));
+    advanced.await.expect("the clock");
     let provider = site.provider().await;
     let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "lose_answer": true});
     site.fault(rule).await;

@@ -6,8 +6,8 @@ use serde_json::json;
 use veni_provider::{AttachRequest, ErrorClass, InterfaceId, Provider};
 use veni_provider_aws::CustomNetwork;
 
-use super::cloud::{Site, admin, site, tag};
-use super::server::{calm, server};
+use super::cloud::{Site, admin, mend, site, tag};
+use super::server::calm;
 
 fn request(token: &str) -> AttachRequest {
     AttachRequest {
@@ -38,7 +38,7 @@ async fn what_cannot_be_deleted_at_once_is_deleted_later() {
     settled().await;
     provider.tidy().await;
     assert_eq!(site.unattached().await.len(), 1, "it is still denied");
-    server().mend(&fault).await;
+    mend(fault).await;
     provider.tidy().await;
     assert!(site.unattached().await.is_empty());
     let before = site.total().await;

@@ -5,7 +5,6 @@
 //! an instance and an access key of its own, so faults and counts are its own
 //! too. Knobs are the server's: tests that turn one run alone.
 
-mod ask;
 mod attaching;
 mod bystanders;
 mod cloud;

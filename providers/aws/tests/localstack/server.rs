@@ -1,16 +1,13 @@
 //! One LocalStack for all tests of this process. It ends with the process.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-use super::ask::ask;
+use veni_cloudlab::{Control, Emulator};
 
 /// Installing takes a minute or two when the cache is empty.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -22,6 +19,8 @@ static KNOBS: RwLock<()> = RwLock::const_new(());
 /// The running server.
 pub(crate) struct Server {
     pub(crate) address: String,
+    pub(crate) control: Control,
+    _emulator: Emulator,
 }
 
 /// The server, started when it is first asked for.
@@ -37,8 +36,8 @@ pub(crate) async fn calm() -> RwLockReadGuard<'static, ()> {
 /// Turns knobs until the guard is dropped; no other test runs meanwhile.
 pub(crate) async fn knobs(values: Value) -> Knobs {
     let alone = KNOBS.write().await;
-    let server = server();
-    server.post("knobs", &values).await;
+    let turned = server().control.turn_knobs(&values).await;
+    turned.expect("the knobs must be there");
     Knobs { _alone: alone }
 }
 
@@ -54,58 +53,28 @@ impl Drop for Knobs {
             "attach_seconds": 0, "detach_seconds": 0,
             "create_visibility_seconds": 0, "describe_lag_seconds": 0,
         });
-        let address = server().address.clone();
-        if !asked_aside(address, "POST", "/_veni/knobs", Some(back)) {
+        let control = server().control.clone();
+        let turned = aside(async move { control.turn_knobs(&back).await });
+        if !matches!(turned, Some(Ok(_))) {
             eprintln!("the knobs of the server could not be turned back");
         }
     }
 }
 
-impl Server {
-    /// Posts to a control endpoint, which must take it.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
-        let path = format!("/_veni/{path}");
-        let answer = ask(&self.address, "POST", &path, Some(body)).await;
-        let (status, told) = answer.expect("the server must answer");
-        assert_eq!(status, 200, "POST {path} {body}: {told}");
-        told
-    }
-
-    /// Reads a control endpoint.
-    pub(crate) async fn get(&self, path: &str) -> Value {
-        let path = format!("/_veni/{path}");
-        let answer = ask(&self.address, "GET", &path, None).await;
-        let (status, told) = answer.expect("the server must answer");
-        assert_eq!(status, 200, "GET {path}: {told}");
-        told
-    }
-
-    /// Removes a fault.
-    pub(crate) async fn mend(&self, fault: &Value) {
-        let path = format!("/_veni/faults/{}", fault["id"]);
-        let answer = ask(&self.address, "DELETE", &path, None).await;
-        assert_eq!(answer.expect("the server must answer").0, 200, "{path}");
-    }
-}
-
 fn start() -> Server {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../localstack/ec2/run");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    let data = data_folder();
-    let log = data.join("server.log");
-    let output = fs::File::create(&log).expect("a log");
-    let child = Command::new(&program)
-        .args(["--listen", &address, "--exit-with-parent", "--data"])
-        .arg(&data)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone().expect("a second handle"))
-        .stderr(output)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
-    wait_until_ready(child, &address, &log);
-    Server { address }
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let mut emulator =
+        Emulator::start(&program, &data_folder(), listen).expect("LocalStack must start");
+    let emulator = aside(async move { emulator.ready(PATIENCE).await.map(|()| emulator) });
+    let emulator = emulator.expect("no panic").unwrap_or_else(|error| {
+        panic!("these tests need what localstack/ec2/install installs: {error}")
+    });
+    Server {
+        address: emulator.address().to_string(),
+        control: emulator.control(),
+        _emulator: emulator,
+    }
 }
 
 /// A folder of this process; those of processes that are gone are removed.
@@ -117,52 +86,18 @@ fn data_folder() -> PathBuf {
             let _ = fs::remove_dir_all(old.path());
         }
     }
-    let data = all.join(std::process::id().to_string());
-    fs::create_dir_all(&data).expect("a folder");
-    data
+    all.join(std::process::id().to_string())
 }
 
-fn wait_until_ready(mut child: Child, address: &str, log: &Path) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let ended = child.try_wait().expect("it is our child");
-        if ended.is_some() || Instant::now() > deadline {
-            let _ = child.kill();
-            let text = fs::read_to_string(log).unwrap_or_default();
-            panic!(
-                "LocalStack did not become ready ({ended:?}). These tests need it: \
-                 localstack/ec2/install must be able to install it. Its log:\n{text}"
-            );
-        }
-        if is_ready(address) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-fn is_ready(address: &str) -> bool {
-    asked_aside(address.to_owned(), "GET", "/_veni/health", None)
-}
-
-/// Asks in a thread with a runtime of its own: the caller may be in another
-/// one, and cannot wait there.
-fn asked_aside(
-    address: String,
-    method: &'static str,
-    path: &'static str,
-    body: Option<Value>,
-) -> bool {
-    let asked = std::thread::spawn(move || {
+/// Runs something in a thread with a runtime of its own: the caller may be in
+/// another one, and cannot wait there. `None` when it panics.
+fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let done = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        let asked = async {
-            let asked = ask(&address, method, path, body.as_ref());
-            tokio::time::timeout(Duration::from_secs(10), asked).await
-        };
-        matches!(runtime.block_on(asked), Ok(Ok((200, _))))
+        runtime.block_on(work)
     });
-    asked.join().unwrap_or(false)
+    done.join().ok()
 }

@@ -90,7 +90,7 @@ async fn two_changes_that_meet_on_one_interface_are_found() {
         .cloud
         .set_latency(None, Latency::fixed(Duration::from_secs(1)));
     let provider = Recorded {
-        inner: world.behind_its_back(),
+        inner: Arc::new(world.behind_its_back()),
         calls: world.calls.clone(),
     };
     let second = world.interfaces()[1].id.clone();

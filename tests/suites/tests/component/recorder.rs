@@ -117,19 +117,19 @@ impl Drop for UnderWay {
 }
 
 /// A provider that is looked at.
-pub(crate) struct Recorded<P> {
-    pub(crate) inner: P,
+pub(crate) struct Recorded {
+    pub(crate) inner: Arc<dyn Provider>,
     pub(crate) calls: Calls,
 }
 
-impl<P> Recorded<P> {
+impl Recorded {
     fn read(&self, operation: Operation) {
         self.calls.seen().calls.push((operation, Instant::now()));
     }
 }
 
 #[async_trait]
-impl<P: Provider> Provider for Recorded<P> {
+impl Provider for Recorded {
     fn name(&self) -> &'static str {
         self.inner.name()
     }

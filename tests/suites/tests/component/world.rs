@@ -197,7 +197,7 @@ impl World {
         let config = Config::try_new(&lookup, INSTANCE).expect("the settings are valid");
         let wires = AbortOnDropHandle::new(tokio::spawn(follow_the_wires(Arc::clone(self))));
         let provider = Recorded {
-            inner: self.cloud.provider(INSTANCE),
+            inner: Arc::new(self.cloud.provider(INSTANCE)),
             calls: self.calls.clone(),
         };
         let run_dir = RunDir::try_new(self.folder()).expect("the run folder is free");

@@ -1,0 +1,213 @@
+//! The fidelity hook's control endpoints under `/_veni/`: faults, counts, knobs,
+//! the clock, the truth. `localstack/ec2/README.md` says what each takes and tells.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::http::ask;
+use crate::error::LabError;
+
+/// A client of the control endpoints; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control {
+    address: SocketAddr,
+}
+
+/// Addresses of a subnet that somebody else takes, as other tenants of it would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fill {
+    /// All free ones but so many.
+    Leave(u32),
+    /// One in each free block of 16.
+    Fragment,
+    /// Just these.
+    Addresses(Vec<Ipv4Addr>),
+    /// None any more: all that were taken are given back.
+    Clear,
+}
+
+impl Control {
+    /// A client of the server at an address, whoever has started it.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    /// Which operations of EC2 the hook answers.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer, or has no hook.
+    pub async fn health(&self) -> Result<Value, LabError> {
+        self.get("health").await
+    }
+
+    /// Adds a fault: a rule that says which calls, which of them, and what happens.
+    /// Returns its number.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer or refuses the rule.
+    pub async fn add_fault(&self, rule: &Value) -> Result<u64, LabError> {
+        let told = self.post("faults", rule).await?;
+        let number = told["id"].as_u64();
+        number.ok_or_else(|| failed("add a fault", &format!("it answered {told}")))
+    }
+
+    /// All faults, with how many calls each has seen and spoiled.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn faults(&self) -> Result<Vec<Value>, LabError> {
+        let mut told = self.get("faults").await?;
+        match told["faults"].take() {
+            Value::Array(faults) => Ok(faults),
+            other => Err(failed("tell its faults", &format!("it answered {other}"))),
+        }
+    }
+
+    /// Removes one fault; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn remove_fault(&self, number: u64) -> Result<(), LabError> {
+        let path = format!("faults/{number}");
+        self.ask("DELETE", &path, None).await.map(drop)
+    }
+
+    /// Removes all faults.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn remove_faults(&self) -> Result<(), LabError> {
+        self.ask("DELETE", "faults", None).await.map(drop)
+    }
+
+    /// Calls that reached the server, by operation, family, outcome and access
+    /// key; of one access key only when it is given.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn calls(&self, access_key: Option<&str>) -> Result<Value, LabError> {
+        let path = match access_key {
+            Some(key) => format!("calls?access_key={key}"),
+            None => "calls".to_owned(),
+        };
+        self.get(&path).await
+    }
+
+    /// The last 5,000 calls of all access keys, oldest first, with their parameters.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn log(&self) -> Result<Vec<Value>, LabError> {
+        let mut told = self.get("calls?log=1").await?;
+        match told["log"].take() {
+            Value::Array(calls) => Ok(calls),
+            other => Err(failed("tell its log", &format!("it answered {other}"))),
+        }
+    }
+
+    /// Forgets the calls so far.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn forget_calls(&self) -> Result<(), LabError> {
+        self.ask("DELETE", "calls", None).await.map(drop)
+    }
+
+    /// All knobs.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn knobs(&self) -> Result<Value, LabError> {
+        self.get("knobs").await
+    }
+
+    /// Turns knobs, given as an object; all of them or none. Returns all knobs.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer or refuses a value.
+    pub async fn turn_knobs(&self, values: &Value) -> Result<Value, LabError> {
+        self.post("knobs", values).await
+    }
+
+    /// Moves the hook's clock forward: lags, attach times and token buckets run on it.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn advance_clock(&self, by: Duration) -> Result<(), LabError> {
+        let wanted = json!({"advance_seconds": by.as_secs_f64()});
+        self.post("clock", &wanted).await.map(drop)
+    }
+
+    /// Stops the hook's clock but for what it is advanced by, or lets it go on.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn freeze_clock(&self, frozen: bool) -> Result<(), LabError> {
+        self.post("clock", &json!({"frozen": frozen}))
+            .await
+            .map(drop)
+    }
+
+    /// Faults, counts and knobs as at the start, the clock running; what EC2 holds stays.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn reset(&self) -> Result<(), LabError> {
+        self.post("reset", &json!({})).await.map(drop)
+    }
+
+    /// The truth, which a lagging Describe may not show yet: interfaces, instances
+    /// and subnets of each region.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn state(&self) -> Result<Value, LabError> {
+        self.get("state").await
+    }
+
+    /// Takes addresses of a subnet out of use, or gives them back. Returns the
+    /// subnet's state.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer or knows no such subnet.
+    pub async fn fill(&self, subnet: &str, with: &Fill) -> Result<Value, LabError> {
+        let mut wanted = json!({"subnet": subnet});
+        match with {
+            Fill::Leave(count) => wanted["leave"] = json!(count),
+            Fill::Fragment => wanted["fragment"] = json!(true),
+            Fill::Addresses(addresses) => wanted["addresses"] = json!(addresses),
+            Fill::Clear => wanted["clear"] = json!(true),
+        }
+        self.post("fill", &wanted).await
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, LabError> {
+        self.ask("GET", path, None).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, LabError> {
+        self.ask("POST", path, Some(body)).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, LabError> {
+        let path = format!("/_veni/{path}");
+        let operation = format!("answer {method} {path}");
+        let answer = ask(self.address, method, &path, body).await;
+        let (status, told) = answer.map_err(|error| failed(&operation, &error.to_string()))?;
+        if status == 200 {
+            return Ok(told);
+        }
+        let problem = told["problem"].as_str().map(str::to_owned);
+        let reason = problem.unwrap_or_else(|| format!("status {status}: {told}"));
+        Err(failed(&operation, &reason))
+    }
+}
+
+fn failed(operation: &str, reason: &str) -> LabError {
+    LabError::Emulator {
+        operation: operation.to_owned(),
+        reason: reason.to_owned(),
+    }
+}

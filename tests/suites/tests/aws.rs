@@ -1,0 +1,51 @@
+//! The aws lane: a whole daemon in this process on the AWS provider, against
+//! LocalStack's EC2 with the fidelity hook and the in-memory kernel, in real time.
+//!
+//! What is looked at is EC2's own Describe, the hook's state and counts, and the
+//! kernel's tables, never the daemon's state. The daemon's waits are shortened by
+//! settings; what a test waits for is a state and never a time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+#[path = "aws/audit.rs"]
+mod audit;
+#[path = "aws/audit_sees.rs"]
+mod audit_sees;
+#[path = "aws/consistency.rs"]
+mod consistency;
+#[expect(dead_code, reason = "the component lane uses all of it")]
+#[path = "component/daemon.rs"]
+mod daemon;
+#[path = "aws/families.rs"]
+mod families;
+#[path = "aws/faults.rs"]
+mod faults;
+#[path = "aws/frugality.rs"]
+mod frugality;
+#[path = "aws/growth.rs"]
+mod growth;
+#[path = "aws/leftovers.rs"]
+mod leftovers;
+#[path = "aws/lives.rs"]
+mod lives;
+#[path = "aws/modes.rs"]
+mod modes;
+#[path = "aws/others.rs"]
+mod others;
+#[expect(dead_code, reason = "the component lane uses all of it")]
+#[path = "component/recorder.rs"]
+mod recorder;
+#[path = "aws/refusals.rs"]
+mod refusals;
+#[path = "aws/storms.rs"]
+mod storms;
+#[path = "aws/subnets.rs"]
+mod subnets;
+#[path = "aws/waiting.rs"]
+mod waiting;
+#[path = "aws/world.rs"]
+mod world;

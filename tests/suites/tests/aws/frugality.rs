@@ -1,0 +1,223 @@
+//! Calls to EC2, counted by LocalStack. The bounds are asserted; the figures are
+//! printed for docs/performance.md (`--nocapture`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use veni_testbed::ec2::calm;
+
+use crate::daemon::Daemon;
+use crate::world::{Settings, World};
+
+/// Calls by operation.
+type Calls = BTreeMap<String, u64>;
+
+/// A mode of the pool, and as many pods as an m5.xlarge then has room for: 58 with
+/// two on the host's network in address mode.
+struct Mode {
+    name: &'static str,
+    settings: Settings<'static>,
+    pods: u32,
+    /// What an empty node holds: addresses and prefixes.
+    empty: (usize, usize),
+}
+
+const MODES: [Mode; 3] = [
+    Mode {
+        name: "WARM_ENI_TARGET=1",
+        settings: &[("WARM_ENI_TARGET", "1")],
+        pods: 56,
+        empty: (14, 0),
+    },
+    Mode {
+        name: "WARM_IP_TARGET=5",
+        settings: &[("WARM_IP_TARGET", "5")],
+        pods: 56,
+        empty: (5, 0),
+    },
+    Mode {
+        name: "WARM_PREFIX_TARGET=1",
+        settings: &[("ENABLE_PREFIX_DELEGATION", "true")],
+        pods: 58,
+        empty: (0, 1),
+    },
+];
+
+async fn calls(world: &World) -> Calls {
+    world.site.calls().await.into_iter().collect()
+}
+
+fn since(before: &Calls, now: &Calls) -> Calls {
+    let count = |name: &String| before.get(name).copied().unwrap_or(0);
+    let more = now
+        .iter()
+        .map(|(name, calls)| (name.clone(), calls - count(name)));
+    more.filter(|(_, calls)| *calls > 0).collect()
+}
+
+fn of(calls: &Calls, names: &[&str]) -> u64 {
+    names.iter().filter_map(|name| calls.get(*name)).sum()
+}
+
+fn print(mode: &str, what: &str, calls: &Calls) {
+    let total: u64 = calls.values().sum();
+    println!("| {mode} | {what} | {total} | {calls:?} |");
+}
+
+/// A node of 58 pods. Leaked interfaces are looked for once an hour, which is part
+/// of what a node at rest costs and not of what growth does.
+async fn start(mode: &Mode) -> (Arc<World>, Daemon) {
+    let world = World::new("m5.xlarge").await;
+    let usual = [
+        ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
+        // Longer than the longest pause of a machine that is busy with other things.
+        ("VENI_RELEASE_DELAY", "4"),
+    ];
+    let settings = [&usual, mode.settings].concat();
+    let daemon = world.start(&settings).await;
+    (world, daemon)
+}
+
+/// Grows by what `more` does; asserts what growth may cost.
+async fn grow(mode: &Mode, world: &World, daemon: &Daemon, at_once: bool) -> Calls {
+    let (before, had) = (calls(world).await, world.holdings().await.interfaces);
+    let what = if at_once {
+        daemon.add_pods(0..mode.pods).await;
+        "grow, all at once"
+    } else {
+        for number in 0..mode.pods {
+            daemon.add_pods(number..number + 1).await;
+        }
+        "grow, one by one"
+    };
+    daemon.rest().await;
+    let grown = since(&before, &calls(world).await);
+    print(mode.name, what, &grown);
+    let attached = (world.holdings().await.interfaces - had) as u64;
+    assert_eq!(
+        of(&grown, &["CreateNetworkInterface"]),
+        attached,
+        "{grown:?}"
+    );
+    let attaching = [
+        "CreateNetworkInterface",
+        "AttachNetworkInterface",
+        "ModifyNetworkInterfaceAttribute",
+    ];
+    assert!(of(&grown, &attaching) <= 3 * attached, "{grown:?}");
+    let assigning = of(&grown, &["AssignPrivateIpAddresses"]);
+    let total: u64 = grown.values().sum();
+    assert_eq!(
+        total,
+        of(&grown, &attaching) + assigning,
+        "nothing else is called: {grown:?}"
+    );
+    if at_once {
+        // One batch fills what an interface has room for.
+        assert!(assigning <= had as u64, "{grown:?}");
+    }
+    grown
+}
+
+async fn shrink(mode: &Mode, world: &World, daemon: &Daemon) {
+    let (before, had) = (calls(world).await, world.holdings().await.interfaces);
+    daemon.del_pods(0..mode.pods).await;
+    let (addresses, prefixes) = mode.empty;
+    daemon.until_holding(1, addresses, prefixes).await;
+    daemon.rest().await;
+    let shrunk = since(&before, &calls(world).await);
+    print(mode.name, "back to no pod", &shrunk);
+    let held = world.holdings().await;
+    let left = (had - held.interfaces) as u64;
+    let leaving = [
+        "DetachNetworkInterface",
+        "DescribeNetworkInterfaces",
+        "DeleteNetworkInterface",
+    ];
+    assert!(of(&shrunk, &leaving) <= 3 * left, "{shrunk:?}");
+    let releasing = of(&shrunk, &["UnassignPrivateIpAddresses"]);
+    assert!(
+        releasing <= held.interfaces as u64,
+        "one batch for an interface: {shrunk:?}"
+    );
+    assert_eq!(
+        shrunk.values().sum::<u64>(),
+        of(&shrunk, &leaving) + releasing,
+        "{shrunk:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_node_grows_to_its_last_pod_and_back_with_few_calls() {
+    let _calm = calm().await;
+    let lives = MODES.map(|mode| async move {
+        let (world, daemon) = start(&mode).await;
+        daemon.rest().await;
+        print(mode.name, "start", &calls(&world).await);
+        grow(&mode, &world, &daemon, true).await;
+        shrink(&mode, &world, &daemon).await;
+        grow(&mode, &world, &daemon, false).await;
+        shrink(&mode, &world, &daemon).await;
+        daemon.finish().await;
+    });
+    futures::future::join_all(lives).await;
+}
+
+#[tokio::test]
+async fn replacing_pods_within_the_warm_pool_costs_no_call() {
+    let _calm = calm().await;
+    let lives = MODES.map(|mode| async move {
+        let (world, daemon) = start(&mode).await;
+        daemon.add_pods(0..20).await;
+        daemon.rest().await;
+        let before = calls(&world).await;
+        for number in 0..100 {
+            daemon.del_pods(number..number + 1).await;
+            daemon.add_pods(number + 20..number + 21).await;
+            // A few cool at any time.
+            daemon
+                .until("few cool", async || daemon.report().await.cooling <= 2)
+                .await;
+        }
+        let replaced = since(&before, &calls(&world).await);
+        print(mode.name, "100 pods replaced", &replaced);
+        assert_eq!(replaced, Calls::new(), "{}", mode.name);
+        daemon.finish().await;
+    });
+    futures::future::join_all(lives).await;
+}
+
+#[tokio::test]
+async fn a_node_at_rest_calls_less_than_ten_times_an_hour() {
+    let _calm = calm().await;
+    // Intervals are scaled: a look every second, leaks looked for every four.
+    const SECONDS: u64 = 8;
+    let world = World::new("m5.xlarge").await;
+    let settings = [("VENI_INVENTORY_INTERVAL", "1"), ("WARM_IP_TARGET", "5")];
+    let daemon = world
+        .start_with(&settings, |settings| {
+            settings.leaks_every = Duration::from_secs(4)
+        })
+        .await;
+    daemon.until_holding(1, 5, 0).await;
+    daemon.rest_with_looks().await;
+    let before = calls(&world).await;
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let rested = since(&before, &calls(&world).await);
+    print("any", "at rest, 8 looks", &rested);
+    let looks = of(&rested, &["DescribeSubnets"]);
+    let leaks = of(&rested, &["DescribeNetworkInterfaces"]) - looks;
+    assert_eq!(
+        rested.values().sum::<u64>(),
+        2 * looks + leaks,
+        "{rested:?}"
+    );
+    assert!(leaks <= SECONDS / 4 + 1, "{rested:?}");
+    // Once an hour each, where the node sees by instance metadata that nobody has
+    // changed anything.
+    let an_hour = 2 + 1;
+    println!("at rest: {an_hour} calls an hour");
+    assert!(an_hour < 10);
+    daemon.finish_with_looks().await;
+}
