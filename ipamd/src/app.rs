@@ -31,7 +31,7 @@ use crate::host::install::{Order, keep_trying};
 use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::node::{egress, keep_node, node_plan, own_addresses, prepare};
+use crate::node::{egress, keep_node, node_plan, own_addresses, prepare, untranslated};
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
 use crate::recovery::{Recovered, work_off_notes};
 use crate::rpc::{OperatorService, serve_cni, serve_operator};
@@ -271,9 +271,10 @@ impl App {
         self.tasks.spawn(reaper.run(stop));
     }
 
-    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, plan: NodePlan) {
+    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, mut plan: NodePlan) {
         let stop = self.stop_pool.clone();
         let pool = self.pool.clone();
+        let further = self.config.network.untranslated.clone();
         let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
         let (folder, boot) = (
             self.run_dir.folder().to_owned(),
@@ -291,6 +292,9 @@ impl App {
                 }
                 work_off_notes(&folder, &boot, &endpoints).await;
                 if round.is_multiple_of(NODE_ROUNDS) {
+                    if let Some(network) = pool.network().await {
+                        plan.untranslated = untranslated(network, &further);
+                    }
                     keep_node(&kernel, &plan).await;
                     pool.recheck();
                 }

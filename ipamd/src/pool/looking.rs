@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_pool::Action;
 use veni_provider::{Glimpse, InterfaceId, Inventory, ProviderError};
@@ -53,6 +54,18 @@ impl PoolTask {
         self.next_glance = now + self.settings.glance_interval;
         let job = self.worlds.clone().glance();
         self.start(Work::Glance, job);
+    }
+
+    /// Takes in what the network's ranges are now.
+    pub(super) fn network_is(&mut self, ranges: Option<Vec<IpNet>>) {
+        let Some(ranges) = ranges else { return };
+        let known = &mut self.state.node.network_cidrs;
+        if *known != ranges {
+            tracing::info!(before = ?known, now = ?ranges, "the network's ranges have changed");
+            *known = ranges;
+            let message = "the network's ranges have changed".to_owned();
+            self.tell(EventKind::Cloud, message);
+        }
     }
 
     /// Takes an inventory in.

@@ -36,7 +36,14 @@ impl PoolTask {
         };
         let now = Instant::now();
         match outcome {
-            Outcome::Inventory { began, result } => self.looked(began, result, now),
+            Outcome::Inventory {
+                began,
+                result,
+                network,
+            } => {
+                self.network_is(network);
+                self.looked(began, result, now);
+            }
             Outcome::Glanced { glimpse } => self.glanced(glimpse, now),
             Outcome::Wired {
                 interface,

@@ -155,7 +155,8 @@ impl PoolTask {
             last_look: known.looked_at,
             next_look: known.next_look,
             glances: Glances::default(),
-            next_glance: now + settings.glance_interval,
+            // What changes from now on is news.
+            next_glance: now,
             wire_failures: HashMap::new(),
             recheck: BTreeSet::new(),
             releases: 0,
@@ -251,6 +252,9 @@ impl PoolTask {
             } => {
                 let until = cools.then(|| Instant::now() + self.settings.cooldown);
                 self.state.give_back(&key, &addresses, until);
+            }
+            Command::Network { reply } => {
+                drop(reply.send(self.state.node.network_cidrs.clone()));
             }
             Command::Recheck => self.recheck = self.state.interfaces.keys().cloned().collect(),
             Command::Close => {

@@ -180,6 +180,11 @@ impl MockCloud {
         Ok(())
     }
 
+    /// Adds a range to the network.
+    pub fn add_network_range(&self, range: IpNet) {
+        self.lock().config.vpc_cidrs.push(range);
+    }
+
     /// Sets the time of one operation, or of all.
     pub fn set_latency(&self, operation: Option<Operation>, latency: Latency) {
         let mut state = self.lock();
