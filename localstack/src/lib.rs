@@ -23,6 +23,7 @@ mod feed;
 mod folder;
 mod internet;
 mod lab;
+pub mod metadata;
 mod namespace;
 mod node;
 mod ports;
