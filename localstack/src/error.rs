@@ -54,7 +54,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// The control plane refused something.
-    #[error("the mock cloud failed to {operation}: {reason}")]
+    #[error("the cloud failed to {operation}: {reason}")]
     Cloud {
         /// What was to be done.
         operation: String,
