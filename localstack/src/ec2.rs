@@ -6,6 +6,7 @@
 
 mod config;
 mod follow;
+mod metadata;
 mod network;
 mod state;
 
@@ -17,11 +18,13 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
+use tokio::sync::watch;
 use veni_provider::SubnetId;
 use veni_provider_mock::dump::InterfaceDump;
 
 use crate::emulator::{Control, Emulator};
 use crate::error::LabError;
+use crate::metadata::{Service, access_key_id};
 use crate::plane::Ground;
 use crate::processes::Processes;
 use crate::roads::Road;
@@ -31,7 +34,7 @@ pub(crate) use follow::Follow;
 
 /// The lab's region.
 const REGION: &str = "us-east-1";
-/// Access key of the administrator; each node has its instance id as its own.
+/// Access key of the administrator.
 const ADMINISTRATOR: &str = "administrator";
 /// TCP port of EC2's API on the internet host.
 const API_PORT: u16 = 4566;
@@ -47,7 +50,16 @@ pub struct Ec2Cloud {
     client: Client,
     network: network::Network,
     internet: Vec<IpAddr>,
-    api: Option<Road>,
+    /// The generation of the VPC's state that the wires were told last.
+    generation: watch::Sender<u64>,
+    roads: Option<Roads>,
+}
+
+/// What nodes can reach.
+#[derive(Debug)]
+struct Roads {
+    _api: Road,
+    metadata: metadata::Metadata,
 }
 
 impl Ec2Cloud {
@@ -80,7 +92,8 @@ impl Ec2Cloud {
             client,
             network,
             internet: config.internet,
-            api: None,
+            generation: watch::Sender::new(0),
+            roads: None,
         })
     }
 
@@ -114,6 +127,22 @@ impl Ec2Cloud {
         &self.network.group
     }
 
+    /// The access key of a node's credentials, by which the server counts its
+    /// calls and a fault can strike it alone.
+    pub fn access_key(instance: &str) -> String {
+        access_key_id(instance)
+    }
+
+    /// Instance metadata of the nodes, to make it lag and fail.
+    ///
+    /// # Panics
+    /// When the lab is not up.
+    #[expect(clippy::expect_used, reason = "a lab is nobody's before it is up")]
+    pub fn metadata(&self) -> &Service {
+        let roads = self.roads.as_ref();
+        &roads.expect("the lab is up").metadata.service
+    }
+
     /// What is attached to an instance, in order of device index: the truth,
     /// without lag.
     ///
@@ -133,13 +162,22 @@ impl Ec2Cloud {
     }
 
     pub(crate) fn follow(&self) -> Follow {
-        Follow::start(self.control(), self.vpc())
+        Follow::start(self.control(), self.vpc(), self.generation.clone())
     }
 
-    /// Opens the roads from the nodes: EC2's API lives in the internet.
-    pub(crate) async fn open(&mut self, _vpc: &Path, internet: &Path) -> Result<(), LabError> {
-        let endpoint = self.endpoint();
-        self.api = Some(Road::open(internet, endpoint, self.address).await?);
+    /// Opens the roads from the nodes: EC2's API lives in the internet, instance
+    /// metadata in the VPC.
+    pub(crate) async fn open(&mut self, vpc: &Path, internet: &Path) -> Result<(), LabError> {
+        let source = metadata::Source {
+            client: self.client.clone(),
+            control: self.control(),
+            vpc: self.vpc().to_owned(),
+            changes: self.generation.subscribe(),
+        };
+        self.roads = Some(Roads {
+            _api: Road::open(internet, self.endpoint(), self.address).await?,
+            metadata: metadata::Metadata::open(vpc, source).await?,
+        });
         Ok(())
     }
 
@@ -172,7 +210,7 @@ impl Ec2Cloud {
     }
 
     pub(crate) async fn end(self) -> Result<(), LabError> {
-        drop(self.api);
+        drop(self.roads);
         match self.emulator {
             Some(emulator) => emulator.stop().await,
             None => Ok(()),

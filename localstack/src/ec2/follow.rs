@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -35,9 +35,10 @@ struct Told {
 }
 
 impl Follow {
-    pub(crate) fn start(control: Control, vpc: &str) -> Self {
+    /// Begins. `generation` is set to that of each state when the wires have followed.
+    pub(crate) fn start(control: Control, vpc: &str, generation: watch::Sender<u64>) -> Self {
         let (tell, told) = mpsc::channel(1);
-        let asking = tokio::spawn(ask(control.clone(), vpc.to_owned(), tell));
+        let asking = tokio::spawn(ask(control.clone(), vpc.to_owned(), tell, generation));
         Self {
             control,
             vpc: vpc.to_owned(),
@@ -78,7 +79,12 @@ impl Follow {
     }
 }
 
-async fn ask(control: Control, vpc: String, tell: mpsc::Sender<Told>) {
+async fn ask(
+    control: Control,
+    vpc: String,
+    tell: mpsc::Sender<Told>,
+    generation: watch::Sender<u64>,
+) {
     let mut known = 0;
     let mut well = true;
     loop {
@@ -86,14 +92,15 @@ async fn ask(control: Control, vpc: String, tell: mpsc::Sender<Told>) {
         match answer.and_then(State::read) {
             Ok(state) if state.generation == known => {}
             Ok(state) => {
-                let generation = state.generation;
+                let told = state.generation;
                 let (acted, done) = oneshot::channel();
                 if tell.send(Told { state, acted }).await.is_err() {
                     return;
                 }
                 // Dropped when the wires' task ends, and with it this one.
                 let _ended = done.await;
-                known = generation;
+                known = told;
+                generation.send_replace(known);
                 well = true;
             }
             Err(error) => {

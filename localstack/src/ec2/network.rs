@@ -68,10 +68,7 @@ pub(super) async fn make(
         .create_vpc()
         .cidr_block(RANGE)
         .amazon_provided_ipv6_cidr_block(config.ipv6)
-        .set_tag_specifications(tags(
-            ResourceType::Vpc,
-            &[(LAB.to_owned(), lab.to_owned())],
-        ));
+        .set_tag_specifications(tags(ResourceType::Vpc, &[(LAB.to_owned(), lab.to_owned())]));
     let made = call.send().await.map_err(refused(operation))?;
     let vpc = made.vpc.ok_or_else(|| untold(operation, "VPC"))?;
     let id = vpc.vpc_id().ok_or_else(|| untold(operation, "id"))?;

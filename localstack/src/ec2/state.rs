@@ -298,14 +298,23 @@ mod tests {
         let state = state(&[eni("eni-0", 0, "attached"), eni("eni-1", 1, "attached")]);
         let wiring = state.wiring(&BTreeMap::from([("i-1".to_owned(), 1)]));
         let (first, second) = (&wiring.0["n1e0"], &wiring.0["n1e1"]);
-        let sources = ["10.0.0.4/32", "10.0.0.5/32", "10.0.0.16/28", "2600::4/128", "2600::5/128"];
+        let sources = [
+            "10.0.0.4/32",
+            "10.0.0.5/32",
+            "10.0.0.16/28",
+            "2600::4/128",
+            "2600::5/128",
+        ];
         let sources = sources.map(|text| text.parse().expect("a range"));
         assert_eq!(first.sources, sources.into_iter().collect());
         let texts = |all: &[IpAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(texts(&first.own_addresses), ["10.0.0.4", "2600::4"]);
         assert_eq!(texts(&second.own_addresses), ["10.0.0.4"]);
         assert_eq!(texts(&first.gateways), ["10.0.0.1", "fe80:ec2::1"]);
-        assert_eq!((first.ingress.len(), first.egress[0].ports), (1, Some((80, 90))));
+        assert_eq!(
+            (first.ingress.len(), first.egress[0].ports),
+            (1, Some((80, 90)))
+        );
     }
 
     #[test]

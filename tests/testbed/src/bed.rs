@@ -7,6 +7,8 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use veni_cloudlab::mock::CloudConfig;
+#[cfg(feature = "aws")]
+use veni_cloudlab::{Ec2Cloud, Ec2Config};
 use veni_cloudlab::{Lab, LabConfig, Pod};
 
 use crate::audit::{Evidence, Violation, audit};
@@ -18,11 +20,22 @@ use crate::{binaries, eventually, kernel};
 /// Makes labs' and containers' names differ within the process.
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
+/// Which cloud a bed has.
+#[derive(Debug, Clone)]
+pub enum BedCloud {
+    /// The mock cloud.
+    Mock(Box<CloudConfig>),
+    /// The EC2 of this process's LocalStack, in a VPC of the bed's own. Nodes and
+    /// their types are the bed's.
+    #[cfg(feature = "aws")]
+    Ec2(Ec2Config),
+}
+
 /// What a bed is made of.
 #[derive(Debug, Clone)]
 pub struct BedConfig {
     /// The cloud.
-    pub cloud: CloudConfig,
+    pub cloud: BedCloud,
     /// How many nodes.
     pub nodes: u32,
     /// Their type.
@@ -36,7 +49,7 @@ impl BedConfig {
     /// latency; daemons that audit every second and cool addresses for one.
     pub fn new(nodes: u32) -> Self {
         let config = Self {
-            cloud: CloudConfig::aws().instant(),
+            cloud: BedCloud::Mock(Box::new(CloudConfig::aws().instant())),
             nodes,
             instance_type: "m5.large".to_owned(),
             environment: Vec::new(),
@@ -44,6 +57,29 @@ impl BedConfig {
         config
             .set("VENI_AUDIT_INTERVAL", "1")
             .set("IP_COOLDOWN_PERIOD", "1")
+    }
+
+    /// The same nodes on this process's LocalStack, which is started when the
+    /// first bed asks for it.
+    #[cfg(feature = "aws")]
+    pub fn localstack(nodes: u32) -> Self {
+        let mut config = Self::new(nodes).set("VENI_RELEASE_DELAY", "1");
+        config.cloud = BedCloud::Ec2(Ec2Config::new(crate::ec2::running(), 0, ""));
+        config.set("VENI_DETACH_AGE", "1")
+    }
+
+    /// With the EC2 made otherwise.
+    ///
+    /// # Panics
+    /// When the cloud is no EC2.
+    #[cfg(feature = "aws")]
+    #[must_use]
+    pub fn ec2(mut self, change: impl FnOnce(Ec2Config) -> Ec2Config) -> Self {
+        self.cloud = match self.cloud {
+            BedCloud::Ec2(config) => BedCloud::Ec2(change(config)),
+            BedCloud::Mock(_) => panic!("this bed is on the mock cloud"),
+        };
+        self
     }
 
     /// With another instance type.
@@ -56,7 +92,7 @@ impl BedConfig {
     /// With another cloud.
     #[must_use]
     pub fn cloud(mut self, cloud: CloudConfig) -> Self {
-        self.cloud = cloud;
+        self.cloud = BedCloud::Mock(Box::new(cloud));
         self
     }
 
@@ -139,18 +175,21 @@ impl Bed {
         );
         let folder = tempfile::tempdir().expect("a folder for the lab");
         let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let lab = LabConfig::new(&name, config.cloud, config.nodes, &config.instance_type);
+        let lab = match config.cloud {
+            BedCloud::Mock(cloud) => {
+                LabConfig::new(&name, *cloud, config.nodes, &config.instance_type)
+            }
+            #[cfg(feature = "aws")]
+            BedCloud::Ec2(mut ec2) => {
+                let types = (0..config.nodes).map(|_| config.instance_type.clone());
+                ec2.instance_types = types.collect();
+                LabConfig::ec2(&name, ec2)
+            }
+        };
         let lab = Lab::start(lab.folder(folder.path().join("lab"))).await;
         let lab = lab.unwrap_or_else(|error| panic!("the lab does not start: {error}: {error:?}"));
         let daemon = |node: &veni_cloudlab::Node| {
-            let mut environment = vec![
-                ("VENI_PROVIDER".to_owned(), "mock".to_owned()),
-                (
-                    "VENI_MOCK_ENDPOINT".to_owned(),
-                    lab.cloud_socket().display().to_string(),
-                ),
-                ("VENI_INSTANCE_ID".to_owned(), node.instance_id().to_owned()),
-            ];
+            let mut environment = lab.environment(node);
             environment.extend(config.environment.iter().cloned());
             Daemon::new(
                 node.namespace().path(),
@@ -170,6 +209,15 @@ impl Bed {
     /// The lab.
     pub fn lab(&self) -> &Lab {
         &self.lab
+    }
+
+    /// The EC2 of a bed on LocalStack.
+    ///
+    /// # Panics
+    /// When the bed is on the mock cloud.
+    #[cfg(feature = "aws")]
+    pub fn ec2(&self) -> &Ec2Cloud {
+        self.lab.ec2().expect("this bed is on the mock cloud")
     }
 
     /// A folder of the test's own.
@@ -317,10 +365,7 @@ impl Bed {
         for index in 0..self.daemons.len() {
             nodes.push(evidence::of_node(self, index, pods).await?);
         }
-        Ok(Evidence {
-            cloud: self.lab.cloud().dump(),
-            nodes,
-        })
+        Ok(Evidence { nodes })
     }
 
     /// What is wrong now.
