@@ -126,13 +126,12 @@ def test_other_vpcs_are_neither_told_nor_a_reason_to_tell(server, ec2, vpc, inte
 def test_the_answer_to_a_change_waits_for_the_follower(server, ec2, vpc, interface):
     server.knobs(follower_patience_seconds=PATIENCE)
     known = look(server, vpc)["generation"]
-    following = Background(lambda: look(server, vpc, known, wait=LONG, follow=True))
-    # Another change, of which the follower is told, shows that it is one.
-    first = Background(lambda: assign(ec2, interface))
-    told = following.result()
-    assert not first.is_done()
+    look(server, vpc, known, follow=True)
+    change = Background(lambda: assign(ec2, interface))
+    told = look(server, vpc, known, wait=LONG, follow=True)
+    assert told["generation"] != known and not change.is_done()
     look(server, vpc, told["generation"], follow=True)
-    first.result()
+    change.result()
 
 
 def test_a_follower_that_has_gone_is_not_waited_for_again(server, ec2, vpc, interface):

@@ -130,10 +130,8 @@ async fn an_address_is_accepted_from_its_assignment_to_its_release() {
     let call = call.network_interface_id(interface);
     let call = call.private_ip_addresses(address.to_string());
     call.send().await.expect("assigned");
-    // The very first packet after the answer.
-    let stream = Stream::start(node, peer).await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    stream.lost_nothing().await;
+    // From the answer on, not one packet is taken for forged.
+    assert!(reaches(node, peer).await);
     assert_eq!(forged(&bed).await, before);
 
     let call = ec2.unassign_private_ip_addresses();
@@ -180,6 +178,7 @@ async fn a_node_grows_over_all_interfaces_of_its_type_and_shrinks_back_to_one() 
     })
     .await;
     stream.lost_nothing().await;
+    bed.lab().settled().await.expect("wires");
     let links = kernel::links(bed.node(0)).await;
     assert!(!links.iter().any(|link| link.name == "eth1"), "{links:?}");
     let mut everybody: Vec<&TestPod> = pods.iter().map(|(pod, _)| pod).collect();
