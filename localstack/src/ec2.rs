@@ -82,10 +82,11 @@ impl Ec2Cloud {
         };
         let client = Client::new(&sdk_config(ADMINISTRATOR, address));
         let lab = folder.display().to_string();
+        let control = Control::new(address);
         if emulator.is_none() {
-            network::clear_leftovers(&client, &lab).await?;
+            network::clear_leftovers(&client, &control, &lab).await?;
         }
-        let network = network::make(&client, &config, &lab).await?;
+        let network = network::make(&client, &control, &config, &lab).await?;
         Ok(Self {
             address,
             emulator,
@@ -206,7 +207,7 @@ impl Ec2Cloud {
         if self.emulator.is_some() {
             return Ok(()); // it goes with its server
         }
-        network::remove(&self.client, &self.network.vpc).await
+        network::remove(&self.client, &self.control(), self.vpc()).await
     }
 
     pub(crate) async fn end(self) -> Result<(), LabError> {

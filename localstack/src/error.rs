@@ -86,3 +86,16 @@ impl LabError {
         move |source| Self::Io { operation, source }
     }
 }
+
+/// An error with its sources.
+#[cfg(feature = "aws")]
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

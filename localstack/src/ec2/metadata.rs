@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::command::ip_batch;
 use crate::emulator::Control;
-use crate::error::LabError;
+use crate::error::{LabError, chain};
 use crate::metadata::{DescribeError, Role, Service, Settings, View, describe};
 use crate::namespace::enter;
 
@@ -135,15 +135,4 @@ async fn at(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::error::DisplayErrorContext;
+use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::types::{
     Filter, HttpTokensState, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
     InstanceNetworkInterfaceSpecification, InstanceType, IpPermission, ResourceType, Tag,
@@ -13,7 +13,9 @@ use ipnet::IpNet;
 use veni_provider::SubnetId;
 
 use super::config::{Ec2Config, Ec2Subnet};
-use crate::error::LabError;
+use super::state::State;
+use crate::emulator::Control;
+use crate::error::{LabError, chain};
 
 /// The zone of all subnets.
 const ZONE: &str = "us-east-1a";
@@ -34,11 +36,17 @@ pub(super) struct Network {
     pub(super) instances: Vec<String>,
 }
 
-fn refused<E: std::error::Error>(operation: &str) -> impl FnOnce(E) -> LabError {
+fn refused<E>(operation: &str) -> impl FnOnce(E) -> LabError
+where
+    E: std::error::Error + ProvideErrorMetadata,
+{
     let operation = operation.to_owned();
     move |error| LabError::Emulator {
         operation,
-        reason: DisplayErrorContext(error).to_string(),
+        reason: match (error.code(), error.message()) {
+            (Some(code), message) => format!("{code}: {}", message.unwrap_or("no reason")),
+            (None, _) => chain(&error),
+        },
     }
 }
 
@@ -60,6 +68,7 @@ fn tags(kind: ResourceType, all: &[(String, String)]) -> Option<Vec<TagSpecifica
 /// Makes the network; on failure nothing of it is left.
 pub(super) async fn make(
     client: &Client,
+    control: &Control,
     config: &Ec2Config,
     lab: &str,
 ) -> Result<Network, LabError> {
@@ -80,7 +89,7 @@ pub(super) async fn make(
         Ok(network) => Ok(network),
         Err(error) => {
             // The first error is the one that tells.
-            let _second = remove(client, id).await;
+            let _second = remove(client, control, id).await;
             Err(error)
         }
     }
@@ -191,14 +200,18 @@ async fn run_instance(
 }
 
 /// Removes what an earlier lab in the same folder has left, when it was killed.
-pub(super) async fn clear_leftovers(client: &Client, lab: &str) -> Result<(), LabError> {
+pub(super) async fn clear_leftovers(
+    client: &Client,
+    control: &Control,
+    lab: &str,
+) -> Result<(), LabError> {
     let operation = "look for leftovers of an earlier lab";
     let call = client
         .describe_vpcs()
         .filters(filter(&format!("tag:{LAB}"), lab));
     let found = call.send().await.map_err(refused(operation))?;
     for vpc in found.vpcs().iter().filter_map(|vpc| vpc.vpc_id()) {
-        remove(client, vpc).await?;
+        remove(client, control, vpc).await?;
     }
     Ok(())
 }
@@ -207,45 +220,34 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-/// Removes a VPC with everything in it.
-pub(super) async fn remove(client: &Client, vpc: &str) -> Result<(), LabError> {
+/// Removes a VPC with everything in it, as the hook's state tells it: a Describe may
+/// lag.
+pub(super) async fn remove(client: &Client, control: &Control, vpc: &str) -> Result<(), LabError> {
     let operation = format!("remove the VPC {vpc}");
-    let here = || filter("vpc-id", vpc);
-    let found = client.describe_instances().filters(here()).send().await;
-    let found = found.map_err(refused(&operation))?;
-    let instances = found.reservations().iter().flat_map(|one| one.instances());
-    let ids: Vec<String> = instances
-        .filter_map(|one| one.instance_id().map(str::to_owned))
-        .collect();
-    if !ids.is_empty() {
-        let call = client.terminate_instances().set_instance_ids(Some(ids));
-        call.send().await.map_err(refused(&operation))?;
+    let there = State::read(control.state_of(vpc).await?)?;
+    let instances: Vec<String> = there.running().map(str::to_owned).collect();
+    if !instances.is_empty() {
+        let call = client.terminate_instances();
+        let call = call.set_instance_ids(Some(instances)).send().await;
+        call.map_err(refused(&operation))?;
     }
-    let call = client.describe_network_interfaces().filters(here());
-    let found = call.send().await.map_err(refused(&operation))?;
-    for id in found.network_interfaces().iter() {
-        let Some(id) = id.network_interface_id() else {
-            continue;
-        };
+    // Most interfaces have gone with their instances.
+    let left = State::read(control.state_of(vpc).await?)?;
+    for id in left.interfaces() {
         let call = client.delete_network_interface().network_interface_id(id);
         call.send().await.map_err(refused(&operation))?;
     }
-    let found = client.describe_subnets().filters(here()).send().await;
-    let found = found.map_err(refused(&operation))?;
-    for id in found.subnets().iter().filter_map(|one| one.subnet_id()) {
+    for id in left.subnets() {
         let call = client.delete_subnet().subnet_id(id);
         call.send().await.map_err(refused(&operation))?;
     }
-    let call = client.describe_security_groups().filters(here());
+    let here = filter("vpc-id", vpc);
+    let call = client.describe_security_groups().filters(here);
     let found = call.send().await.map_err(refused(&operation))?;
-    for group in found.security_groups() {
-        // The VPC's own group goes with it.
-        let Some(id) = group
-            .group_id()
-            .filter(|_| group.group_name() != Some("default"))
-        else {
-            continue;
-        };
+    let groups = found.security_groups().iter();
+    // The VPC's own group goes with it.
+    let groups = groups.filter(|group| group.group_name() != Some("default"));
+    for id in groups.filter_map(|group| group.group_id()) {
         let call = client.delete_security_group().group_id(id);
         call.send().await.map_err(refused(&operation))?;
     }

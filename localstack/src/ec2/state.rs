@@ -27,8 +27,16 @@ pub(super) struct State {
 #[derive(Debug, Deserialize)]
 struct RegionState {
     interfaces: Vec<Eni>,
+    instances: Vec<Instance>,
     subnets: Vec<Subnet>,
     security_groups: Vec<Group>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Instance {
+    instance_id: String,
+    state: String,
 }
 
 /// EC2's NetworkInterface structure.
@@ -135,6 +143,25 @@ impl State {
             .collect();
         found.sort_by_key(|held| held.interface.device_index);
         found
+    }
+
+    /// Ids of the instances that have not been terminated.
+    pub(super) fn running(&self) -> impl Iterator<Item = &str> {
+        let all = self.regions.iter().flat_map(|one| &one.instances);
+        all.filter(|one| one.state != "terminated")
+            .map(|one| one.instance_id.as_str())
+    }
+
+    /// Ids of all interfaces.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        let all = self.regions.iter().flat_map(|one| &one.interfaces);
+        all.map(|one| one.network_interface_id.as_str())
+    }
+
+    /// Ids of the subnets.
+    pub(super) fn subnets(&self) -> impl Iterator<Item = &str> {
+        let all = self.regions.iter().flat_map(|one| &one.subnets);
+        all.map(|one| one.subnet_id.as_str())
     }
 
     /// What must be plugged in: what is attached, no sooner and no longer.
@@ -283,6 +310,7 @@ mod tests {
     fn state(interfaces: &[Value]) -> State {
         State::read(json!({"generation": 7, "now": 1.5, "regions": [{
             "interfaces": interfaces,
+            "instances": [{"InstanceId": "i-1", "State": "running"}],
             "subnets": [{"SubnetId": "subnet-1", "CidrBlock": "10.0.0.0/24", "Ipv6CidrBlocks": ["2600::/64"]}],
             "security_groups": [{
                 "GroupId": "sg-1",

@@ -1,14 +1,17 @@
 //! A test's own cloud, nodes, daemons and pods.
 
+#[cfg(feature = "aws")]
+mod localstack;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use veni_cloudlab::mock::CloudConfig;
 #[cfg(feature = "aws")]
-use veni_cloudlab::{Ec2Cloud, Ec2Config};
+use veni_cloudlab::Ec2Config;
+use veni_cloudlab::mock::CloudConfig;
 use veni_cloudlab::{Lab, LabConfig, Pod};
 
 use crate::audit::{Evidence, Violation, audit};
@@ -57,29 +60,6 @@ impl BedConfig {
         config
             .set("VENI_AUDIT_INTERVAL", "1")
             .set("IP_COOLDOWN_PERIOD", "1")
-    }
-
-    /// The same nodes on this process's LocalStack, which is started when the
-    /// first bed asks for it.
-    #[cfg(feature = "aws")]
-    pub fn localstack(nodes: u32) -> Self {
-        let mut config = Self::new(nodes).set("VENI_RELEASE_DELAY", "1");
-        config.cloud = BedCloud::Ec2(Ec2Config::new(crate::ec2::running(), 0, ""));
-        config.set("VENI_DETACH_AGE", "1")
-    }
-
-    /// With the EC2 made otherwise.
-    ///
-    /// # Panics
-    /// When the cloud is no EC2.
-    #[cfg(feature = "aws")]
-    #[must_use]
-    pub fn ec2(mut self, change: impl FnOnce(Ec2Config) -> Ec2Config) -> Self {
-        self.cloud = match self.cloud {
-            BedCloud::Ec2(config) => BedCloud::Ec2(change(config)),
-            BedCloud::Mock(_) => panic!("this bed is on the mock cloud"),
-        };
-        self
     }
 
     /// With another instance type.
@@ -209,15 +189,6 @@ impl Bed {
     /// The lab.
     pub fn lab(&self) -> &Lab {
         &self.lab
-    }
-
-    /// The EC2 of a bed on LocalStack.
-    ///
-    /// # Panics
-    /// When the bed is on the mock cloud.
-    #[cfg(feature = "aws")]
-    pub fn ec2(&self) -> &Ec2Cloud {
-        self.lab.ec2().expect("this bed is on the mock cloud")
     }
 
     /// A folder of the test's own.

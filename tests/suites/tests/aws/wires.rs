@@ -4,8 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde_json::json;
+use veni_testbed::cloudlab::Fill;
 use veni_testbed::cloudlab::sdk::types::{Filter, NetworkInterface};
-use veni_testbed::ec2::calm;
+use veni_testbed::ec2::{calm, knobs};
 use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Added, Bed, BedConfig, TestPod, eventually, kernel};
 
@@ -38,8 +40,8 @@ fn index(interface: &NetworkInterface) -> i32 {
         .expect("attached")
 }
 
-/// Device index of the interface that EC2 has assigned an address to, alone or in
-/// a prefix.
+/// Device index of the interface that EC2 describes an address on, alone or in a
+/// prefix.
 async fn carrier(bed: &Bed, node: usize, address: IpAddr) -> i32 {
     let holds = |interface: &&NetworkInterface| {
         let mut single = interface.private_ip_addresses().iter();
@@ -48,9 +50,13 @@ async fn carrier(bed: &Bed, node: usize, address: IpAddr) -> i32 {
         single.any(|one| one.private_ip_address() == Some(&address.to_string()))
             || prefixes.any(|one| parsed(one.ipv4_prefix()).is_some_and(|p| p.contains(&address)))
     };
-    let all = described(bed, node).await;
-    let found = all.iter().find(holds);
-    index(found.unwrap_or_else(|| panic!("{address} is on no interface of node {node}")))
+    // A Describe may lag.
+    eventually("the carrier of an address", async || {
+        let all = described(bed, node).await;
+        let found = all.iter().find(holds).map(index);
+        found.ok_or_else(|| format!("{address} is on no interface of node {node}"))
+    })
+    .await
 }
 
 /// Pods on a node until one has an address of a secondary interface: that one last.
@@ -258,6 +264,91 @@ async fn pods_notice_nothing_of_a_daemon_that_is_killed_and_comes_back() {
         carrier(&bed, 0, added.address()).await > 0,
         "it kept its address"
     );
+    assert_eq!(forged(&bed).await, 0);
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_live_on_an_interface_in_a_second_subnet_when_the_first_is_full() {
+    let _calm = calm().await;
+    let config = BedConfig::localstack(2)
+        .ec2(|config| config.tagged(1, "kubernetes.io/role/cni", "1"))
+        .instance_type("t3.small")
+        .set("WARM_IP_TARGET", "1");
+    let bed = Bed::start(config).await;
+    let first = bed.ec2().subnets()[0].to_string();
+    let full = bed.ec2().control().fill(&first, &Fill::Leave(0)).await;
+    full.expect("the subnet can be filled");
+    let pods = [
+        until_secondary(&bed, 0, "here").await,
+        until_secondary(&bed, 1, "there").await,
+    ];
+    let [(here, added), (there, other)] = pods.each_ref().map(|some| &some[some.len() - 1]);
+    let second: ipnet::IpNet = "10.0.16.0/20".parse().expect("a range");
+    assert!(second.contains(&added.address()), "{}", added.address());
+    assert!(reaches(here.path(), other.address()).await);
+    assert!(reaches(there.path(), added.address()).await);
+    assert!(reaches(here.path(), bed.node_address(1)).await);
+    bed.sound(&all(&pods)).await;
+    assert_eq!(forged(&bed).await, 0);
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_strikes_one_node_s_calls_which_are_counted_by_node() {
+    let _calm = calm().await;
+    let config = BedConfig::localstack(2)
+        .instance_type("t3.small")
+        .set("WARM_IP_TARGET", "1");
+    let bed = Bed::start(config).await;
+    let broken =
+        json!({"operations": ["mutating"], "error": {"code": "Unavailable", "status": 503}});
+    let fault = bed.fault(0, broken).await;
+    // More than any warm pool: the node must ask EC2 for them.
+    let node = bed.running(1, "well1").await;
+    let other = bed.running(1, "well2").await;
+    let more = bed.running(1, "well3").await;
+    assert!(bed.calls(1).await.contains_key("AssignPrivateIpAddresses"));
+    bed.mend(fault).await;
+    let late = bed.running(0, "late").await;
+    assert!(bed.calls(0).await.contains_key("DescribeInstances"));
+    let pods = [vec![node, other, more, late]];
+    bed.sound(&all(&pods)).await;
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_that_takes_its_time_is_plugged_in_when_it_is_attached() {
+    let alone = knobs(json!({})).await;
+    let config = BedConfig::localstack(2)
+        .instance_type("t3.small")
+        .set("WARM_IP_TARGET", "1");
+    let bed = Bed::start(config).await;
+    let (peer, other) = bed.running(1, "peer").await;
+    alone
+        .turn(json!({
+            "attach_seconds": 1.5, "detach_seconds": 1.5,
+            "create_visibility_seconds": 0.3, "describe_lag_seconds": 1.0,
+        }))
+        .await;
+    let pods = until_secondary(&bed, 0, "p").await;
+    let (last, _) = &pods[pods.len() - 1];
+    assert!(reaches(last.path(), other.address()).await);
+    for (pod, _) in &pods[1..] {
+        bed.del(pod).await.expect("DEL");
+    }
+    eventually("one interface", async || {
+        let links = kernel::links(bed.node(0)).await;
+        match links.iter().find(|link| link.name == "eth1") {
+            None => Ok(()),
+            Some(link) => Err(format!("{link:?}")),
+        }
+    })
+    .await;
+    let pods = [pods];
+    let mut everybody = all(&pods);
+    everybody.push(&peer);
+    bed.sound(&everybody).await;
     assert_eq!(forged(&bed).await, 0);
     bed.end().await;
 }
