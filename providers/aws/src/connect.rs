@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use aws_config::imds;
-use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -13,6 +11,7 @@ use veni_provider::{Capabilities, ErrorClass, Provider, ProviderError};
 use crate::denials::Denials;
 use crate::ec2::Ec2;
 use crate::identity;
+use crate::imds::Metadata;
 use crate::instance_types::{self, TypeFacts};
 use crate::maintenance;
 use crate::memory::Memory;
@@ -50,7 +49,7 @@ impl AwsProvider {
             return Err(ProviderError::new(ErrorClass::Fatal, "connect", reason));
         }
         let ec2 = clients(&config, &settings);
-        let metadata = metadata_client(&settings)?;
+        let metadata = Metadata::new(settings.metadata_endpoint.as_deref())?;
         let table = settings.instance_types.as_ref();
         let (instance, facts) = if settings.metadata_only {
             let instance = identity::by_metadata(&settings.instance, &metadata).await?;
@@ -101,17 +100,6 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
         denials: Denials::new(aws_sdk_sts::Client::from_conf(sts)),
         observer: Arc::clone(&settings.observer),
     }
-}
-
-fn metadata_client(settings: &AwsSettings) -> Result<imds::Client, ProviderError> {
-    let mut builder = imds::Client::builder().configure(&ProviderConfig::without_region());
-    if let Some(endpoint) = &settings.metadata_endpoint {
-        builder = builder.endpoint(endpoint).map_err(|error| {
-            let reason = format!("'{endpoint}' is no address of instance metadata: {error}");
-            ProviderError::new(ErrorClass::Fatal, "connect", reason)
-        })?;
-    }
-    Ok(builder.build())
 }
 
 fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabilities {

@@ -3,21 +3,18 @@
 
 use std::net::IpAddr;
 
-use aws_config::imds;
-use aws_config::imds::client::error::ImdsError;
 use aws_sdk_ec2::types::Instance as Described;
 use veni_provider::{ErrorClass, ProviderError, SubnetId};
 
 use crate::actions::Action;
-use crate::ec2::{Ec2, chain};
+use crate::ec2::Ec2;
 use crate::failure::Refusal;
+use crate::imds::Metadata;
 use crate::settings::{AwsSettings, InstanceOverrides};
 
 /// Followed by the MAC of an interface and what is asked of it.
 pub(crate) const INTERFACES: &str = "/latest/meta-data/network/interfaces/macs/";
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
-/// The operation that errors of instance metadata name.
-const METADATA: &str = "instance metadata";
 
 /// The own instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,46 +30,19 @@ pub(crate) struct Instance {
     pub(crate) ipv6: Option<IpAddr>,
 }
 
-/// Asks instance metadata for a text; tokens are fetched and renewed by the
-/// client. `None` for a path that is not there.
-pub(crate) async fn optional(
-    client: &imds::Client,
-    path: &str,
-) -> Result<Option<String>, ProviderError> {
-    let error = match client.get(path).await {
-        Ok(text) => return Ok(Some(String::from(text).trim().to_owned())),
-        Err(error) => error,
-    };
-    if let ImdsError::ErrorResponse(told) = &error
-        && told.response().status().as_u16() == 404
-    {
-        return Ok(None);
-    }
-    let reason = format!("failed to read {path}: {}", chain(&error));
-    Err(ProviderError::new(ErrorClass::Transient, METADATA, reason))
-}
-
-/// Asks instance metadata for a text that is there on every instance.
-pub(crate) async fn metadata(client: &imds::Client, path: &str) -> Result<String, ProviderError> {
-    optional(client, path).await?.ok_or_else(|| {
-        let reason = format!("{path} is not there");
-        ProviderError::new(ErrorClass::Transient, METADATA, reason)
-    })
-}
-
 /// The own instance by instance metadata alone.
 pub(crate) async fn by_metadata(
     known: &InstanceOverrides,
-    client: &imds::Client,
+    metadata: &Metadata,
 ) -> Result<Instance, ProviderError> {
-    let mac = metadata(client, "/latest/meta-data/mac").await?;
+    let mac = metadata.required("/latest/meta-data/mac").await?;
     let of_primary = |what: &str| format!("{INTERFACES}{mac}/{what}");
     let told = async |known: &Option<String>, path: &str| match known {
         Some(known) => Ok(known.clone()),
-        None => metadata(client, path).await,
+        None => metadata.required(path).await,
     };
     let subnet = known.subnet.as_ref().map(ToString::to_string);
-    let ipv6 = optional(client, "/latest/meta-data/ipv6").await?;
+    let ipv6 = metadata.optional("/latest/meta-data/ipv6").await?;
     Ok(Instance {
         id: told(&known.instance_id, INSTANCE_ID).await?,
         instance_type: told(&known.instance_type, "/latest/meta-data/instance-type").await?,
@@ -88,12 +58,12 @@ pub(crate) async fn by_metadata(
 pub(crate) async fn instance(
     ec2: &Ec2,
     settings: &AwsSettings,
-    client: &imds::Client,
+    metadata: &Metadata,
 ) -> Result<Instance, ProviderError> {
     let known = &settings.instance;
     let id = match &known.instance_id {
         Some(id) => id.clone(),
-        None => metadata(client, INSTANCE_ID).await?,
+        None => metadata.required(INSTANCE_ID).await?,
     };
     if let Some(whole) = all_of(&id, known) {
         return Ok(whole);

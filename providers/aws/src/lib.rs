@@ -14,6 +14,7 @@ mod detach;
 mod ec2;
 mod failure;
 mod identity;
+mod imds;
 mod instance_types;
 mod interfaces;
 mod inventory;

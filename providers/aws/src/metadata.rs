@@ -8,7 +8,7 @@ use veni_provider::{
     Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError, Subnet, SubnetId,
 };
 
-use crate::identity::{INTERFACES, metadata, optional};
+use crate::identity::INTERFACES;
 use crate::provider::Core;
 use crate::subnets::Record;
 
@@ -16,7 +16,7 @@ impl Core {
     /// What metadata tells of all interfaces. Nothing is usable for more: EC2 is
     /// not asked for it.
     pub(crate) async fn inventory_by_metadata(&self) -> Result<Inventory, ProviderError> {
-        let macs = metadata(&self.metadata, INTERFACES).await?;
+        let macs = self.metadata.required(INTERFACES).await?;
         let mut interfaces = Vec::new();
         let mut subnets: Vec<Subnet> = Vec::new();
         for mac in macs.split_whitespace() {
@@ -46,8 +46,11 @@ impl Core {
         &self,
         mac: &str,
     ) -> Result<Option<(u32, Interface)>, ProviderError> {
-        let told =
-            async |what: &str| optional(&self.metadata, &format!("{INTERFACES}{mac}/{what}")).await;
+        let told = async |what: &str| {
+            self.metadata
+                .optional(&format!("{INTERFACES}{mac}/{what}"))
+                .await
+        };
         let id = told("interface-id").await?;
         let device_index = told("device-number").await?.and_then(|t| t.parse().ok());
         let subnet = told("subnet-id").await?;
