@@ -7,6 +7,7 @@
 
 mod ask;
 mod attaching;
+mod by_metadata;
 mod bystanders;
 mod cloud;
 mod conformance;
