@@ -9,8 +9,8 @@ use veni_provider_aws::AwsProvider;
 use super::cloud::site;
 use super::server::calm;
 
-/// Serves until the guard goes; the address comes back.
-async fn serve(view: View) -> (String, DropGuard) {
+/// Serves the first instance of a view until the guard goes; the address comes back.
+pub(crate) async fn serve(view: View) -> (String, DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
