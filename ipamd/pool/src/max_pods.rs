@@ -85,8 +85,8 @@ pub fn aws(machine: &Machine, settings: &Settings) -> MaxPods {
         .filter(|limit| (1..interfaces).contains(limit))
     {
         remarks.push(format!(
-            "MAX_ENI lowers {} interfaces to {limit}",
-            machine.interfaces
+            "MAX_ENI lowers {} to {limit}",
+            counted(machine.interfaces, "interface")
         ));
         interfaces = limit;
     }
@@ -106,7 +106,8 @@ pub fn aws(machine: &Machine, settings: &Settings) -> MaxPods {
         .saturating_mul(each)
         .saturating_add(HOST_NETWORK_PODS);
     let mut explanation = format!(
-        "{interfaces} interfaces × {shown} addresses + {HOST_NETWORK_PODS} = {by_addresses}"
+        "{} × {shown} addresses + {HOST_NETWORK_PODS} = {by_addresses}",
+        counted(interfaces, "interface")
     );
     for remark in &remarks {
         explanation.push_str("; ");
@@ -114,7 +115,7 @@ pub fn aws(machine: &Machine, settings: &Settings) -> MaxPods {
     }
     let recommended = (!settings.uncapped).then(|| recommended(machine.vcpus));
     let because = match machine.vcpus {
-        Some(vcpus) => format!("{vcpus} vCPUs"),
+        Some(vcpus) => counted(vcpus, "vCPU"),
         None => "unknown number of vCPUs".to_owned(),
     };
     finish(by_addresses, recommended, &because, explanation)
@@ -146,6 +147,10 @@ pub fn recommended(vcpus: Option<u32>) -> u32 {
     } else {
         110
     }
+}
+
+fn counted(count: u32, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn finish(

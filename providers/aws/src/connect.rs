@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use aws_config::imds;
-use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -15,6 +13,7 @@ use crate::budgets::Budgets;
 use crate::denials::Denials;
 use crate::ec2::Ec2;
 use crate::identity;
+use crate::imds::Metadata;
 use crate::instance_types::{self, TypeFacts};
 use crate::maintenance;
 use crate::memory::Memory;
@@ -44,7 +43,7 @@ impl AwsProvider {
     /// without credentials or permission, `Fatal` when there is no such
     /// instance, no region, or nothing is known of its type.
     pub async fn connect(settings: AwsSettings) -> Result<Self, ProviderError> {
-        let metadata = metadata_client(&settings)?;
+        let metadata = Metadata::new(settings.metadata_endpoint.as_deref())?;
         // Who tells the instance need not be on it.
         let named = settings.instance.instance_id.as_deref();
         let named = named.filter(|_| !settings.metadata_only);
@@ -94,7 +93,7 @@ impl AwsProvider {
 /// is one to ask, where nothing else tells it.
 async fn sdk_config(
     settings: &AwsSettings,
-    metadata: Option<&imds::Client>,
+    metadata: Option<&Metadata>,
 ) -> Result<SdkConfig, ProviderError> {
     let config = match settings.sdk_config.clone() {
         Some(config) => config,
@@ -103,8 +102,8 @@ async fn sdk_config(
     if config.region().is_some() || settings.metadata_only {
         return Ok(config);
     }
-    if let Some(client) = metadata
-        && let Some(region) = identity::region(client).await?
+    if let Some(metadata) = metadata
+        && let Some(region) = identity::region(metadata).await?
     {
         return Ok(config.into_builder().region(Region::new(region)).build());
     }
@@ -137,17 +136,6 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
         observer: Arc::clone(&settings.observer),
         budgets,
     }
-}
-
-pub(crate) fn metadata_client(settings: &AwsSettings) -> Result<imds::Client, ProviderError> {
-    let mut builder = imds::Client::builder().configure(&ProviderConfig::without_region());
-    if let Some(endpoint) = &settings.metadata_endpoint {
-        builder = builder.endpoint(endpoint).map_err(|error| {
-            let reason = format!("'{endpoint}' is no address of instance metadata: {error}");
-            ProviderError::new(ErrorClass::Fatal, "connect", reason)
-        })?;
-    }
-    Ok(builder.build())
 }
 
 /// What EC2 can do for a node of such a type.

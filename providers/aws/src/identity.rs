@@ -4,14 +4,13 @@
 
 use std::net::IpAddr;
 
-use aws_config::imds;
-use aws_config::imds::client::error::ImdsError;
 use aws_sdk_ec2::types::Instance as Described;
 use veni_provider::{ErrorClass, ProviderError, SubnetId};
 
 use crate::actions::Action;
-use crate::ec2::{Ec2, chain};
+use crate::ec2::Ec2;
 use crate::failure::Refusal;
+use crate::imds::Metadata;
 use crate::requests::filter;
 use crate::settings::InstanceOverrides;
 
@@ -20,8 +19,6 @@ pub(crate) const INTERFACES: &str = "/latest/meta-data/network/interfaces/macs/"
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
 pub(crate) const INSTANCE_TYPE: &str = "/latest/meta-data/instance-type";
 pub(crate) const ZONE: &str = "/latest/meta-data/placement/availability-zone";
-/// The operation that errors of instance metadata name.
-const METADATA: &str = "instance metadata";
 
 /// The own instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,51 +34,26 @@ pub(crate) struct Instance {
     pub(crate) ipv6: Option<IpAddr>,
 }
 
-/// Asks instance metadata for a text; tokens are fetched and renewed by the
-/// client. `None` for a path that is not there.
-pub(crate) async fn optional(
-    client: &imds::Client,
-    path: &str,
-) -> Result<Option<String>, ProviderError> {
-    let error = match client.get(path).await {
-        Ok(text) => return Ok(Some(String::from(text).trim().to_owned())),
-        Err(error) => error,
-    };
-    if let ImdsError::ErrorResponse(told) = &error
-        && told.response().status().as_u16() == 404
-    {
-        return Ok(None);
-    }
-    let reason = format!("failed to read {path}: {}", chain(&error));
-    Err(ProviderError::new(ErrorClass::Transient, METADATA, reason))
-}
-
-/// Asks instance metadata for a text that is there on every instance.
-pub(crate) async fn metadata(client: &imds::Client, path: &str) -> Result<String, ProviderError> {
-    optional(client, path).await?.ok_or_else(|| {
-        let reason = format!("{path} is not there");
-        ProviderError::new(ErrorClass::Transient, METADATA, reason)
-    })
-}
-
 /// The region by instance metadata, for a configuration that lacks it.
-pub(crate) async fn region(client: &imds::Client) -> Result<Option<String>, ProviderError> {
-    optional(client, "/latest/meta-data/placement/region").await
+pub(crate) async fn region(metadata: &Metadata) -> Result<Option<String>, ProviderError> {
+    metadata
+        .optional("/latest/meta-data/placement/region")
+        .await
 }
 
 /// The own instance by instance metadata alone.
 pub(crate) async fn by_metadata(
     known: &InstanceOverrides,
-    client: &imds::Client,
+    metadata: &Metadata,
 ) -> Result<Instance, ProviderError> {
-    let mac = metadata(client, "/latest/meta-data/mac").await?;
+    let mac = metadata.required("/latest/meta-data/mac").await?;
     let of_primary = |what: &str| format!("{INTERFACES}{mac}/{what}");
     let told = async |known: &Option<String>, path: &str| match known {
         Some(known) => Ok(known.clone()),
-        None => metadata(client, path).await,
+        None => metadata.required(path).await,
     };
     let subnet = known.subnet.as_ref().map(ToString::to_string);
-    let ipv6 = optional(client, "/latest/meta-data/ipv6").await?;
+    let ipv6 = metadata.optional("/latest/meta-data/ipv6").await?;
     Ok(Instance {
         id: told(&known.instance_id, INSTANCE_ID).await?,
         instance_type: told(&known.instance_type, INSTANCE_TYPE).await?,

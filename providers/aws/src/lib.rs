@@ -15,6 +15,7 @@ mod detach;
 mod ec2;
 mod failure;
 mod identity;
+mod imds;
 mod instance_types;
 mod interfaces;
 mod inventory;

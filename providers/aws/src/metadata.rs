@@ -15,7 +15,7 @@ use veni_provider::{
     SubnetId,
 };
 
-use crate::identity::{INTERFACES, metadata, optional};
+use crate::identity::INTERFACES;
 use crate::provider::Core;
 use crate::subnets::Record;
 
@@ -47,7 +47,7 @@ impl Core {
 
     async fn glimpse(&self) -> Result<Glimpse, ProviderError> {
         let mut glimpse = Glimpse::default();
-        let macs = metadata(&self.metadata, INTERFACES).await?;
+        let macs = self.metadata.required(INTERFACES).await?;
         for mac in macs.split_whitespace() {
             let mac = mac.trim_end_matches('/');
             let Ok(parsed) = mac.parse::<Mac>() else {
@@ -82,13 +82,14 @@ impl Core {
 
     /// What is told of an interface; `None` where there is no such thing.
     async fn told(&self, mac: &str, what: &str) -> Result<Option<String>, ProviderError> {
-        optional(&self.metadata, &format!("{INTERFACES}{mac}/{what}")).await
+        let path = format!("{INTERFACES}{mac}/{what}");
+        self.metadata.optional(&path).await
     }
 
     /// What metadata tells of all interfaces. Nothing is usable for more: EC2 is
     /// not asked for it.
     pub(crate) async fn inventory_by_metadata(&self) -> Result<Inventory, ProviderError> {
-        let macs = metadata(&self.metadata, INTERFACES).await?;
+        let macs = self.metadata.required(INTERFACES).await?;
         let mut interfaces = Vec::new();
         let mut subnets: Vec<Subnet> = Vec::new();
         for mac in macs.split_whitespace() {
@@ -114,46 +115,36 @@ impl Core {
         })
     }
 
+    /// The interface of a MAC and its network card; `None` when it is gone.
     async fn interface_by_metadata(
         &self,
         mac: &str,
     ) -> Result<Option<(u32, Interface)>, ProviderError> {
         let told = async |what: &str| self.told(mac, what).await;
-        let id = told("interface-id").await?;
+        let ipv4: Vec<IpAddr> = all_of(&told("local-ipv4s").await?);
+        let ipv6: Vec<IpAddr> = all_of(&told("ipv6s").await?);
+        let mut prefixes: Vec<IpNet> = all_of(&told("ipv4-prefix").await?);
+        prefixes.extend(all_of::<IpNet>(&told("ipv6-prefix").await?));
+        prefixes.sort_unstable();
+        let mut ranges: Vec<IpNet> = all_of(&told("subnet-ipv4-cidr-block").await?);
+        ranges.extend(all_of::<IpNet>(&told("subnet-ipv6-cidr-blocks").await?));
+        let card = told("network-card").await?;
+        let card: u32 = card.and_then(|text| text.parse().ok()).unwrap_or(0);
+        // Last: one that goes while its addresses are read must not stay without them.
         let device_index = told("device-number").await?.and_then(|t| t.parse().ok());
-        let subnet = told("subnet-id").await?;
-        let (Some(id), Some(device_index), Some(subnet), Ok(parsed)) =
+        let (id, subnet) = (told("interface-id").await?, told("subnet-id").await?);
+        let (Some(id), Some(device_index), Some(subnet), Ok(mac)) =
             (id, device_index, subnet, mac.parse::<Mac>())
         else {
             return Ok(None);
         };
-        let card = told("network-card").await?;
-        let card: u32 = card.and_then(|text| text.parse().ok()).unwrap_or(0);
         let primary = device_index == 0 && card == 0;
-        let ranges = [
-            told("subnet-ipv4-cidr-block").await?,
-            told("subnet-ipv6-cidr-blocks").await?,
-        ];
-        let record = Record::told(
-            SubnetId::new(subnet),
-            ranges.iter().flat_map(all_of).collect(),
-        );
-        let ipv4: Vec<IpAddr> = all_of(&told("local-ipv4s").await?);
-        let ipv6: Vec<IpAddr> = all_of(&told("ipv6s").await?);
-        // The first IPv4 address is the interface's own.
-        let (own_ipv4, ipv4) = ipv4.split_at(ipv4.len().min(1));
-        let own_ipv6 = |one: &IpAddr| primary && self.instance.ipv6 == Some(*one);
-        let mut own_addresses = own_ipv4.to_vec();
-        own_addresses.extend(ipv6.iter().filter(|one| own_ipv6(one)));
-        let mut addresses = ipv4.to_vec();
-        addresses.extend(ipv6.iter().filter(|one| !own_ipv6(one)));
-        addresses.sort_unstable();
-        let mut prefixes = all_of(&told("ipv4-prefix").await?);
-        prefixes.extend(all_of::<IpNet>(&told("ipv6-prefix").await?));
-        prefixes.sort_unstable();
+        let own_ipv6 = if primary { self.instance.ipv6 } else { None };
+        let (own_addresses, addresses) = own_and_others(&ipv4, &ipv6, own_ipv6);
+        let record = Record::told(SubnetId::new(subnet), ranges);
         let interface = Interface {
             id: InterfaceId::new(id),
-            mac: parsed,
+            mac,
             device_index,
             primary,
             // Metadata does not tell an interface's tags.
@@ -169,6 +160,24 @@ impl Core {
         };
         Ok(Some((card, interface)))
     }
+}
+
+/// The interface's own addresses, and all others in order. The first IPv4
+/// address is its own.
+fn own_and_others(
+    ipv4: &[IpAddr],
+    ipv6: &[IpAddr],
+    own_ipv6: Option<IpAddr>,
+) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let (mut own, ipv4) = match ipv4 {
+        [first, others @ ..] => (vec![*first], others),
+        [] => (Vec::new(), ipv4),
+    };
+    own.extend(ipv6.iter().filter(|one| own_ipv6 == Some(**one)));
+    let ipv6 = ipv6.iter().filter(|one| own_ipv6 != Some(**one));
+    let mut others: Vec<IpAddr> = ipv4.iter().chain(ipv6).copied().collect();
+    others.sort_unstable();
+    (own, others)
 }
 
 /// All items of a text, one per line.

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use aws_config::imds;
 use aws_sdk_ec2::types::VpcCidrBlockStateCode;
 use ipnet::IpNet;
 use tokio::sync::Mutex;
@@ -14,7 +13,8 @@ use veni_provider::{ErrorClass, ProviderError};
 use crate::actions::Action;
 use crate::ec2::Ec2;
 use crate::failure::Refusal;
-use crate::identity::{Instance, metadata, optional};
+use crate::identity::Instance;
+use crate::imds::Metadata;
 
 const FRESH: Duration = Duration::from_secs(600);
 
@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_secs(600);
 pub(crate) struct Network {
     /// Set by the operator: never asked for.
     fixed: Vec<IpNet>,
-    metadata: Option<imds::Client>,
+    metadata: Option<Metadata>,
     /// Whether EC2 may be asked.
     ec2: bool,
     told: Mutex<Option<(Instant, Vec<IpNet>)>>,
@@ -32,7 +32,7 @@ pub(crate) struct Network {
 impl Network {
     /// Ranges that are given, or are asked of instance metadata if there is
     /// such a thing, or of EC2 if it may be asked.
-    pub(crate) fn new(fixed: Vec<IpNet>, metadata: Option<imds::Client>, ec2: bool) -> Self {
+    pub(crate) fn new(fixed: Vec<IpNet>, metadata: Option<Metadata>, ec2: bool) -> Self {
         Self {
             fixed,
             metadata,
@@ -74,8 +74,8 @@ impl Network {
     }
 
     async fn ask(&self, ec2: &Ec2, instance: &Instance) -> Result<Vec<IpNet>, ProviderError> {
-        if let (Some(client), Some(mac)) = (&self.metadata, &instance.mac) {
-            match of_metadata(client, mac).await {
+        if let (Some(metadata), Some(mac)) = (&self.metadata, &instance.mac) {
+            match of_metadata(metadata, mac).await {
                 Ok(cidrs) if !cidrs.is_empty() => return Ok(cidrs),
                 Err(error) if !self.ec2 => return Err(error),
                 Ok(_) => {}
@@ -91,11 +91,11 @@ impl Network {
     }
 }
 
-async fn of_metadata(client: &imds::Client, mac: &str) -> Result<Vec<IpNet>, ProviderError> {
+async fn of_metadata(metadata: &Metadata, mac: &str) -> Result<Vec<IpNet>, ProviderError> {
     let path = |what: &str| format!("/latest/meta-data/network/interfaces/macs/{mac}/{what}");
-    let ipv4 = metadata(client, &path("vpc-ipv4-cidr-blocks")).await?;
+    let ipv4 = metadata.required(&path("vpc-ipv4-cidr-blocks")).await?;
     // A VPC without IPv6 has no such path.
-    let ipv6 = optional(client, &path("vpc-ipv6-cidr-blocks")).await?;
+    let ipv6 = metadata.optional(&path("vpc-ipv6-cidr-blocks")).await?;
     let all = format!("{ipv4}\n{}", ipv6.unwrap_or_default());
     Ok(all
         .split_whitespace()

@@ -3,8 +3,8 @@
 
 use veni_provider::ProviderError;
 
-use crate::connect::metadata_client;
 use crate::identity;
+use crate::imds::Metadata;
 use crate::settings::AwsSettings;
 
 /// Where a node is, and of which type.
@@ -22,11 +22,11 @@ pub struct Placement {
 /// `Transient` when instance metadata does not answer, `Fatal` when its address
 /// is none.
 pub async fn placement(settings: &AwsSettings) -> Result<Placement, ProviderError> {
-    let client = metadata_client(settings)?;
+    let metadata = Metadata::new(settings.metadata_endpoint.as_deref())?;
     let known = &settings.instance;
     let told = async |known: &Option<String>, path: &str| match known {
         Some(known) => Ok(known.clone()),
-        None => identity::metadata(&client, path).await,
+        None => metadata.required(path).await,
     };
     Ok(Placement {
         zone: told(&known.zone, identity::ZONE).await?,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_config::imds;
 use tokio::task::JoinHandle;
 use veni_provider::{
     AddressSlots, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface, InterfaceId,
@@ -13,6 +12,7 @@ use veni_provider::{
 use crate::actions::Action;
 use crate::ec2::Ec2;
 use crate::identity::Instance;
+use crate::imds::Metadata;
 use crate::instance_types::TypeFacts;
 use crate::memory::Memory;
 use crate::network::Network;
@@ -28,7 +28,7 @@ pub(crate) struct Core {
     pub(crate) facts: TypeFacts,
     pub(crate) capabilities: Capabilities,
     pub(crate) network: Network,
-    pub(crate) metadata: imds::Client,
+    pub(crate) metadata: Metadata,
     /// Instance metadata is this instance's.
     pub(crate) at_home: bool,
     pub(crate) memory: Memory,

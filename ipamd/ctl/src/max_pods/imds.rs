@@ -1,6 +1,7 @@
 //! Asks EC2's instance metadata (IMDSv2) for the machine's own type: a token
 //! first, then the question, both over plain HTTP/1.1.
 
+use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -10,30 +11,44 @@ use tokio::time::timeout;
 
 /// Names another endpoint, as for every AWS tool.
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// `IPv6` chooses the endpoint of that family, as for every AWS tool.
+const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+/// `true` forbids every AWS tool to ask.
+const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 /// Where EC2 has it.
-const DEFAULT: &str = "http://169.254.169.254";
+const IPV4: &str = "http://169.254.169.254";
+/// Where EC2 has it for instances that have IPv6 only.
+const IPV6: &str = "http://[fd00:ec2::254]";
 /// It is on the same machine's wire.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The type of the instance that this runs on.
 pub(super) async fn instance_type() -> anyhow::Result<String> {
-    let endpoint = std::env::var(ENDPOINT).unwrap_or_else(|_| DEFAULT.to_owned());
-    let asked = async {
-        let lifetime = "X-aws-ec2-metadata-token-ttl-seconds: 60";
-        let token = request(&endpoint, "PUT", "/latest/api/token", lifetime).await?;
-        let token = format!("X-aws-ec2-metadata-token: {token}");
-        request(&endpoint, "GET", "/latest/meta-data/instance-type", &token).await
+    let set = |name: &str, value: &str| {
+        env::var(name).is_ok_and(|text| text.trim().eq_ignore_ascii_case(value))
     };
-    let advice = || {
-        format!(
-            "failed to ask the instance metadata at {endpoint} (is this an EC2 instance? {ENDPOINT} names another place)"
-        )
-    };
-    timeout(PATIENCE, asked)
+    if set(DISABLED, "true") {
+        bail!("instance metadata must not be asked: {DISABLED}=true; give --instance-type");
+    }
+    let default = if set(MODE, "ipv6") { IPV6 } else { IPV4 };
+    let endpoint = env::var(ENDPOINT).unwrap_or_else(|_| default.to_owned());
+    timeout(PATIENCE, ask(&endpoint))
         .await
-        .map_err(|_| anyhow!("no answer"))
-        .and_then(|answer| answer)
-        .with_context(advice)
+        .unwrap_or_else(|_| {
+            Err(anyhow!(
+                "no answer in {} s: this is no EC2 instance, or a container that is further \
+                 away than the instance's HttpPutResponseHopLimit allows; give --instance-type",
+                PATIENCE.as_secs()
+            ))
+        })
+        .with_context(|| format!("failed to ask the instance metadata at {endpoint} for the type"))
+}
+
+async fn ask(endpoint: &str) -> anyhow::Result<String> {
+    let lifetime = "X-aws-ec2-metadata-token-ttl-seconds: 60";
+    let token = request(endpoint, "PUT", "/latest/api/token", lifetime).await?;
+    let token = format!("X-aws-ec2-metadata-token: {token}");
+    request(endpoint, "GET", "/latest/meta-data/instance-type", &token).await
 }
 
 async fn request(endpoint: &str, method: &str, path: &str, header: &str) -> anyhow::Result<String> {
@@ -49,7 +64,9 @@ async fn request(endpoint: &str, method: &str, path: &str, header: &str) -> anyh
     } else {
         format!("{authority}:80")
     };
-    let mut stream = TcpStream::connect(&address).await?;
+    let mut stream = TcpStream::connect(&address).await.with_context(|| {
+        format!("no connection: is this an EC2 instance? {ENDPOINT} names another place")
+    })?;
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
@@ -64,8 +81,13 @@ fn body(answer: &str) -> anyhow::Result<String> {
         .split_once("\r\n\r\n")
         .context("it does not speak HTTP")?;
     let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        bail!("it answered '{status}'");
+    match status.split(' ').nth(1) {
+        Some("200") => {}
+        Some("403") => bail!(
+            "it is forbidden: instance metadata is switched off for this instance \
+             (HttpEndpoint=disabled); switch it on or give --instance-type"
+        ),
+        _ => bail!("it answered '{status}'; give --instance-type"),
     }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;

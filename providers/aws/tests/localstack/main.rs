@@ -6,6 +6,7 @@
 //! too. Knobs are the server's: tests that turn one run alone.
 
 mod attaching;
+mod by_metadata;
 mod bystanders;
 mod cloud;
 mod conformance;
