@@ -293,13 +293,7 @@ impl App {
             settings: self.settings.clone(),
         };
         servers.spawn(serve_operator(operator, service, shutdown.clone()));
-        if let Some(address) = self.config.metrics {
-            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
-            servers.spawn(async move {
-                introspection::serve(address, metrics, shutdown).await;
-                Ok(())
-            });
-        }
+        self.serve_http(&mut servers, &shutdown);
         self.run_dir.mark_ready()?;
         if let Some(order) = Order::try_new(&self.config, self.run_dir.folder()) {
             let (watch, shutdown) = (self.watch.clone(), shutdown.clone());
@@ -330,6 +324,29 @@ impl App {
         drop(tokio::time::timeout(ANSWERS, answered).await);
         servers.shutdown().await;
         Ok(())
+    }
+
+    /// Metrics and introspection.
+    fn serve_http(&self, servers: &mut JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) {
+        if let Some(address) = self.config.metrics {
+            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
+            servers.spawn(async move {
+                introspection::serve_metrics(address, metrics, shutdown).await;
+                Ok(())
+            });
+        }
+        if let Some(address) = self.config.introspection.clone() {
+            let shutdown = shutdown.clone();
+            let shown = introspection::Shown {
+                pool: self.pool.clone(),
+                endpoints: Arc::clone(&self.endpoints),
+                config: Arc::new(self.config.clone()),
+            };
+            servers.spawn(async move {
+                introspection::serve(address, shown, shutdown).await;
+                Ok(())
+            });
+        }
     }
 
     /// Ends what is under way, journalled; pods keep their network.
