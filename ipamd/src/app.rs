@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::{DataPlane, NodePlan};
-use veni_provider::{Limited, LimiterConfig, Provider};
+use veni_provider::{Limited, LimiterConfig, Node, Provider};
 
 use crate::attachment::AttachmentKey;
 use crate::cloud::{CallMeter, FirstLook, first_look, remembered};
 use crate::config::{CloudProfile, Config, NodeFacts, ProviderChoice, Setting};
 use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
+use crate::eni_config::{Place, region_of};
 use crate::events::{EventKind, Events};
 use crate::host::HostWatch;
 use crate::host::install::{Order, keep_trying};
@@ -27,9 +28,11 @@ use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::node::{keep_node, node_plan, own_addresses, prepare};
+use crate::operator::{OperatorDesk, Ready};
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
+use crate::progress::Progress;
 use crate::recovery::{Recovered, work_off_notes};
-use crate::rpc::{OperatorService, serve_cni, serve_operator};
+use crate::rpc::serve_cni;
 use crate::run_dir::{NodeClaim, RunDir};
 use crate::targets::pool_settings;
 
@@ -52,7 +55,7 @@ pub struct App {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    watch: HostWatch,
+    place: Place,
     run_dir: RunDir,
     config: Config,
     settings: Vec<Setting>,
@@ -73,12 +76,15 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
-    watch(&config).begin()?;
+    let watch = watch(&config);
+    watch.begin()?;
+    let socket = run_dir.listen(veni_api::OPERATOR_SOCKET)?;
+    let desk = OperatorDesk::open(socket, config.settings(None), watch, &shutdown).await;
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config, remembered.as_ref()) => connected?,
+        connected = connect(&config, remembered.as_ref(), desk.progress()) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
@@ -88,10 +94,11 @@ pub async fn run(
         run_dir,
         provider,
         Arc::new(kernel),
+        desk.progress(),
         &shutdown,
     );
     match started.await? {
-        Some(app) => app.serve(shutdown).await,
+        Some(app) => app.serve(desk, shutdown).await,
         None => Ok(()),
     }
 }
@@ -102,18 +109,19 @@ pub async fn run(
     not(feature = "aws"),
     expect(
         unused_variables,
-        reason = "only a provider that looks for its node needs it"
+        reason = "only a provider that looks for its node needs them"
     )
 )]
 async fn connect(
     config: &Config,
     remembered: Option<&CloudMemory>,
+    progress: &Progress,
 ) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
             let settings = aws::settings(config, choice);
-            let provider = aws::connect(settings, remembered).await;
+            let provider = aws::connect(settings, remembered, progress).await;
             Ok((provider, CloudProfile::Aws))
         }
         // The settings refuse what a build does not have.
@@ -171,13 +179,14 @@ impl App {
         run_dir: RunDir,
         provider: Arc<dyn Provider>,
         kernel: Arc<dyn DataPlane>,
+        progress: &Progress,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
         let events = Events::default();
         let metrics = Arc::new(Metrics::default());
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
-        let Some(look) = first_look(&journal, &provider, shutdown).await? else {
+        let Some(look) = first_look(&journal, &provider, progress, shutdown).await? else {
             return Ok(None);
         };
         let settings = pool_settings(&config, profile, &look.memory.node);
@@ -187,10 +196,12 @@ impl App {
             max_interfaces: look.memory.node.limits.interfaces,
             max_pods: settings.max_pods,
         }));
+        let place = place(&config, &look.memory.node);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let node_plan = node_plan(&config, &look.memory, &own);
-        let Some(recovered) = prepare(&kernel, &node_plan, &journal, shutdown).await? else {
+        let Some(recovered) = prepare(&kernel, &node_plan, &journal, progress, shutdown).await?
+        else {
             return Ok(None);
         };
         let (pool, commands) = Pool::channel();
@@ -222,7 +233,7 @@ impl App {
             pool,
             events,
             metrics,
-            watch: watch(&config),
+            place,
             run_dir,
             config,
             settings: in_force,
@@ -267,14 +278,18 @@ impl App {
         });
     }
 
-    /// Serves both sockets and metrics until `shutdown`, then ends in order:
+    /// Serves the plugin, operators, metrics and introspection until `shutdown`,
+    /// then ends in order:
     /// no new request, ADDs and DELs under way, the pool.
     ///
     /// # Errors
-    /// A socket cannot be made.
-    pub async fn serve(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    /// The plugin's socket cannot be made.
+    pub(crate) async fn serve(
+        mut self,
+        desk: OperatorDesk,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let cni = self.run_dir.listen(veni_api::CNI_SOCKET)?;
-        let operator = self.run_dir.listen(veni_api::OPERATOR_SOCKET)?;
         // Listening, then notes, then answering: a plugin that finds nobody
         // leaves a note before there is a socket, or is answered after.
         let (folder, boot) = (self.run_dir.folder(), self.run_dir.boot());
@@ -285,18 +300,18 @@ impl App {
             Arc::clone(&self.endpoints),
             shutdown.clone(),
         ));
-        let service = OperatorService {
+        self.serve_http(&mut servers, &shutdown);
+        self.run_dir.mark_ready()?;
+        let ready = Ready {
             pool: self.pool.clone(),
             endpoints: Arc::clone(&self.endpoints),
             events: self.events.clone(),
-            watch: self.watch.clone(),
             settings: self.settings.clone(),
         };
-        servers.spawn(serve_operator(operator, service, shutdown.clone()));
-        self.serve_http(&mut servers, &shutdown);
-        self.run_dir.mark_ready()?;
+        let watch = desk.watch().clone();
+        desk.ready(ready, &mut servers).await;
         if let Some(order) = Order::try_new(&self.config, self.run_dir.folder()) {
-            let (watch, shutdown) = (self.watch.clone(), shutdown.clone());
+            let shutdown = shutdown.clone();
             servers.spawn(async move {
                 keep_trying(order, watch, shutdown).await;
                 Ok(())
@@ -340,7 +355,9 @@ impl App {
             let shown = introspection::Shown {
                 pool: self.pool.clone(),
                 endpoints: Arc::clone(&self.endpoints),
-                config: Arc::new(self.config.clone()),
+                settings: self.settings.clone(),
+                custom: self.config.custom_network.clone(),
+                place: self.place.clone(),
             };
             servers.spawn(async move {
                 introspection::serve(address, shown, shutdown).await;
@@ -371,6 +388,17 @@ impl App {
 fn watch(config: &Config) -> HostWatch {
     let real = matches!(config.provider, ProviderChoice::Aws(_));
     HostWatch::new(&config.host, real)
+}
+
+/// Where the node is, as far as its cloud tells.
+fn place(config: &Config, node: &Node) -> Place {
+    let name = config.node_name.as_ref().unwrap_or(&config.host_name);
+    Place {
+        region: region_of(&node.zone),
+        zone: node.zone.clone(),
+        instance_type: node.instance_type.clone(),
+        node_name: name.clone(),
+    }
 }
 
 fn limited(

@@ -16,8 +16,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, IntrospectionAddress};
+use crate::config::{CustomNetworkSettings, IntrospectionAddress, Setting};
 use crate::endpoints::Endpoints;
+use crate::eni_config::{self, Place};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 
@@ -60,7 +61,9 @@ pub(crate) async fn serve_metrics(
 pub(crate) struct Shown {
     pub(crate) pool: Pool,
     pub(crate) endpoints: Arc<Endpoints>,
-    pub(crate) config: Arc<Config>,
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) custom: Option<CustomNetworkSettings>,
+    pub(crate) place: Place,
 }
 
 /// Serves the AWS plugin's paths until `shutdown`, with the same patience about
@@ -76,15 +79,18 @@ pub(crate) async fn serve(
 }
 
 fn router(shown: Shown) -> Router {
-    let config = Arc::clone(&shown.config);
-    let network = settings::of_network(&config);
-    let ipamd = settings::of_ipamd(&config);
+    let network = settings::of_network(&shown.settings);
+    let ipamd = settings::of_ipamd(&shown.settings);
+    let (custom, place) = (shown.custom.clone(), shown.place.clone());
     let list = || json!({ "AvailableCommands": PATHS });
     let [enis_path, configs_path, network_path, ipamd_path] = PATHS;
     Router::new()
         .route("/", get(async move || Json(list())))
         .route(enis_path, get(async move || enis(&shown).await))
-        .route(configs_path, get(async || no_eni_config()))
+        .route(
+            configs_path,
+            get(async move || eni_config(custom, place).await),
+        )
         .route(network_path, get(async move || Json(network)))
         .route(ipamd_path, get(async move || Json(ipamd)))
         .fallback(async move || (StatusCode::NOT_FOUND, Json(list())))
@@ -104,8 +110,21 @@ async fn enis(shown: &Shown) -> Response {
     }
 }
 
-fn no_eni_config() -> Response {
-    refusal(StatusCode::NOT_FOUND, "custom networking is off")
+/// The name of the node's ENIConfig, as in the AWS plugin.
+async fn eni_config(custom: Option<CustomNetworkSettings>, place: Place) -> Response {
+    let Some(custom) = custom else {
+        return refusal(StatusCode::NOT_FOUND, "custom networking is off");
+    };
+    // Reads files.
+    let found = tokio::task::spawn_blocking(move || eni_config::find(&custom, &place)).await;
+    match found {
+        Ok(Ok((choice, _))) => Json(choice.name).into_response(),
+        Ok(Err(error)) => refusal(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(_) => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "failed to read the files",
+        ),
+    }
 }
 
 fn refusal(status: StatusCode, reason: &str) -> Response {

@@ -9,6 +9,7 @@ use veni_provider_aws::{AwsSettings, Remembered, TypeFacts, TypeLookup};
 
 use crate::config::{AwsChoice, Config};
 use crate::pool::CloudMemory;
+use crate::progress::Progress;
 
 /// Between two tries to find out who the node is.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -49,6 +50,7 @@ pub(super) fn settings(config: &Config, choice: &AwsChoice) -> AwsSettings {
 pub(super) async fn connect(
     settings: AwsSettings,
     remembered: Option<&CloudMemory>,
+    progress: &Progress,
 ) -> Arc<dyn Provider> {
     if let Some(memory) = remembered {
         return veni_provider_aws::resume(settings, known_of(memory));
@@ -57,7 +59,12 @@ pub(super) async fn connect(
     loop {
         match veni_provider_aws::connect(settings.clone()).await {
             Ok(provider) => return provider,
-            Err(error) => tracing::error!(%error, "not ready: failed to find this node in AWS"),
+            Err(error) => {
+                tracing::error!(%error, "not ready: failed to find this node in AWS");
+                progress.waits_for(format!(
+                    "waiting for AWS to tell which node this is: {error}"
+                ));
+            }
         }
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -94,6 +94,36 @@ fn containers_and_their_interfaces_are_not_named() {
     assert!(!text.contains("c0ffee") && !text.contains("eth0"), "{text}");
 }
 
+#[test]
+fn settings_are_told_by_the_aws_plugin_s_names_and_types() {
+    let given = [
+        ("WARM_IP_TARGET", "5"),
+        ("ENABLE_PREFIX_DELEGATION", "true"),
+        (
+            "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+            "10.1.0.0/16, 10.2.0.0/16",
+        ),
+    ];
+    let lookup = |name: &str| {
+        let found = given.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let config = crate::config::Config::try_new(&lookup, "node-1").expect("valid");
+    let settings = config.settings(None);
+    let ipamd = settings::of_ipamd(&settings);
+    assert_eq!(ipamd["WARM_IP_TARGET"], 5);
+    assert_eq!(ipamd["MINIMUM_IP_TARGET"], 0);
+    assert_eq!(ipamd["ENABLE_PREFIX_DELEGATION"], true);
+    let network = settings::of_network(&settings);
+    assert_eq!(network["AWS_VPC_ENI_MTU"], 9001);
+    assert_eq!(network["AWS_VPC_K8S_CNI_RANDOMIZESNAT"], "prng");
+    assert_eq!(network["AWS_VPC_K8S_CNI_EXTERNALSNAT"], false);
+    assert_eq!(
+        network["AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"],
+        json!(["10.1.0.0/16", "10.2.0.0/16"])
+    );
+}
+
 #[tokio::test]
 async fn a_unix_socket_replaces_a_dead_one_s_and_serves_root_alone() {
     use std::os::unix::fs::PermissionsExt;

@@ -11,6 +11,7 @@ mod netns {
     mod daemon_life;
     mod dels_without_daemon;
     mod foreign;
+    mod host;
     mod interrupted_plugins;
     mod node_ports;
     mod pool;

@@ -37,12 +37,14 @@ fn run_dir(folder: &Path) -> RunDir {
 
 async fn start(folder: &Path, provider: Arc<dyn Provider>, kernel: &MemoryKernel) -> App {
     let never = CancellationToken::new();
+    let progress = Progress::default();
     let started = App::start(
         config(),
         CloudProfile::Aws,
         run_dir(folder),
         provider,
         Arc::new(kernel.clone()),
+        &progress,
         &never,
     );
     let app = timeout(PATIENCE, started).await.expect("starts in time");
@@ -121,7 +123,11 @@ async fn a_daemon_that_starts_again_without_ec2_and_metadata_serves_pods_from_it
             .expect("can be read")
             .expect("is there")
     };
-    let provider = timeout(PATIENCE, connect(unreachable_aws(), Some(&memory)));
+    let progress = Progress::default();
+    let provider = timeout(
+        PATIENCE,
+        connect(unreachable_aws(), Some(&memory), &progress),
+    );
     let provider = provider.await.expect("waits for nobody");
     assert!(provider.capabilities().ipv4_prefixes);
     let error = provider.node().await.expect_err("nobody answers");
