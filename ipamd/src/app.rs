@@ -34,7 +34,7 @@ use crate::progress::Progress;
 use crate::recovery::{Recovered, work_off_notes};
 use crate::rpc::serve_cni;
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::pool_settings;
+use crate::targets::{check, pool_settings};
 
 /// Audits of endpoints to one of the node's own rules, tables and settings.
 const NODE_ROUNDS: u64 = 6;
@@ -64,6 +64,13 @@ pub struct App {
     stop_pool: CancellationToken,
 }
 
+/// Who is told how a start goes.
+#[derive(Debug, Clone, Default)]
+struct Observers {
+    metrics: Arc<Metrics>,
+    progress: Progress,
+}
+
 /// Runs a daemon until `shutdown`.
 ///
 /// # Errors
@@ -80,21 +87,25 @@ pub async fn run(
     watch.begin()?;
     let socket = run_dir.listen(veni_api::OPERATOR_SOCKET)?;
     let desk = OperatorDesk::open(socket, config.settings(None), watch, &shutdown).await;
+    let observers = Observers {
+        metrics: Arc::default(),
+        progress: desk.progress().clone(),
+    };
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config, remembered.as_ref(), desk.progress()) => connected?,
+        connected = connect(&config, remembered.as_ref(), &observers) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
-    let started = App::start(
+    let started = App::start_observed(
         config,
         profile,
         run_dir,
         provider,
         Arc::new(kernel),
-        desk.progress(),
+        observers,
         &shutdown,
     );
     match started.await? {
@@ -115,13 +126,13 @@ pub async fn run(
 async fn connect(
     config: &Config,
     remembered: Option<&CloudMemory>,
-    progress: &Progress,
+    observers: &Observers,
 ) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
-            let settings = aws::settings(config, choice);
-            let provider = aws::connect(settings, remembered, progress).await;
+            let settings = aws::settings(config, choice, &observers.metrics);
+            let provider = aws::connect(settings, remembered, &observers.progress).await;
             Ok((provider, CloudProfile::Aws))
         }
         // The settings refuse what a build does not have.
@@ -172,35 +183,46 @@ impl App {
     /// it is ready when this returns. `None` when it was told to stop before.
     ///
     /// # Errors
-    /// The journal cannot be read.
+    /// The journal cannot be read, or the settings ask for what this node
+    /// cannot do.
     pub async fn start(
         config: Config,
         profile: CloudProfile,
         run_dir: RunDir,
         provider: Arc<dyn Provider>,
         kernel: Arc<dyn DataPlane>,
-        progress: &Progress,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
+        let nobody = Observers::default();
+        Self::start_observed(config, profile, run_dir, provider, kernel, nobody, shutdown).await
+    }
+
+    /// Likewise, with observers that the provider has been told of.
+    async fn start_observed(
+        config: Config,
+        profile: CloudProfile,
+        run_dir: RunDir,
+        provider: Arc<dyn Provider>,
+        kernel: Arc<dyn DataPlane>,
+        observers: Observers,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let Observers { metrics, progress } = observers;
         let events = Events::default();
-        let metrics = Arc::new(Metrics::default());
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
-        let Some(look) = first_look(&journal, &provider, progress, shutdown).await? else {
+        let Some(look) = first_look(&journal, &provider, &progress, shutdown).await? else {
             return Ok(None);
         };
-        let settings = pool_settings(&config, profile, &look.memory.node);
-        let in_force = config.settings(Some(&NodeFacts {
-            profile,
-            instance_type: look.memory.node.instance_type.clone(),
-            max_interfaces: look.memory.node.limits.interfaces,
-            max_pods: settings.max_pods,
-        }));
-        let place = place(&config, &look.memory.node);
+        let (node, can) = (&look.memory.node, provider.capabilities());
+        check(&config, profile, node, can)?;
+        let settings = pool_settings(&config, profile, node, can);
+        let in_force = config.settings(Some(&facts(profile, node, settings.max_pods)));
+        let place = place(&config, node);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let node_plan = node_plan(&config, &look.memory, &own);
-        let Some(recovered) = prepare(&kernel, &node_plan, &journal, progress, shutdown).await?
+        let Some(recovered) = prepare(&kernel, &node_plan, &journal, &progress, shutdown).await?
         else {
             return Ok(None);
         };
@@ -388,6 +410,15 @@ impl App {
 fn watch(config: &Config) -> HostWatch {
     let real = matches!(config.provider, ProviderChoice::Aws(_));
     HostWatch::new(&config.host, real)
+}
+
+fn facts(profile: CloudProfile, node: &Node, max_pods: u32) -> NodeFacts {
+    NodeFacts {
+        profile,
+        instance_type: node.instance_type.clone(),
+        max_interfaces: node.limits.interfaces,
+        max_pods,
+    }
 }
 
 /// Where the node is, as far as its cloud tells.

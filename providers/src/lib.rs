@@ -17,7 +17,7 @@ pub mod conformance;
 use async_trait::async_trait;
 
 pub use error::{ErrorClass, ProviderError, Scarcity};
-pub use limiter::{CallObserver, Limited, LimiterConfig, NoObserver, Rate};
+pub use limiter::{Adaptation, Budget, CallObserver, Limited, LimiterConfig, NoObserver, Rate};
 pub use nouns::{
     AddressSlots, AttachRequest, Capabilities, Family, Glimpse, Grant, Interface, InterfaceId,
     InterfaceState, Inventory, Limits, Mac, Node, Subnet, SubnetId,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veni_provider::{Limits, Provider};
-use veni_provider_aws::{AwsSettings, Remembered, TypeFacts, TypeLookup};
+use veni_provider_aws::{
+    Action, ActionCall, ActionObserver, AwsSettings, Remembered, TypeFacts, TypeLookup,
+};
 
 use crate::config::{AwsChoice, Config};
+use crate::metrics::{Metrics, RequestSeen};
 use crate::pool::CloudMemory;
 use crate::progress::Progress;
 
@@ -16,8 +19,27 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Puts every request to EC2 into metrics.
+struct RequestMeter(Arc<Metrics>);
+
+impl ActionObserver for RequestMeter {
+    fn action(&self, call: &ActionCall<'_>) {
+        self.0.requests().ended(&RequestSeen {
+            action: call.action.label(),
+            outcome: call.outcome,
+            status: call.status,
+            waited: call.waited,
+            took: call.took,
+        });
+    }
+
+    fn budget(&self, action: Action, per_second: f64) {
+        self.0.requests().budget(action.label(), per_second);
+    }
+}
+
 /// The provider's settings.
-pub(super) fn settings(config: &Config, choice: &AwsChoice) -> AwsSettings {
+pub(super) fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> AwsSettings {
     let table: TypeLookup = Arc::new(|name: &str| {
         let known = veni_pool::instance_types::find(name)?;
         Some(TypeFacts {
@@ -40,6 +62,7 @@ pub(super) fn settings(config: &Config, choice: &AwsChoice) -> AwsSettings {
         ec2_endpoint: choice.ec2_endpoint.clone(),
         call_timeout: config.timing.cloud_deadline.min(choice.http_timeout),
         instance_types: Some(table),
+        observer: Arc::new(RequestMeter(Arc::clone(metrics))),
         ..AwsSettings::default()
     }
 }

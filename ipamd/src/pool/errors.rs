@@ -41,8 +41,9 @@ impl Hold {
 }
 
 impl PoolTask {
-    /// Notes a success: the cloud answers again.
-    pub(super) fn cloud_succeeded(&mut self) {
+    /// Notes that a change succeeded: the cloud answers again.
+    pub(super) fn cloud_succeeded(&mut self, action: &Action) {
+        self.allowed(kind_of(action));
         self.failures = 0;
         self.cloud_error = None;
         self.hold = None;
@@ -57,7 +58,7 @@ impl PoolTask {
         error: &ProviderError,
         now: Instant,
     ) -> bool {
-        self.note_failure(&action.to_string(), error);
+        self.note_failure(kind_of(&action), &action.to_string(), error);
         match &error.class {
             ErrorClass::Throttled { retry_after } => {
                 let pause = self.pause().max(retry_after.unwrap_or_default());
@@ -110,7 +111,7 @@ impl PoolTask {
 
     /// A look at the inventory that failed: the next one comes sooner.
     pub(super) fn look_failed(&mut self, error: &ProviderError, now: Instant) {
-        self.note_failure("look at the inventory", error);
+        self.note_failure(LOOK, "look at the inventory", error);
         // Without the right to look, changes can still be had.
         self.looked |= !matches!(
             error.class,
@@ -120,9 +121,24 @@ impl PoolTask {
         self.look_by(now + pause);
     }
 
-    fn note_failure(&mut self, what: &str, error: &ProviderError) {
+    /// What was refused for want of a permission is allowed now.
+    pub(super) fn allowed(&mut self, kind: &'static str) {
+        self.denied.remove(kind);
+    }
+
+    fn note_failure(&mut self, kind: &'static str, what: &str, error: &ProviderError) {
         self.failures = self.failures.saturating_add(1);
         self.cloud_error = Some(error.to_string());
+        if error.class == ErrorClass::Denied {
+            // Tried again for as long as it lasts, and said when it begins.
+            let before = self.denied.insert(kind, error.operation.clone());
+            if before.as_ref() == Some(&error.operation) {
+                tracing::debug!(what, %error, "cloud call refused again");
+                return;
+            }
+        } else {
+            self.allowed(kind);
+        }
         tracing::warn!(what, class = error.class.label(), %error, "cloud call failed");
         self.tell(EventKind::Cloud, format!("{what} failed: {error}"));
     }
@@ -204,6 +220,19 @@ impl PoolTask {
             action,
             limit_reached: limit,
         });
+    }
+}
+
+/// Looks, among the kinds of what is asked of the cloud.
+pub(super) const LOOK: &str = "look";
+
+/// What kind of change it is, whatever its numbers.
+fn kind_of(action: &Action) -> &'static str {
+    match action {
+        Action::Assign { .. } => "assign",
+        Action::Attach { .. } => "attach",
+        Action::Release { .. } => "release",
+        Action::Detach { .. } => "detach",
     }
 }
 

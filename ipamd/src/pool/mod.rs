@@ -6,6 +6,7 @@ mod errors;
 mod glance;
 mod jobs;
 mod known;
+mod looking;
 mod merge;
 mod outcome;
 mod pick;

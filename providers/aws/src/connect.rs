@@ -10,6 +10,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use veni_provider::{Capabilities, ErrorClass, Provider, ProviderError};
 
+use crate::actions::Action;
+use crate::budgets::Budgets;
 use crate::denials::Denials;
 use crate::ec2::Ec2;
 use crate::identity;
@@ -124,10 +126,15 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .build();
+    let budgets = Budgets::new();
+    for action in Action::ALL {
+        settings.observer.budget(action, budgets.per_second(action));
+    }
     Ec2 {
         client: aws_sdk_ec2::Client::from_conf(ec2.build()),
         denials: Denials::new(aws_sdk_sts::Client::from_conf(sts)),
         observer: Arc::clone(&settings.observer),
+        budgets,
     }
 }
 

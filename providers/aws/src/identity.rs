@@ -12,6 +12,7 @@ use veni_provider::{ErrorClass, ProviderError, SubnetId};
 use crate::actions::Action;
 use crate::ec2::{Ec2, chain};
 use crate::failure::Refusal;
+use crate::requests::filter;
 use crate::settings::InstanceOverrides;
 
 /// Followed by the MAC of an interface and what is asked of it.
@@ -99,7 +100,9 @@ pub(crate) async fn by_ec2(
     if let Some(whole) = all_of(id, known) {
         return Ok(whole);
     }
-    let call = ec2.client.describe_instances().instance_ids(id).send();
+    // By filter: without one EC2 charges a smaller bucket.
+    let this = filter("instance-id", id);
+    let call = ec2.client.describe_instances().filters(this).send();
     let answer = ec2.call(Action::DescribeInstances, call).await;
     let answer = answer.map_err(Refusal::error)?;
     let described = answer

@@ -37,14 +37,12 @@ fn run_dir(folder: &Path) -> RunDir {
 
 async fn start(folder: &Path, provider: Arc<dyn Provider>, kernel: &MemoryKernel) -> App {
     let never = CancellationToken::new();
-    let progress = Progress::default();
     let started = App::start(
         config(),
         CloudProfile::Aws,
         run_dir(folder),
         provider,
         Arc::new(kernel.clone()),
-        &progress,
         &never,
     );
     let app = timeout(PATIENCE, started).await.expect("starts in time");
@@ -106,7 +104,7 @@ fn unreachable_aws() -> AwsSettings {
     };
     AwsSettings {
         metadata_endpoint: Some(NOBODY.to_owned()),
-        ..settings(&config(), &choice)
+        ..settings(&config(), &choice, &Arc::default())
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use ipamd::app::App;
 use ipamd::config::{CloudProfile, Config};
-use ipamd::progress::Progress;
 use ipamd::run_dir::RunDir;
 use ipnet::IpNet;
 use tokio::sync::broadcast::error::RecvError;
@@ -203,14 +202,12 @@ impl World {
         };
         let run_dir = RunDir::try_new(self.folder()).expect("the run folder is free");
         let never = CancellationToken::new();
-        let progress = Progress::default();
         let started = App::start(
             config,
             self.profile,
             run_dir,
             Arc::new(provider),
             Arc::new(self.kernel.clone()),
-            &progress,
             &never,
         );
         let app = timeout(LONG, started).await.expect("starts in time");
