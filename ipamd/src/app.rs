@@ -131,7 +131,13 @@ async fn connect(
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
-            let settings = aws::settings(config, choice, &observers.metrics);
+            let mut settings = aws::settings(config, choice, &observers.metrics);
+            if config.custom_network.is_some() {
+                let waits_for = "waiting for AWS to tell where this node is, for its ENIConfig";
+                observers.progress.waits_for(waits_for);
+            }
+            settings.custom_network =
+                aws::custom_network::find(config, &settings, remembered).await?;
             let provider = aws::connect(settings, remembered, &observers.progress).await;
             Ok((provider, CloudProfile::Aws))
         }
@@ -423,12 +429,11 @@ fn facts(profile: CloudProfile, node: &Node, max_pods: u32) -> NodeFacts {
 
 /// Where the node is, as far as its cloud tells.
 fn place(config: &Config, node: &Node) -> Place {
-    let name = config.node_name.as_ref().unwrap_or(&config.host_name);
     Place {
         region: region_of(&node.zone),
         zone: node.zone.clone(),
         instance_type: node.instance_type.clone(),
-        node_name: name.clone(),
+        node_name: config.name().to_owned(),
     }
 }
 

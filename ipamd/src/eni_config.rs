@@ -145,49 +145,65 @@ pub enum EniConfigError {
     },
 }
 
-/// The ENIConfig of the node at a place, and what named it.
-///
-/// # Errors
-/// See [`EniConfigError`].
-pub fn find(
-    settings: &CustomNetworkSettings,
-    place: &Place,
-) -> Result<(Choice, EniConfig), EniConfigError> {
-    let mut node = NodeMetadata {
-        labels: place.labels(),
-        annotations: BTreeMap::new(),
-    };
-    if let Some(path) = &settings.node {
-        let told = objects::read_node(path)?;
-        node.labels.extend(told.labels);
-        node.annotations.extend(told.annotations);
-    }
-    let mut configs = objects::read_eni_configs(&settings.configs)?;
-    let choice = choose(&settings.annotation, &settings.label, &node);
-    match configs.remove(&choice.name) {
-        Some(object) => Ok((choice, object.eni_config(&settings.configs)?)),
-        None => Err(EniConfigError::Missing {
-            path: settings.configs.clone(),
-            name: choice.name,
-            because: choice.because,
-            known: configs.into_keys().collect(),
-        }),
-    }
+/// The ENIConfigs of a cluster, and what is known of the node beside its place.
+#[derive(Debug)]
+pub struct EniConfigs {
+    settings: CustomNetworkSettings,
+    node: NodeMetadata,
+    configs: BTreeMap<String, objects::Unchecked>,
 }
 
-/// Whether the files can be read and have the right form; which ENIConfig is
-/// meant is known on the node alone.
-///
-/// # Errors
-/// See [`EniConfigError`].
-pub fn check(settings: &CustomNetworkSettings) -> Result<(), EniConfigError> {
-    if let Some(path) = &settings.node {
-        objects::read_node(path)?;
+impl EniConfigs {
+    /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    /// A file is missing, is no JSON, or has other objects.
+    pub fn try_new(settings: &CustomNetworkSettings) -> Result<Self, EniConfigError> {
+        Ok(Self {
+            settings: settings.clone(),
+            node: match &settings.node {
+                Some(path) => objects::read_node(path)?,
+                None => NodeMetadata::default(),
+            },
+            configs: objects::read_eni_configs(&settings.configs)?,
+        })
     }
-    for object in objects::read_eni_configs(&settings.configs)?.into_values() {
-        object.eni_config(&settings.configs)?;
+
+    /// The ENIConfig of the node at a place, and what named it. What Kubernetes
+    /// says of the node counts more than what its place suggests.
+    ///
+    /// # Errors
+    /// There is none of the name, or it is wrong.
+    pub fn of_node(&self, place: &Place) -> Result<(Choice, EniConfig), EniConfigError> {
+        let mut node = self.node.clone();
+        for (key, value) in place.labels() {
+            node.labels.entry(key).or_insert(value);
+        }
+        let choice = choose(&self.settings.annotation, &self.settings.label, &node);
+        match self.configs.get(&choice.name) {
+            Some(found) => {
+                let config = found.eni_config(&self.settings.configs)?;
+                Ok((choice, config))
+            }
+            None => Err(EniConfigError::Missing {
+                path: self.settings.configs.clone(),
+                name: choice.name,
+                because: choice.because,
+                known: self.configs.keys().cloned().collect(),
+            }),
+        }
     }
-    Ok(())
+
+    /// Whether all ENIConfigs are right, those of other nodes too.
+    ///
+    /// # Errors
+    /// The first that is wrong.
+    pub fn check(&self) -> Result<(), EniConfigError> {
+        for found in self.configs.values() {
+            found.eni_config(&self.settings.configs)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{CustomNetworkSettings, IntrospectionAddress, Setting};
 use crate::endpoints::Endpoints;
-use crate::eni_config::{self, Place};
+use crate::eni_config::{EniConfigError, EniConfigs, Place};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 
@@ -116,9 +116,12 @@ async fn eni_config(custom: Option<CustomNetworkSettings>, place: Place) -> Resp
         return refusal(StatusCode::NOT_FOUND, "custom networking is off");
     };
     // Reads files.
-    let found = tokio::task::spawn_blocking(move || eni_config::find(&custom, &place)).await;
-    match found {
-        Ok(Ok((choice, _))) => Json(choice.name).into_response(),
+    let found = tokio::task::spawn_blocking(move || {
+        let (choice, _) = EniConfigs::try_new(&custom)?.of_node(&place)?;
+        Ok::<_, EniConfigError>(choice.name)
+    });
+    match found.await {
+        Ok(Ok(name)) => Json(name).into_response(),
         Ok(Err(error)) => refusal(StatusCode::NOT_FOUND, &error.to_string()),
         Err(_) => refusal(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -75,7 +75,7 @@ fn print_settings(of_environment: bool) -> anyhow::Result<()> {
     let config = Config::try_new(&lookup, &host_name())?;
     if of_environment {
         if let Some(custom) = &config.custom_network {
-            ipamd::eni_config::check(custom)?;
+            ipamd::eni_config::EniConfigs::try_new(custom)?.check()?;
         }
         for remark in config.remarks.iter().chain(&misspelt(names_set())) {
             eprintln!("{remark}");
@@ -96,6 +96,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = config.name(),
+        run_dir = %arguments.run_dir.display(),
         "ipamd"
     );
     let settings = in_one_line(&config.settings(None));

@@ -95,6 +95,9 @@ pub(crate) fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -
         source_nat: config.network.source_nat,
         source_nat_ports: config.network.source_nat_ports,
         node_ports: config.network.node_ports,
+        mark: config.kernel.mark,
+        external_services: config.kernel.external_services.clone(),
+        no_tcp_early_demux: config.kernel.no_tcp_early_demux,
         veth_prefix: config.network.veth_prefix.clone(),
     }
 }

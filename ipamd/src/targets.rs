@@ -245,4 +245,31 @@ mod tests {
         of(CloudProfile::Aws, true).expect("Nitro does");
         of(CloudProfile::Azure, false).expect("Azure has no prefixes at all");
     }
+
+    #[cfg(feature = "aws")]
+    fn m5_large() -> Node {
+        let mut node = old_node();
+        node.instance_type = "m5.large".to_owned();
+        node.limits.interfaces = 3;
+        node
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn custom_networking_takes_the_primary_interface_out_of_the_number_of_pods() {
+        let settings = |custom: &'static str| {
+            let lookup = move |name: &str| match name {
+                "VENI_PROVIDER" => Some("aws".to_owned()),
+                "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" => Some(custom.to_owned()),
+                _ => None,
+            };
+            let config = Config::try_new(&lookup, "node-1").expect("valid");
+            pool_settings(&config, CloudProfile::Aws, &m5_large(), &can(false))
+        };
+        assert_eq!(settings("false").max_pods, 29);
+        let custom = settings("true");
+        assert_eq!(custom.max_pods, 20);
+        let said = "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned();
+        assert!(custom.targets_in_words.contains(&said));
+    }
 }

@@ -20,7 +20,7 @@ use veni_api::server::incoming;
 use veni_api::v1::operator_server::{Operator, OperatorServer};
 use veni_api::v1::{
     EndpointsRequest, EndpointsResponse, Event, EventsRequest, PlanRequest, PlanResponse,
-    PoolRequest, PoolResponse,
+    PoolRequest, PoolResponse, SettingsRequest, SettingsResponse,
 };
 
 struct Daemon;
@@ -43,6 +43,13 @@ impl Operator for Daemon {
 
     async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
         Err(Status::internal("no plan"))
+    }
+
+    async fn settings(
+        &self,
+        _: Request<SettingsRequest>,
+    ) -> Result<Response<SettingsResponse>, Status> {
+        Ok(Response::new(SettingsResponse::default()))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;

@@ -10,8 +10,10 @@ use veni_api::v1::{Setting, SettingsRequest};
 
 use crate::table::{render, terminal_width, wrap};
 
-/// Below so many columns a table has no room for the effects.
-const ROOM_FOR_TABLE: usize = 160;
+/// Columns of a terminal that values, sources and defaults are cut to.
+const NARROW: usize = 26;
+/// With fewer columns left for the effects there is no table.
+const ROOM_FOR_EFFECTS: usize = 36;
 /// Blanks before the lines under a setting.
 const INDENT: &str = "    ";
 /// Shortest lines worth wrapping to.
@@ -99,58 +101,63 @@ fn explanation(setting: &Setting) -> String {
     parts.join(" ")
 }
 
+/// A table, and what reads better where a terminal is too narrow for one.
 fn as_text(settings: &[Setting], width: Option<usize>) -> String {
     if settings.is_empty() {
         return "nothing: every setting is at its default\n".to_owned();
     }
-    match width {
-        Some(width) if width < ROOM_FOR_TABLE => {
-            settings.iter().map(|one| block(one, width)).collect()
-        }
-        width => table(settings, width),
-    }
+    let in_blocks = |width| settings.iter().map(|one| block(one, width)).collect();
+    table(settings, width).unwrap_or_else(|| width.map_or_else(String::new, in_blocks))
 }
 
-/// Cells must not be empty, or columns could not be told apart.
-fn cell(text: &str) -> String {
-    if text.is_empty() { "-" } else { text }.to_owned()
-}
-
-/// One row per setting; the effects are wrapped where there is a terminal.
-fn table(settings: &[Setting], width: Option<usize>) -> String {
+/// One row per setting, on one line where there is no terminal, cut to its
+/// width where there is one. `None` when the effects have no room in it.
+fn table(settings: &[Setting], width: Option<usize>) -> Option<String> {
     let headings = ["name", "value", "source", "default", "effect"];
-    let rows: Vec<Vec<String>> = settings
+    let narrow = width.map_or(usize::MAX, |_| NARROW);
+    let mut rows: Vec<[Vec<String>; 5]> = settings
         .iter()
         .map(|one| {
-            let cells = [&one.name, &one.value, &one.source, &one.default];
-            cells.into_iter().map(|text| cell(text)).collect()
+            let cells = [&one.value, &one.source, &one.default];
+            let [value, source, default] = cells.map(|text| cell(text, narrow));
+            [vec![one.name.clone()], value, source, default, Vec::new()]
         })
         .collect();
-    let columns = render(&headings[..4], rows.iter().cloned());
-    let taken = columns
+    let lines = |rows: &[[Vec<String>; 5]]| rows.iter().flat_map(lines).collect::<Vec<_>>();
+    let taken = render(&headings[..4], lines(&rows))
         .lines()
         .map(|line| line.chars().count())
         .max()
         .unwrap_or_default();
-    let room = width.map_or(usize::MAX, |width| width.saturating_sub(taken + 2));
-    if room < SHORTEST {
-        let width = width.unwrap_or(ROOM_FOR_TABLE);
-        return settings.iter().map(|one| block(one, width)).collect();
+    let room = match width {
+        Some(width) => width
+            .checked_sub(taken + 2)
+            .filter(|room| *room >= ROOM_FOR_EFFECTS)?,
+        None => usize::MAX,
+    };
+    for (row, setting) in rows.iter_mut().zip(settings) {
+        row[4] = wrap(&explanation(setting), room);
     }
-    let wrapped = rows.into_iter().zip(settings).flat_map(|(row, setting)| {
-        let lines = wrap(&explanation(setting), room);
-        let first = lines.into_iter().enumerate();
-        first.map(move |(index, line)| {
-            let mut cells = if index == 0 {
-                row.clone()
-            } else {
-                vec![String::new(); 4]
-            };
-            cells.push(line);
-            cells
-        })
-    });
-    render(&headings, wrapped)
+    Some(render(&headings, lines(&rows)))
+}
+
+/// A cell must not be empty, or columns could not be told apart.
+fn cell(text: &str, width: usize) -> Vec<String> {
+    if text.is_empty() {
+        vec!["-".to_owned()]
+    } else {
+        wrap(text, width)
+    }
+}
+
+/// The lines of a row whose cells have several.
+fn lines(row: &[Vec<String>; 5]) -> Vec<Vec<String>> {
+    let height = row.iter().map(Vec::len).max().unwrap_or_default();
+    let line = |index: usize| {
+        let cells = row.iter().map(|cell| cell.get(index).cloned());
+        cells.map(Option::unwrap_or_default).collect()
+    };
+    (0..height).map(line).collect()
 }
 
 /// A setting in a few lines, for narrow terminals.
@@ -254,14 +261,17 @@ mod tests {
 
     #[test]
     fn lines_fit_into_terminals_of_every_width() {
-        for width in [40, 79, 100, 160, 170, 200, 400] {
-            let text = as_text(&three(), Some(width));
+        let long = "10.0.0.0/8,192.168.0.0/16,172.16.0.0/12,100.64.0.0/10,198.18.0.0/15";
+        let mut all = three();
+        all.push(setting("RANGES", long, "environment", ""));
+        for width in [70, 79, 100, 110, 120, 160, 400] {
+            let text = as_text(&all, Some(width));
             for line in text.lines() {
                 let length = line.chars().count();
-                let fits = length <= width || !line.starts_with(INDENT);
+                let fits = length <= width || line.starts_with("RANGES=");
                 assert!(fits, "{width}: {line}");
             }
-            assert!(text.contains("MAX_ENI"), "{text}");
+            assert_eq!(text.starts_with("NAME "), width >= 110, "{width}: {text}");
         }
         let narrow = as_text(&three()[..1], Some(30));
         assert_eq!(

@@ -47,8 +47,8 @@ pub(crate) fn terminal_width() -> Option<usize> {
     Some(width.0.into())
 }
 
-/// A text in lines of at most `width` characters, cut between words; a longer
-/// word stands alone on a line that is longer.
+/// A text in lines of at most `width` characters, cut between words, and inside
+/// one that is longer.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -57,10 +57,18 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(word.to_owned()),
+            _ => lines.extend(pieces(word, width)),
         }
     }
     lines
+}
+
+fn pieces(word: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = word.chars().collect();
+    letters
+        .chunks(width.max(1))
+        .map(String::from_iter)
+        .collect()
 }
 
 #[cfg(test)]
@@ -68,9 +76,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_between_words_and_long_words_stay_whole() {
+    fn texts_are_cut_between_words_and_inside_long_ones() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("a verylongword b", 5), ["a", "verylongword", "b"]);
+        assert_eq!(wrap("a verylongword b", 5), ["a", "veryl", "ongwo", "rd b"]);
         assert!(wrap("", 5).is_empty());
     }
 

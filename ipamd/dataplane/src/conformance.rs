@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 
 use crate::DataPlane;
 use crate::plan::{
-    EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PodAddress, SourceNatPorts,
+    EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PRIMARY_MARK, PodAddress,
+    SourceNatPorts,
 };
 
 /// A kernel and its surroundings, new for every test.
@@ -417,6 +418,9 @@ pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(
         source_nat: true,
         source_nat_ports: SourceNatPorts::FullyRandom,
         node_ports: true,
+        mark: PRIMARY_MARK,
+        external_services: Vec::new(),
+        no_tcp_early_demux: false,
         veth_prefix: "eni".into(),
     };
     let error = fixture

@@ -22,7 +22,8 @@ pub const POD_GROUP: u32 = 0x5650;
 /// Link group of veth ends that are about to be deleted.
 pub const DYING_GROUP: u32 = 0x5645;
 
-/// Connection mark (one bit) of traffic that must leave by the primary interface.
+/// Connection mark of traffic that must leave by the primary interface, unless the
+/// node's plan says another.
 pub const PRIMARY_MARK: u32 = 0x80;
 
 /// The pods' IPv4 next hop.
@@ -63,6 +64,15 @@ pub struct NodePlan {
     pub source_nat_ports: SourceNatPorts,
     /// Whether node-port traffic that came in by the primary interface is marked.
     pub node_ports: bool,
+    /// Mark of connections, and of their packets, that must leave by the primary
+    /// interface: its bits and no others are set and looked at. Not 0.
+    pub mark: u32,
+    /// Traffic to these ranges follows the node's own routes, whatever interface
+    /// holds the pod's address. None of length 0.
+    pub external_services: Vec<IpNet>,
+    /// Whether the node looks TCP packets up in its routes before it looks for a
+    /// socket of its own (`tcp_early_demux=0`); else that setting is left alone.
+    pub no_tcp_early_demux: bool,
     /// Prefix of the host ends' names. nftables knows them by [`POD_GROUP`], which
     /// names chosen by others cannot imitate.
     pub veth_prefix: String,

@@ -1,6 +1,8 @@
 //! The provider for Amazon EC2, made from the daemon's settings and from what
 //! the daemon before knew of the node.
 
+pub(super) mod custom_network;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 
 mod groups;
 mod host;
+mod kernel;
 mod not_honoured;
 mod reader;
 mod remarks;
@@ -25,6 +26,8 @@ use groups::{
 };
 pub use host::{HostSettings, IntrospectionAddress, LogTarget};
 use host::{read_host, read_introspection, read_log_target};
+pub use kernel::KernelSettings;
+use kernel::read_kernel;
 use not_honoured::read_not_honoured;
 use reader::{Given, Reader};
 pub use remarks::{Remark, misspelt};
@@ -192,6 +195,8 @@ pub struct Config {
     pub targets: TargetSettings,
     /// Pods' packets.
     pub network: NetworkSettings,
+    /// The node's kernel.
+    pub kernel: KernelSettings,
     /// Times.
     pub timing: Timing,
     /// Where metrics are served.
@@ -252,6 +257,7 @@ impl Config {
             provider,
             targets: read_targets(&mut reader),
             network: read_network(&mut reader),
+            kernel: read_kernel(&mut reader),
             timing: read_timing(&mut reader),
             metrics: read_metrics(&mut reader),
             introspection: read_introspection(&mut reader),

@@ -4,7 +4,7 @@
 
 use axum::http::Uri;
 
-use super::reader::{Reader, truth};
+use super::reader::Reader;
 use super::remarks::Remark;
 use super::variables::{Disposition, Form, Variable};
 
@@ -61,7 +61,7 @@ pub(super) const NOT_HONOURED: &[Variable] = &[
     refused(
         "ENABLE_BANDWIDTH_PLUGIN",
         "Limits of pods' bandwidth.",
-        "it will mean limits of Veni's own, which this version does not have; set it to false, and chain the reference plugin `bandwidth` in the network configuration",
+        "it will mean limits of Veni's own, which this version does not have; set it to false, and pods' annotations that ask for limits are not followed",
     ),
     Variable {
         name: POLICY_MODE,
@@ -186,16 +186,12 @@ fn policies_are_open(name: &'static str, value: &str) -> Option<Remark> {
 
 /// The value in its usual spelling; `None` when it is unset or wrong.
 fn read_form(reader: &mut Reader<'_>, name: &'static str, form: Form) -> Option<String> {
+    if form == Form::Boolean {
+        return reader.truth(name).map(|value| value.to_string());
+    }
     let text = reader.text(name)?;
     match form {
-        Form::Text => Some(text),
-        Form::Boolean => {
-            let value = truth(&text);
-            if value.is_none() {
-                reader.problem(name, &text, "must be true or false");
-            }
-            value.map(|value| value.to_string())
-        }
+        Form::Text | Form::Boolean => Some(text),
         Form::OneOf(words) => {
             if words.contains(&text.as_str()) {
                 return Some(text);

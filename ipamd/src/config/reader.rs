@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// A truth value in the spellings that Kubernetes manifests use.
-pub(super) fn truth(text: &str) -> Option<bool> {
+fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
@@ -89,14 +89,17 @@ impl<'a> Reader<'a> {
             find(name).is_some_and(|row| row.default.starts_with(&default.to_string())),
             "the table of variables has another default for {name}"
         );
-        let Some(text) = self.text(name) else {
-            return default;
-        };
-        let Some(value) = truth(&text) else {
-            self.problem(name, &text, "must be true or false");
-            return default;
-        };
-        self.given.insert(name, value.to_string());
+        self.truth(name).unwrap_or(default)
+    }
+
+    /// A truth value; `None` when unset.
+    pub(super) fn truth(&mut self, name: &'static str) -> Option<bool> {
+        let text = self.text(name)?;
+        let value = truth(&text);
+        match value {
+            Some(value) => drop(self.given.insert(name, value.to_string())),
+            None => self.problem(name, &text, "must be true or false"),
+        }
         value
     }
 

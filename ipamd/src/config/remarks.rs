@@ -36,9 +36,9 @@ impl Remark {
     pub fn log(&self) {
         let (name, text) = (&self.name, &self.text);
         if self.warning {
-            tracing::warn!(name, text, "setting");
+            tracing::warn!(name, text, "a setting needs a look");
         } else {
-            tracing::info!(name, text, "setting");
+            tracing::info!(name, text, "a setting changes nothing");
         }
     }
 }

@@ -225,6 +225,9 @@ impl Config {
             "VENI_METRICS_ADDRESS" if self.metrics.is_none() => {
                 Some("not used: DISABLE_METRICS is true".to_owned())
             }
+            "INTROSPECTION_BIND_ADDRESS" if self.introspection.is_none() => {
+                Some("not used: DISABLE_INTROSPECTION is true".to_owned())
+            }
             _ => None,
         }
     }
@@ -235,13 +238,15 @@ fn used_with(what: &str) -> Option<String> {
 }
 
 /// What only the AWS provider is told.
-const OF_AWS: [&str; 7] = [
+const OF_AWS: [&str; 9] = [
     "CLUSTER_NAME",
     "ADDITIONAL_ENI_TAGS",
     "MANAGE_UNTAGGED_ENI",
     "ENABLE_SUBNET_DISCOVERY",
     "DISABLE_LEAKED_ENI_CLEANUP",
     "ENABLE_IMDS_ONLY_MODE",
+    "AWS_EC2_ENDPOINT",
+    "HTTP_TIMEOUT",
     "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
 ];
 

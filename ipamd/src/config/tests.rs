@@ -73,6 +73,42 @@ fn both_families_may_be_on_together_but_not_off_together() {
 }
 
 #[test]
+fn a_connection_mark_is_decimal_or_hexadecimal() {
+    for (text, mark) in [
+        ("256", 0x100),
+        ("0x100", 0x100),
+        ("0XfFfF3FfF", 0xffff_3fff),
+    ] {
+        let config = read(&[("AWS_VPC_K8S_CNI_CONNMARK", text)]).expect("valid");
+        assert_eq!(config.kernel.mark, mark, "{text}");
+    }
+    assert_eq!(read(&[]).expect("valid").kernel.mark, 0x80);
+}
+
+#[test]
+fn a_connection_mark_of_nothing_or_of_kube_proxy_s_bits_is_refused() {
+    for text in ["0", "-1", "0x", "0x100000000", "mark"] {
+        let error = read(&[("AWS_VPC_K8S_CNI_CONNMARK", text)]).expect_err("must be refused");
+        assert!(error.problems[0].contains("must be from 1"), "{error}");
+    }
+    for text in ["0x4000", "0x8080", "0xffffffff"] {
+        let error = read(&[("AWS_VPC_K8S_CNI_CONNMARK", text)]).expect_err("must be refused");
+        assert!(error.problems[0].contains("kube-proxy"), "{error}");
+    }
+}
+
+#[test]
+fn external_services_are_ranges_of_both_families_but_not_everything() {
+    let ranges = "203.0.113.0/24, 2001:db8::/32";
+    let config = read(&[("AWS_EXTERNAL_SERVICE_CIDRS", ranges)]).expect("valid");
+    assert_eq!(config.kernel.external_services.len(), 2);
+    let error = read(&[("AWS_EXTERNAL_SERVICE_CIDRS", "10.0.0.0/8,0.0.0.0/0,x")])
+        .expect_err("must be refused");
+    assert_eq!(error.problems.len(), 2, "{error}");
+    assert!(error.to_string().contains("0.0.0.0/0: would lead all"));
+}
+
+#[test]
 fn zero_address_targets_count_as_not_set() {
     let config = read(&[("WARM_IP_TARGET", "0"), ("MINIMUM_IP_TARGET", "0")]).expect("valid");
     assert_eq!(config.targets.warm_ip, None);
@@ -103,3 +139,6 @@ fn the_documentation_names_every_variable_with_its_default() {
     let rows = text.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, variables().count(), "a row without a variable");
 }
+
+mod aws_plugin;
+mod in_force;

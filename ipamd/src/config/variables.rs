@@ -300,6 +300,21 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Answers to node-port traffic leave by the primary interface.",
     ),
     variable(
+        "AWS_EXTERNAL_SERVICE_CIDRS",
+        "",
+        "Ranges, separated by commas, to which pods' packets follow the node's own routes and leave by its primary interface.",
+    ),
+    variable(
+        "AWS_VPC_K8S_CNI_CONNMARK",
+        "0x80",
+        "Mark, and its mask, of connections that must leave by the primary interface: decimal or 0x…, without the bits of kube-proxy (0x4000, 0x8000).",
+    ),
+    variable(
+        "DISABLE_TCP_EARLY_DEMUX",
+        "false",
+        "Set net.ipv4.tcp_early_demux=0 on the node; false leaves the node's value alone.",
+    ),
+    variable(
         "AWS_VPC_K8S_CNI_VETHPREFIX",
         "eni",
         "First letters of the host ends' names, at most four.",

@@ -85,7 +85,7 @@ pub(super) struct Unchecked {
 
 impl Unchecked {
     /// What it says, checked.
-    pub(super) fn eni_config(self, path: &Path) -> Result<EniConfig, ObjectError> {
+    pub(super) fn eni_config(&self, path: &Path) -> Result<EniConfig, ObjectError> {
         let object = format!("ENIConfig {}", self.name);
         let wrong = |reason: String| wrong(CONFIG_FILE, path, &object, reason);
         let subnet = match self.spec.get("subnet") {

@@ -118,7 +118,7 @@ impl Site {
             instance_type: "m5.large".to_owned(),
             node_name: "node-1".to_owned(),
         };
-        find(&self.settings, &place)
+        EniConfigs::try_new(&self.settings)?.of_node(&place)
     }
 
     fn found(&self) -> EniConfig {
@@ -203,6 +203,18 @@ fn a_file_that_is_missing_is_named_with_what_writes_one() {
 fn a_file_of_yaml_is_refused_as_no_json() {
     let error = Site::new("apiVersion: v1\nkind: List\n").refused();
     assert!(error.contains("is not JSON"), "{error}");
+}
+
+#[test]
+fn a_check_finds_what_is_wrong_with_other_nodes_configs() {
+    let site = Site::new(&good().to_string());
+    assert!(site.find().is_ok());
+    let configs = EniConfigs::try_new(&site.settings).expect("the files are right");
+    let error = configs.check().expect_err("one is broken").to_string();
+    assert!(
+        error.contains("ENIConfig broken: spec.subnet is missing"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
     }
 }
 
-fn metadata_client(settings: &AwsSettings) -> Result<imds::Client, ProviderError> {
+pub(crate) fn metadata_client(settings: &AwsSettings) -> Result<imds::Client, ProviderError> {
     let mut builder = imds::Client::builder().configure(&ProviderConfig::without_region());
     if let Some(endpoint) = &settings.metadata_endpoint {
         builder = builder.endpoint(endpoint).map_err(|error| {

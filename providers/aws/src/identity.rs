@@ -18,6 +18,8 @@ use crate::settings::InstanceOverrides;
 /// Followed by the MAC of an interface and what is asked of it.
 pub(crate) const INTERFACES: &str = "/latest/meta-data/network/interfaces/macs/";
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
+pub(crate) const INSTANCE_TYPE: &str = "/latest/meta-data/instance-type";
+pub(crate) const ZONE: &str = "/latest/meta-data/placement/availability-zone";
 /// The operation that errors of instance metadata name.
 const METADATA: &str = "instance metadata";
 
@@ -82,8 +84,8 @@ pub(crate) async fn by_metadata(
     let ipv6 = optional(client, "/latest/meta-data/ipv6").await?;
     Ok(Instance {
         id: told(&known.instance_id, INSTANCE_ID).await?,
-        instance_type: told(&known.instance_type, "/latest/meta-data/instance-type").await?,
-        zone: told(&known.zone, "/latest/meta-data/placement/availability-zone").await?,
+        instance_type: told(&known.instance_type, INSTANCE_TYPE).await?,
+        zone: told(&known.zone, ZONE).await?,
         subnet: SubnetId::new(told(&subnet, &of_primary("subnet-id")).await?),
         vpc: told(&known.vpc, &of_primary("vpc-id")).await?,
         mac: Some(mac),

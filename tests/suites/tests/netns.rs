@@ -15,6 +15,7 @@ mod netns {
     mod interrupted_plugins;
     mod node_ports;
     mod pool;
+    mod settings;
     mod storms;
     mod traffic;
     mod verbs;

@@ -49,6 +49,14 @@ pub fn plugin() -> PathBuf {
     built("veni-cni")
 }
 
+/// The operator's tool.
+///
+/// # Panics
+/// When it was not built.
+pub fn veni() -> PathBuf {
+    built("veni")
+}
+
 /// All points at which the daemon can be killed, as it lists them itself.
 ///
 /// # Panics

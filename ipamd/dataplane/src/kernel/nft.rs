@@ -5,12 +5,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 
 use ipnet::IpNet;
 
 use crate::KernelError;
-use crate::plan::{NodePlan, POD_GROUP, PRIMARY_MARK, SourceNatPorts};
+use crate::plan::{NodePlan, POD_GROUP, SourceNatPorts};
 
 /// Family and name of the table.
 pub(crate) const TABLE: &str = "inet veni";
@@ -46,31 +47,11 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
         write_set(&mut text, "untranslated_v6", "ipv6_addr", plan, is_v6);
     }
     if plan.node_ports {
-        write_node_ports(&mut text, primary);
+        write_node_ports(&mut text, primary, plan.mark);
     }
-    write_marks(&mut text, v4.is_some(), v6.is_some());
+    write_marks(&mut text, v4.is_some(), v6.is_some(), plan.mark);
     if v4.is_some() || v6.is_some() {
-        let ports = match plan.source_nat_ports {
-            SourceNatPorts::FullyRandom => " fully-random",
-            SourceNatPorts::Random => " random",
-            SourceNatPorts::Keep => "",
-        };
-        let _ = write!(
-            text,
-            "\n\tchain source_nat {{\n\
-             \t\tcomment \"new connections of pods that leave the network\"\n\
-             \t\ttype nat hook postrouting priority {SOURCE_NAT}; policy accept;\n\
-             \t\toifgroup {POD_GROUP:#x} return\n\
-             \t\tmeta mark & {PRIMARY_MARK:#x} != {PRIMARY_MARK:#x} return\n\
-             \t\tct mark & {PRIMARY_MARK:#x} != {PRIMARY_MARK:#x} return\n"
-        );
-        if let Some(node) = v4 {
-            let _ = writeln!(text, "\t\tmeta nfproto ipv4 snat ip to {node}{ports}");
-        }
-        if let Some(node) = v6 {
-            let _ = writeln!(text, "\t\tmeta nfproto ipv6 snat ip6 to {node}{ports}");
-        }
-        text.push_str("\t}\n");
+        write_source_nat(&mut text, plan, v4, v6);
     }
     text.push_str("}\n");
     Some(text)
@@ -112,21 +93,21 @@ fn write_set(
 
 /// What comes in by the primary interface for the node itself may be a node port,
 /// whose pod answers from another interface's address: its connection is marked.
-fn write_node_ports(text: &mut String, primary: &str) {
+fn write_node_ports(text: &mut String, primary: &str, mark: u32) {
     let _ = write!(
         text,
         "\tchain node_ports {{\n\
          \t\tcomment \"connections that entered by the primary interface answer by it\"\n\
          \t\ttype filter hook prerouting priority {BEFORE_DESTINATION_NAT}; policy accept;\n\
          \t\tiifname \"{primary}\" ct state new fib daddr . iif type local \
-         ct mark set ct mark | {PRIMARY_MARK:#x}\n\
+         ct mark set ct mark | {mark:#x}\n\
          \t}}\n\n"
     );
 }
 
 /// Marks new connections of pods that leave the network, and gives every packet
 /// of pods the mark of its connection.
-fn write_marks(text: &mut String, v4: bool, v6: bool) {
+fn write_marks(text: &mut String, v4: bool, v6: bool, mark: u32) {
     let _ = write!(
         text,
         "\tchain marks {{\n\
@@ -142,15 +123,51 @@ fn write_marks(text: &mut String, v4: bool, v6: bool) {
             let _ = writeln!(
                 text,
                 "\t\tct state new ct direction original {family} daddr != @{set} \
-                 fib daddr type unicast ct mark set ct mark | {PRIMARY_MARK:#x}"
+                 fib daddr type unicast ct mark set ct mark | {mark:#x}"
             );
         }
     }
     let _ = write!(
         text,
-        "\t\tct mark & {PRIMARY_MARK:#x} == {PRIMARY_MARK:#x} \
-         meta mark set meta mark | {PRIMARY_MARK:#x}\n\t}}\n"
+        "\t\tct mark & {mark:#x} == {mark:#x} \
+         meta mark set meta mark | {mark:#x}\n\t}}\n"
     );
+}
+
+/// Translates what was marked because it leaves the network.
+fn write_source_nat(
+    text: &mut String,
+    plan: &NodePlan,
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+) {
+    let mark = plan.mark;
+    let _ = write!(
+        text,
+        "\n\tchain source_nat {{\n\
+         \t\tcomment \"new connections of pods that leave the network\"\n\
+         \t\ttype nat hook postrouting priority {SOURCE_NAT}; policy accept;\n\
+         \t\toifgroup {POD_GROUP:#x} return\n\
+         \t\tmeta mark & {mark:#x} != {mark:#x} return\n\
+         \t\tct mark & {mark:#x} != {mark:#x} return\n"
+    );
+    let ports = flag(plan.source_nat_ports);
+    if let Some(node) = v4 {
+        let _ = writeln!(text, "\t\tmeta nfproto ipv4 snat ip to {node}{ports}");
+    }
+    if let Some(node) = v6 {
+        let _ = writeln!(text, "\t\tmeta nfproto ipv6 snat ip6 to {node}{ports}");
+    }
+    text.push_str("\t}\n");
+}
+
+/// How nft names a way of choosing ports.
+fn flag(ports: SourceNatPorts) -> &'static str {
+    match ports {
+        SourceNatPorts::FullyRandom => " fully-random",
+        SourceNatPorts::Random => " random",
+        SourceNatPorts::Keep => "",
+    }
 }
 
 /// Loads a text in one transaction.

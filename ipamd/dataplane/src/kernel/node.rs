@@ -2,7 +2,8 @@
 
 use netlink_packet_route::AddressFamily;
 
-use super::rule::{self, MARKED, Rule, TO_PODS};
+use super::link::Link;
+use super::rule::{self, EXTERNAL_SERVICES, MARKED, Rule, TO_PODS};
 use super::settings::{self, Setting};
 use super::worker::Host;
 use super::{interface, nft, route};
@@ -23,7 +24,7 @@ pub(crate) fn prepare(
     loaded: &mut Loaded,
 ) -> Result<NodeReport, KernelError> {
     let link = interface::find(&mut host.socket, plan.primary_mac)?;
-    let primary = link.name;
+    let primary = link.name.clone();
     let mut report = NodeReport {
         primary_link: primary.clone(),
         warnings: Vec::new(),
@@ -35,19 +36,42 @@ pub(crate) fn prepare(
                 .warning("answers to node ports and to pods on other interfaces may be dropped"),
         );
     }
+    if plan.no_tcp_early_demux
+        && let Err(unsettable) = Setting::ipv4("tcp_early_demux").ensure("0")
+    {
+        report.warnings.push(unsettable.warning(
+            "the kubelet may not reach pods whose traffic enters by another interface than it leaves",
+        ));
+    }
     rule::settle(&mut host.socket, &rules(plan), |rule| {
-        matches!(rule.priority, TO_PODS | MARKED)
+        matches!(rule.priority, TO_PODS | MARKED | EXTERNAL_SERVICES)
     })?;
     load(nft::table(plan, &primary), loaded, &mut report)?;
-    let default = route::default_link(&mut host.socket);
-    if let Some(other) = default.map_err(|refusal| refusal.during("list routes"))?
-        && other != link.index
-    {
-        report.warnings.push(format!(
-            "the node's default route does not leave by its primary interface {primary} but by \
-             link {other}, so what pods send beyond the network is lost: let systemd-networkd, \
-             NetworkManager and DHCP clients leave secondary interfaces alone"
-        ));
+    warn_of_others(host, plan, &link, &mut report)?;
+    Ok(report)
+}
+
+/// What others have set up that takes pods' packets the wrong way.
+fn warn_of_others(
+    host: &mut Host,
+    plan: &NodePlan,
+    primary: &Link,
+    report: &mut NodeReport,
+) -> Result<(), KernelError> {
+    for family in families(plan) {
+        let default = route::default_link(&mut host.socket, family);
+        if let Some(other) = default.map_err(|refusal| refusal.during("list routes"))?
+            && other != primary.index
+        {
+            report.warnings.push(format!(
+                "the node's {} default route does not leave by its primary interface {} but by \
+                 link {other}, so what pods send beyond the network is lost: let \
+                 systemd-networkd, NetworkManager and DHCP clients leave secondary interfaces \
+                 alone",
+                name(family),
+                primary.name
+            ));
+        }
     }
     if nft::drops_forwarded() {
         report.warnings.push(
@@ -56,7 +80,14 @@ pub(crate) fn prepare(
                 .to_owned(),
         );
     }
-    Ok(report)
+    Ok(())
+}
+
+fn name(family: AddressFamily) -> &'static str {
+    match family {
+        AddressFamily::Inet6 => "IPv6",
+        _ => "IPv4",
+    }
 }
 
 /// Forwarding. Every pod needs it, so the node is not ready without it.
@@ -90,7 +121,8 @@ fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<()
     }
 }
 
-fn rules(plan: &NodePlan) -> Vec<Rule> {
+/// The families of the node's pods that its kernel has.
+fn families(plan: &NodePlan) -> Vec<AddressFamily> {
     let mut families = Vec::new();
     if plan.node_v4.is_some() {
         families.push(AddressFamily::Inet);
@@ -98,9 +130,22 @@ fn rules(plan: &NodePlan) -> Vec<Rule> {
     if plan.node_v6.is_some() && settings::has_ipv6() {
         families.push(AddressFamily::Inet6);
     }
+    families
+}
+
+fn rules(plan: &NodePlan) -> Vec<Rule> {
+    let families = families(plan);
     let mut rules: Vec<Rule> = families.iter().copied().map(Rule::to_pods).collect();
     if plan.source_nat || plan.node_ports {
-        rules.extend(families.into_iter().map(Rule::marked));
+        let marked = |family: &AddressFamily| Rule::marked(*family, plan.mark);
+        rules.extend(families.iter().map(marked));
+    }
+    for range in &plan.external_services {
+        let rule = Rule::to_external_service(range.trunc());
+        let possible = rule.family == AddressFamily::Inet || settings::has_ipv6();
+        if possible && !rules.contains(&rule) {
+            rules.push(rule);
+        }
     }
     rules
 }

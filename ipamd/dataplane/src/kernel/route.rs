@@ -197,11 +197,14 @@ pub(crate) fn ours(
         .collect())
 }
 
-/// Index of the link that the node's IPv4 default route leads to, whoever made it:
-/// of several, that of the smallest metric.
-pub(crate) fn default_link(socket: &mut Socket) -> Result<Option<u32>, Refusal> {
+/// Index of the link that the node's default route of a family leads to, whoever
+/// made it: of several, that of the smallest metric.
+pub(crate) fn default_link(
+    socket: &mut Socket,
+    family: AddressFamily,
+) -> Result<Option<u32>, Refusal> {
     let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet;
+    request.header.address_family = family;
     request.attributes.push(RouteAttribute::Table(MAIN_TABLE));
     let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
         Err(refusal) if refusal.gone() => Vec::new(),
@@ -210,6 +213,7 @@ pub(crate) fn default_link(socket: &mut Socket) -> Result<Option<u32>, Refusal> 
     let defaults = dump.into_iter().filter_map(|reply| match reply.parse()? {
         RouteNetlinkMessage::NewRoute(message)
             if message.header.destination_prefix_length == 0
+                && message.header.kind == RouteType::Unicast
                 && u32::from(message.header.table) == MAIN_TABLE =>
         {
             let mut metric = 0;

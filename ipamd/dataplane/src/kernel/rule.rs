@@ -10,12 +10,14 @@ use super::address::family;
 use super::errno::Refusal;
 use super::netlink::{Change, Socket};
 use super::route::MAIN_TABLE;
-use crate::plan::{POD_TABLE, PRIMARY_MARK, PROTOCOL};
+use crate::plan::{POD_TABLE, PROTOCOL};
 
 /// To the pods of the node.
 pub(crate) const TO_PODS: u32 = 512;
 /// Marked traffic leaves by the primary interface.
 pub(crate) const MARKED: u32 = 1024;
+/// Traffic to external services follows the node's own routes.
+pub(crate) const EXTERNAL_SERVICES: u32 = 1535;
 /// Traffic of a prefix or address leaves by its interface.
 pub(crate) const FROM_PODS: u32 = 1536;
 /// Traffic of an interface's own address leaves by it.
@@ -27,6 +29,7 @@ pub(crate) struct Rule {
     pub(crate) family: AddressFamily,
     pub(crate) priority: u32,
     pub(crate) source: Option<IpNet>,
+    pub(crate) destination: Option<IpNet>,
     /// Mark and mask.
     pub(crate) mark: Option<(u32, u32)>,
     pub(crate) table: u32,
@@ -39,18 +42,32 @@ impl Rule {
             family,
             priority: TO_PODS,
             source: None,
+            destination: None,
             mark: None,
             table: POD_TABLE,
         }
     }
 
-    /// `1024 from all fwmark 0x80/0x80 lookup main`.
-    pub(crate) fn marked(family: AddressFamily) -> Self {
+    /// `1024 from all fwmark <mark>/<mark> lookup main`.
+    pub(crate) fn marked(family: AddressFamily, mark: u32) -> Self {
         Self {
             family,
             priority: MARKED,
             source: None,
-            mark: Some((PRIMARY_MARK, PRIMARY_MARK)),
+            destination: None,
+            mark: Some((mark, mark)),
+            table: MAIN_TABLE,
+        }
+    }
+
+    /// `1535 from all to <range> lookup main`.
+    pub(crate) fn to_external_service(range: IpNet) -> Self {
+        Self {
+            family: family(range.addr()),
+            priority: EXTERNAL_SERVICES,
+            source: None,
+            destination: Some(range),
+            mark: None,
             table: MAIN_TABLE,
         }
     }
@@ -61,6 +78,7 @@ impl Rule {
             family: family(source.addr()),
             priority,
             source: Some(source),
+            destination: None,
             mark: None,
             table,
         }
@@ -97,6 +115,10 @@ impl Rule {
             message.header.src_len = source.prefix_len();
             attributes.push(RuleAttribute::Source(source.addr()));
         }
+        if let Some(destination) = self.destination {
+            message.header.dst_len = destination.prefix_len();
+            attributes.push(RuleAttribute::Destination(destination.addr()));
+        }
         if let Some((mark, mask)) = self.mark {
             attributes.push(RuleAttribute::FwMark(mark));
             attributes.push(RuleAttribute::FwMask(mask));
@@ -109,6 +131,7 @@ impl Rule {
             family: message.header.family,
             priority: 0,
             source: None,
+            destination: None,
             mark: None,
             table: u32::from(message.header.table),
         };
@@ -122,6 +145,9 @@ impl Rule {
                 RuleAttribute::Table(table) => rule.table = *table,
                 RuleAttribute::Source(address) => {
                     rule.source = IpNet::new(*address, message.header.src_len).ok();
+                }
+                RuleAttribute::Destination(address) => {
+                    rule.destination = IpNet::new(*address, message.header.dst_len).ok();
                 }
                 RuleAttribute::FwMark(value) => mark = Some(*value),
                 RuleAttribute::FwMask(value) => mask = *value,
@@ -144,6 +170,9 @@ impl std::fmt::Display for Rule {
         match self.source {
             Some(source) => write!(out, "{source}")?,
             None => write!(out, "all")?,
+        }
+        if let Some(destination) = self.destination {
+            write!(out, " to {destination}")?;
         }
         if let Some((mark, mask)) = self.mark {
             write!(out, " fwmark {mark:#x}/{mask:#x}")?;

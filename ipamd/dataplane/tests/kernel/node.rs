@@ -1,7 +1,7 @@
 //! What the node as a whole gets: settings, rules, and our nftables table.
 
 use serde_json::Value;
-use veni_dataplane::plan::SourceNatPorts;
+use veni_dataplane::plan::{PRIMARY_MARK, SourceNatPorts};
 use veni_dataplane::{DataPlane, Kernel, NodePlan};
 
 use crate::world::{
@@ -22,6 +22,9 @@ pub(crate) fn plan() -> NodePlan {
         source_nat: true,
         source_nat_ports: SourceNatPorts::FullyRandom,
         node_ports: true,
+        mark: PRIMARY_MARK,
+        external_services: Vec::new(),
+        no_tcp_early_demux: false,
         veth_prefix: "eni".into(),
     }
 }
@@ -90,6 +93,107 @@ fn preparing_again_changes_nothing_and_an_old_default_of_ours_is_replaced() {
         let report = kernel.prepare_node(&plan()).await.expect("prepared");
         assert_eq!(report.warnings, Vec::<String>::new());
         assert_eq!((rules("-4"), rules("-6"), nft_json("inet veni")), first);
+    });
+}
+
+#[test]
+fn external_services_have_rules_that_follow_the_plan_and_others_rules_stay() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        ip("rule add priority 1535 to 192.0.2.0/24 lookup 99");
+        ip("rule add priority 1535 to 192.0.2.0/24 lookup main protocol 4");
+        let services = |texts: &[&str]| {
+            let mut plan = plan();
+            let ranges = texts.iter().map(|text| text.parse().expect("a range"));
+            plan.external_services = ranges.collect();
+            plan
+        };
+        let present = |family| {
+            let mut rules = rules(family);
+            rules.retain(|rule| rule.starts_with("1535") && rule.contains("proto 86"));
+            rules
+        };
+        let both = services(&["203.0.113.7/24", "203.0.113.0/24", "2001:db8::/32"]);
+        for _ in 0..2 {
+            let report = kernel.prepare_node(&both).await.expect("prepared");
+            assert_eq!(report.warnings, Vec::<String>::new());
+            assert_eq!(
+                present("-4"),
+                ["1535 from all to 203.0.113.0/24 lookup 254 proto 86"]
+            );
+            assert_eq!(
+                present("-6"),
+                ["1535 from all to 2001:db8::/32 lookup 254 proto 86"]
+            );
+        }
+        // A later start with other ranges.
+        let later = Kernel::try_new().expect("sockets");
+        let other = services(&["198.51.100.0/24"]);
+        later.prepare_node(&other).await.expect("prepared");
+        assert_eq!(
+            present("-4"),
+            ["1535 from all to 198.51.100.0/24 lookup 254 proto 86"]
+        );
+        assert_eq!(present("-6"), Vec::<String>::new());
+        ip("rule del priority 1535 to 198.51.100.0/24");
+        assert_eq!(present("-4"), Vec::<String>::new());
+        later.prepare_node(&other).await.expect("prepared");
+        assert_eq!(present("-4").len(), 1, "the audit makes it again");
+        later.prepare_node(&plan()).await.expect("prepared");
+        let left = rules("-4").join("\n");
+        assert_eq!(left.matches("1535 ").count(), 2, "{left}");
+        assert!(left.contains("lookup 99"), "{left}");
+    });
+}
+
+#[test]
+fn another_mark_leaves_no_rule_of_the_one_before() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        ip("rule add priority 1024 fwmark 0x80/0x80 lookup 99");
+        let mut other = plan();
+        other.mark = 0x300;
+        let later = Kernel::try_new().expect("sockets");
+        later.prepare_node(&other).await.expect("prepared");
+        let mut present = rules("-4");
+        present.retain(|rule| rule.contains("fwmark"));
+        present.sort();
+        assert_eq!(
+            present,
+            [
+                "1024 from all fwmark 0x300/0x300 lookup 254 proto 86",
+                "1024 from all fwmark 0x80/0x80 lookup 99"
+            ]
+        );
+        let table = serde_json::to_string(&nft_json("inet veni")).expect("JSON");
+        assert!(table.contains("768"), "{table}");
+        assert!(!table.contains("128"), "{table}");
+    });
+}
+
+#[test]
+fn early_demultiplexing_is_switched_off_when_asked_and_else_left_alone() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(setting("ipv4/tcp_early_demux"), "1");
+        let mut off = plan();
+        off.no_tcp_early_demux = true;
+        kernel.prepare_node(&off).await.expect("prepared");
+        assert_eq!(setting("ipv4/tcp_early_demux"), "0");
+        set("ipv4/tcp_early_demux", "1");
+        kernel.prepare_node(&off).await.expect("prepared");
+        assert_eq!(
+            setting("ipv4/tcp_early_demux"),
+            "0",
+            "the audit sets it again"
+        );
+        kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(setting("ipv4/tcp_early_demux"), "0");
     });
 }
 
@@ -239,7 +343,9 @@ fn settings_that_are_right_already_need_not_be_writable() {
         set("ipv6/conf/eth0/accept_ra", "1");
         make_settings_read_only();
         let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
-        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        let mut plan = plan();
+        plan.no_tcp_early_demux = true;
+        let report = kernel.prepare_node(&plan).await.expect("prepared");
         let warnings = report.warnings.join("\n");
         assert!(
             warnings.contains("sysctl -w net/ipv6/conf/eth0/accept_ra=2"),
@@ -249,7 +355,11 @@ fn settings_that_are_right_already_need_not_be_writable() {
             warnings.contains("sysctl -w net/ipv4/conf/eth0/rp_filter=2"),
             "{warnings}"
         );
-        assert_eq!(report.warnings.len(), 2, "{warnings}");
+        assert!(
+            warnings.contains("sysctl -w net/ipv4/tcp_early_demux=0"),
+            "{warnings}"
+        );
+        assert_eq!(report.warnings.len(), 3, "{warnings}");
         // Links that forward ignore router advertisements as they are.
         let plan = pod_plan(1, &["10.0.1.7"]);
         let added = kernel.add_endpoint(&plan, Some(pod.descriptor())).await;

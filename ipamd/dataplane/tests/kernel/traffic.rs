@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use veni_dataplane::{DataPlane, EndpointPlan, InterfacePlan, Kernel};
+use veni_dataplane::{DataPlane, EndpointPlan, InterfacePlan, Kernel, NodePlan};
 
 use crate::node;
 use crate::world::{Namespace, exchange, in_new_node, ip, nft, plug, pod_plan, socket};
@@ -20,6 +20,10 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::prepared(&node::plan()).await
+    }
+
+    async fn prepared(plan: &NodePlan) -> Self {
         let cloud = Namespace::new();
         plug("eth0", "02:00:00:00:00:10", &cloud, "cloud0");
         plug("eth1", "02:00:00:00:00:11", &cloud, "cloud1");
@@ -45,7 +49,7 @@ impl Site {
             cloud.ip(command);
         }
         let kernel = Kernel::try_new().expect("sockets");
-        kernel.prepare_node(&node::plan()).await.expect("prepared");
+        kernel.prepare_node(plan).await.expect("prepared");
         let interface = InterfacePlan {
             mac: [0x02, 0, 0, 0, 0, 0x11],
             primary: false,
@@ -188,6 +192,37 @@ fn a_pod_reaches_beyond_the_network_with_the_nodes_address() {
             server.recv_from(&mut [0; 16]).is_err(),
             "the cloud let it pass"
         );
+    });
+}
+
+#[test]
+fn a_pod_reaches_beyond_the_network_with_another_mark() {
+    in_new_node(|| async {
+        let mut plan = node::plan();
+        plan.mark = 0x300;
+        let site = Site::prepared(&plan).await;
+        let (pod, _) = site.pod(1, &["10.0.1.7"]).await;
+        let server = site.cloud.socket("198.51.100.9:7000");
+        let (from, answered) = exchange(&pod.socket("0.0.0.0:0"), "198.51.100.9:7000", &server);
+        assert_eq!(from, seen("10.0.0.5"));
+        assert_eq!(answered, seen("198.51.100.9"));
+    });
+}
+
+#[test]
+fn what_a_pod_sends_to_an_external_service_follows_the_nodes_own_routes() {
+    in_new_node(|| async {
+        let mut plan = node::plan();
+        plan.source_nat = false;
+        plan.external_services = vec!["10.0.7.0/24".parse().expect("a range")];
+        let site = Site::prepared(&plan).await;
+        site.pod(1, &["10.0.1.7"]).await;
+        let way = |to: &str| {
+            let asked = format!("route get {to} from 10.0.1.7 iif eni1");
+            crate::world::text(&crate::world::ip_json(&asked)[0]["dev"])
+        };
+        assert_eq!(way("10.0.7.9"), "eth0");
+        assert_eq!(way("10.0.8.9"), "eth1", "what is no external service");
     });
 }
 

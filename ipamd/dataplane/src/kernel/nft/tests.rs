@@ -1,6 +1,7 @@
 //! The table's text, against a file that was read by people.
 
 use super::*;
+use crate::plan::PRIMARY_MARK;
 
 fn plan() -> NodePlan {
     NodePlan {
@@ -14,6 +15,9 @@ fn plan() -> NodePlan {
         source_nat: true,
         source_nat_ports: SourceNatPorts::FullyRandom,
         node_ports: true,
+        mark: PRIMARY_MARK,
+        external_services: Vec::new(),
+        no_tcp_early_demux: false,
         veth_prefix: "eni".into(),
     }
 }
@@ -22,6 +26,16 @@ fn plan() -> NodePlan {
 fn the_whole_table_is_as_in_the_golden_file() {
     let text = table(&plan(), "eth0").expect("a table");
     assert_eq!(text, include_str!("golden.nft"), "{text}");
+}
+
+#[test]
+fn another_mark_stands_wherever_the_usual_one_did() {
+    let usual = table(&plan(), "eth0").expect("a table");
+    let mut plan = plan();
+    plan.mark = 0x300;
+    let text = table(&plan, "eth0").expect("a table");
+    assert!(usual.contains("0x80"), "{usual}");
+    assert_eq!(text, usual.replace("0x80", "0x300"));
 }
 
 #[test]

@@ -1,0 +1,106 @@
+//! `ipamd --settings` and `--check-settings` as operators and pipelines run them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+use std::process::{Command, Output};
+
+fn ipamd(argument: &str, environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ipamd"))
+        .arg(argument)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("ipamd can be executed")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn settings_are_printed_with_defaults_whatever_the_environment_says() {
+    let output = ipamd("--settings", &[("WARM_ENI_TARGET", "many")]);
+    assert!(output.status.success());
+    let text = text(&output.stdout);
+    assert!(
+        text.contains("WARM_ENI_TARGET=1 [default]\n    Whole spare"),
+        "{text}"
+    );
+    assert!(
+        text.contains("    refused: Veni makes no branch interfaces"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_good_environment_is_printed_as_it_is_in_force() {
+    let output = ipamd(
+        "--check-settings",
+        &[
+            ("WARM_IP_TARGET", "5"),
+            ("ENABLE_IPV6", "true"),
+            ("MY_POD_NAME", "x"),
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    assert!(
+        told.contains("WARM_IP_TARGET=5 [environment; default unset]"),
+        "{told}"
+    );
+    assert!(told.contains("not used: WARM_IP_TARGET is set"), "{told}");
+    let remarks = text(&output.stderr);
+    let lines: Vec<&str> = remarks.lines().collect();
+    assert_eq!(lines.len(), 2, "{remarks}");
+    assert!(
+        lines[0].starts_with("note: MY_POD_NAME: without effect"),
+        "{remarks}"
+    );
+    let question = "warning: ENABLE_IPV6: not a setting; did you mean ENABLE_IPv6?";
+    assert_eq!(lines[1], question);
+}
+
+#[test]
+fn a_bad_environment_fails_with_every_problem() {
+    let output = ipamd(
+        "--check-settings",
+        &[("WARM_IP_TARGET", "-5"), ("ENABLE_POD_ENI", "true")],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let error = text(&output.stderr);
+    assert!(error.contains("2 problems"), "{error}");
+    assert!(error.contains("\n  WARM_IP_TARGET=-5: "), "{error}");
+    assert!(error.contains("\n  ENABLE_POD_ENI=true: "), "{error}");
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn the_files_of_custom_networking_are_checked_too() {
+    let folder = tempfile::tempdir().expect("temp folder");
+    let path = folder.path().join("eniconfigs.json");
+    let file = path.to_str().expect("text");
+    let check = || {
+        let environment = [
+            ("VENI_PROVIDER", "aws"),
+            ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true"),
+            ("VENI_ENI_CONFIG_FILE", file),
+        ];
+        ipamd("--check-settings", &environment)
+    };
+    let missing = check();
+    assert_eq!(missing.status.code(), Some(1));
+    let error = text(&missing.stderr);
+    assert!(
+        error.contains(file) && error.contains("failed to read it"),
+        "{error}"
+    );
+    let config = r#"{ "kind": "ENIConfig", "apiVersion": "crd.k8s.amazonaws.com/v1alpha1",
+        "metadata": { "name": "a" }, "spec": { "subnet": "subnet-1" } }"#;
+    std::fs::write(&path, config).expect("writes");
+    assert!(check().status.success());
+}
