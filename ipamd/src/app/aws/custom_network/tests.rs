@@ -47,7 +47,7 @@ fn settings(config: &Config, metadata: &str) -> AwsSettings {
     };
     AwsSettings {
         metadata_endpoint: Some(metadata.to_owned()),
-        ..super::super::settings(config, choice)
+        ..super::super::settings(config, choice, &std::sync::Arc::default())
     }
 }
 
