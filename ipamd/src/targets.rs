@@ -56,6 +56,7 @@ pub(crate) fn pool_settings(
         mode: mode_of(&config.targets, can),
         ..config.targets.clone()
     };
+    let custom_networking = config.custom_network.is_some();
     let scheme = match profile {
         CloudProfile::Aws => Scheme::Aws {
             warm_eni: targets.warm_eni,
@@ -87,9 +88,9 @@ pub(crate) fn pool_settings(
                 warm_prefix: None,
             },
         ),
-        targets_in_words: in_words(config, profile),
+        targets_in_words: in_words(targets, custom_networking, profile),
         node_name: config.node_name.clone().unwrap_or_default(),
-        max_pods: max_pods_of(config, profile, node),
+        max_pods: max_pods_of(targets, custom_networking, profile, node),
         max_interfaces: targets.max_eni,
         cooldown: config.timing.cooldown,
         inventory_interval: config.timing.inventory,
@@ -111,8 +112,12 @@ pub(crate) fn families(config: &Config) -> Vec<Family> {
         .collect()
 }
 
-fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
-    let targets = &config.targets;
+fn max_pods_of(
+    targets: &TargetSettings,
+    custom_networking: bool,
+    profile: CloudProfile,
+    node: &Node,
+) -> u32 {
     if let Some(pods) = targets.max_pods {
         return pods;
     }
@@ -125,7 +130,7 @@ fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
             };
             let settings = Settings {
                 max_interfaces: targets.max_eni,
-                custom_networking: config.custom_network.is_some(),
+                custom_networking,
                 ..Settings::new(targets.mode)
             };
             max_pods::aws(&machine, &settings).pods
@@ -134,8 +139,11 @@ fn max_pods_of(config: &Config, profile: CloudProfile, node: &Node) -> u32 {
     }
 }
 
-fn in_words(config: &Config, profile: CloudProfile) -> Vec<String> {
-    let targets = &config.targets;
+fn in_words(
+    targets: &TargetSettings,
+    custom_networking: bool,
+    profile: CloudProfile,
+) -> Vec<String> {
     let mut words = Vec::new();
     let mut say = |name: &str, value: Option<u32>| {
         words.extend(value.map(|value| format!("{name}={value}")));
@@ -162,7 +170,7 @@ fn in_words(config: &Config, profile: CloudProfile) -> Vec<String> {
     if targets.mode == SlotKind::Prefix {
         words.push("ENABLE_PREFIX_DELEGATION=true".to_owned());
     }
-    if config.custom_network.is_some() {
+    if custom_networking {
         words.push("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned());
     }
     if !targets.provisioning {
