@@ -13,6 +13,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use veni_dataplane::plan::egress_range;
 use veni_dataplane::{DataPlane, NodePlan};
 use veni_provider::{Limited, LimiterConfig, Node, Provider};
 
@@ -27,7 +28,7 @@ use crate::host::install::{Order, keep_trying};
 use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::node::{keep_node, node_plan, own_addresses, prepare};
+use crate::node::{egress, keep_node, node_plan, own_addresses, prepare};
 use crate::operator::{OperatorDesk, Ready};
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
 use crate::progress::Progress;
@@ -227,7 +228,8 @@ impl App {
         let place = place(&config, node);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
-        let node_plan = node_plan(&config, &look.memory, &own);
+        let egress = egress(&config, &own);
+        let node_plan = node_plan(&config, &look.memory, &own, egress);
         let Some(recovered) = prepare(&kernel, &node_plan, &journal, &progress, shutdown).await?
         else {
             return Ok(None);
@@ -240,7 +242,7 @@ impl App {
             events: events.clone(),
             metrics: Arc::clone(&metrics),
         };
-        let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own), tools);
+        let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own, egress), tools);
         report_repairs(&recovered.repairs, &events, &metrics);
         let known = known_pool(&look, &recovered, &settings, &provider, &run_dir);
         endpoints.restore(recovered.records);
@@ -454,13 +456,19 @@ fn limited(
     Arc::new(Limited::new(provider, &limits, Arc::new(meter)))
 }
 
-fn endpoint_settings(config: &Config, node_addresses: Vec<IpAddr>) -> EndpointSettings {
+fn endpoint_settings(
+    config: &Config,
+    node_addresses: Vec<IpAddr>,
+    egress: Option<IpAddr>,
+) -> EndpointSettings {
     EndpointSettings {
         veth_prefix: config.network.veth_prefix.clone(),
         pod_mtu: config.network.pod_mtu,
         add_wait: config.timing.add_wait,
         cooldown: config.timing.cooldown,
         node_addresses,
+        egress: egress.map(egress_range),
+        no_ipv6: config.kernel.no_pod_ipv6,
     }
 }
 

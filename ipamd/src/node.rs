@@ -76,7 +76,31 @@ pub(crate) fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {
     own
 }
 
-pub(crate) fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -> NodePlan {
+/// The node's own address that node-local addresses of pods are translated to; `None`
+/// where pods get none.
+pub(crate) fn egress(config: &Config, own: &[IpAddr]) -> Option<IpAddr> {
+    let family = config.kernel.egress?;
+    let found = own.iter().find(|address| Family::of(**address) == family);
+    if found.is_none() {
+        let setting = match family {
+            Family::V4 => "ENABLE_V4_EGRESS",
+            Family::V6 => "ENABLE_V6_EGRESS",
+        };
+        tracing::warn!(
+            setting,
+            "switched off: the node has no address of that family on its primary interface, so \
+             pods open no flows of it"
+        );
+    }
+    found.copied()
+}
+
+pub(crate) fn node_plan(
+    config: &Config,
+    memory: &CloudMemory,
+    own: &[IpAddr],
+    egress: Option<IpAddr>,
+) -> NodePlan {
     let primary = memory.inventory.interfaces.iter().find(|i| i.primary);
     let mut untranslated = memory.node.network_cidrs.clone();
     untranslated.extend(&config.network.untranslated);
@@ -98,6 +122,7 @@ pub(crate) fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -
         mark: config.kernel.mark,
         external_services: config.kernel.external_services.clone(),
         no_tcp_early_demux: config.kernel.no_tcp_early_demux,
+        egress,
         veth_prefix: config.network.veth_prefix.clone(),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use veni_dataplane::plan::is_node_local;
 use veni_dataplane::{
     DataPlane, EndpointLinks, EndpointPlan, KernelError, Observed, ObservedLink, PodAddress,
 };
@@ -106,8 +107,14 @@ fn kept_addresses(endpoints: &Contents<Record>, observed: &Observed) -> HashSet<
     records
         .filter(|record| record.state == RecordState::Ready)
         .filter(|record| find_link(record, observed).is_some_and(|link| !link.dying))
-        .flat_map(Record::addresses)
+        .flat_map(routed)
         .collect()
+}
+
+/// All addresses that the node routes to an endpoint.
+fn routed(record: &Record) -> Vec<IpAddr> {
+    let routed = record.plan.routed();
+    routed.iter().map(|pod| pod.address).collect()
 }
 
 /// One entry of this boot against the kernel.
@@ -131,7 +138,7 @@ async fn take_in(
         return Ok(());
     }
     let index = link.as_ref().map(|link| link.index);
-    let mut own = record.addresses();
+    let mut own = routed(&record);
     own.retain(|address| !kept.contains(address));
     kernel.remove_endpoint(&pod_addresses(&own), index).await?;
     forget_routes(&record, observed);
@@ -172,7 +179,7 @@ fn find_link(record: &Record, observed: &Observed) -> Option<ObservedLink> {
 
 /// What is left in `observed` in the end belongs to nobody.
 fn forget_routes(record: &Record, observed: &mut Observed) {
-    let addresses = record.addresses();
+    let addresses = routed(record);
     observed
         .endpoints
         .retain(|endpoint| !addresses.contains(&endpoint.address));
@@ -250,6 +257,9 @@ fn pod_addresses(addresses: &[IpAddr]) -> Vec<PodAddress> {
 }
 
 fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
+    let (egress, addresses): (Vec<IpAddr>, Vec<IpAddr>) = addresses
+        .iter()
+        .partition(|address| is_node_local(**address));
     let key = AttachmentKey {
         network: UNKNOWN.to_owned(),
         container_id: link.name.clone(),
@@ -271,8 +281,10 @@ fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
             pod_mac: [0; 6],
             host_mac: link.mac,
             mtu: 0,
-            addresses: pod_addresses(addresses),
+            addresses: pod_addresses(&addresses),
             node_addresses: Vec::new(),
+            egress: egress.first().copied(),
+            no_ipv6: false,
         },
         links: Some(EndpointLinks {
             host_index: link.index,

@@ -39,6 +39,8 @@ pub trait Fixture {
     fn plug(&self, name: &str, mac: [u8; 6]);
     /// Removes a pod's route, as an operator might.
     fn delete_route(&self, address: IpAddr);
+    /// Switches IPv6 on in a pod's namespace, as a pod with the right to it might.
+    fn switch_ipv6_on(&self, namespace: &Self::Namespace);
 }
 
 /// Makes a `#[test]` of every function of the suite. `$run` takes a closure from the
@@ -62,6 +64,8 @@ macro_rules! conformance_tests {
             a_missing_route_is_told_and_repaired_without_a_namespace
             a_missing_endpoint_is_not_repaired_without_a_namespace
             the_check_tells_another_namespace_from_the_pods_own
+            a_node_local_address_is_routed_compared_and_removed_as_the_others
+            a_pod_without_ipv6_is_compared_and_may_have_it_off_already
             indexes_of_links_are_not_used_again
             an_interface_is_in_service_until_it_is_removed
             an_interface_that_has_not_appeared_is_no_such_link
@@ -93,6 +97,8 @@ fn plan(number: u8) -> EndpointPlan {
             })
             .collect(),
         node_addresses: Vec::new(),
+        egress: None,
+        no_ipv6: false,
     }
 }
 
@@ -106,9 +112,10 @@ async fn add<F: Fixture>(
 }
 
 async fn remove<F: Fixture>(fixture: &F, plan: &EndpointPlan, links: EndpointLinks) {
+    let routed = plan.routed();
     let removed = fixture
         .plane()
-        .remove_endpoint(&plan.addresses, Some(links.host_index));
+        .remove_endpoint(&routed, Some(links.host_index));
     removed.await.expect("removed");
 }
 
@@ -348,6 +355,59 @@ pub async fn the_check_tells_another_namespace_from_the_pods_own<F: Fixture>(fix
     assert_eq!(found.len(), 1, "{found:?}");
 }
 
+/// Pods of one family open flows of the other by it.
+pub async fn a_node_local_address_is_routed_compared_and_removed_as_the_others<F: Fixture>(
+    fixture: &F,
+) {
+    for (number, family, egress) in [(1, 4, "fd00::ac:5"), (2, 6, "169.254.172.5")] {
+        let egress: IpAddr = egress.parse().expect("an address");
+        let (mut plan, namespace) = (plan(number), fixture.namespace());
+        plan.addresses
+            .retain(|pod| pod.address.is_ipv4() == (family == 4));
+        plan.egress = Some(egress);
+        let links = add(fixture, &plan, &namespace).await.expect("added");
+        let observed = fixture.plane().observe().await.expect("observed");
+        let routed = |address| {
+            let mut all = observed.endpoints.iter();
+            all.any(|one| one.address == address && one.link_index == links.host_index)
+        };
+        assert!(routed(egress) && routed(plan.addresses[0].address));
+        let found = differences(fixture, &plan, links, Some(&namespace)).await;
+        assert_eq!(found, Vec::<String>::new());
+        fixture.delete_route(egress);
+        let found = differences(fixture, &plan, links, Some(&namespace)).await;
+        let named = |text: &String| text.contains(&egress.to_string());
+        assert!(found.iter().any(named), "{found:?}");
+        let repaired = fixture.plane().add_endpoint(&plan, None).await;
+        repaired.expect("repaired");
+        let found = differences(fixture, &plan, links, Some(&namespace)).await;
+        assert_eq!(found, Vec::<String>::new());
+        remove(fixture, &plan, links).await;
+        let observed = fixture.plane().observe().await.expect("observed");
+        assert!(observed.endpoints.is_empty(), "{observed:?}");
+    }
+}
+
+/// IPv6 is off for all of the pod, and that is part of what is compared.
+pub async fn a_pod_without_ipv6_is_compared_and_may_have_it_off_already<F: Fixture>(fixture: &F) {
+    let (mut plan, namespace) = (plan(1), fixture.namespace());
+    plan.addresses.retain(|pod| pod.address.is_ipv4());
+    plan.no_ipv6 = true;
+    for _ in 0..2 {
+        let links = add(fixture, &plan, &namespace).await.expect("added");
+        let found = differences(fixture, &plan, links, Some(&namespace)).await;
+        assert_eq!(found, Vec::<String>::new());
+        fixture.switch_ipv6_on(&namespace);
+        let found = differences(fixture, &plan, links, Some(&namespace)).await;
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|text| text.contains("IPv6")), "{found:?}");
+        let repaired = add(fixture, &plan, &namespace).await.expect("added");
+        let found = differences(fixture, &plan, repaired, Some(&namespace)).await;
+        assert_eq!(found, Vec::<String>::new());
+        remove(fixture, &plan, links).await;
+    }
+}
+
 /// An index identifies a link for as long as the machine runs.
 pub async fn indexes_of_links_are_not_used_again<F: Fixture>(fixture: &F) {
     let (plan, namespace) = (plan(1), fixture.namespace());
@@ -421,6 +481,7 @@ pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(
         mark: PRIMARY_MARK,
         external_services: Vec::new(),
         no_tcp_early_demux: false,
+        egress: None,
         veth_prefix: "eni".into(),
     };
     let error = fixture

@@ -53,7 +53,8 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// Gives a pod its network, in the order of the plan: veth pair with the
     /// peer in the pod's namespace, addresses, routes and neighbour there, the
-    /// pod's routes on the host, links up. Undoes everything if a step fails.
+    /// pod's routes on the host, links up. Undoes everything if a step fails, but
+    /// for IPv6 that it has switched off in the namespace.
     /// Repeated for the same plan it changes nothing.
     ///
     /// Without a namespace it only completes the host's side of an endpoint

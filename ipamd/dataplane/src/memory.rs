@@ -93,6 +93,11 @@ impl MemoryKernel {
         locked(&self.state).delete_route(address);
     }
 
+    /// Switches IPv6 on in a namespace, as a pod with the right to it might.
+    pub fn switch_ipv6_on(&self, namespace: NamespaceId) {
+        locked(&self.state).switch_ipv6_on(namespace);
+    }
+
     /// What a pod's link of a name has; `None` when there is none.
     pub fn pod_link(&self, namespace: NamespaceId, name: &str) -> Option<PodLink> {
         locked(&self.state).pod_link(namespace, name)

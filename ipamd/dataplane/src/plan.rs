@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// Protocol number (`rtm_protocol`, `FRA_PROTOCOL`) of everything Veni makes:
@@ -31,6 +31,27 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// The pods' IPv6 next hop.
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// Node-local IPv4 addresses, by which pods that have IPv6 alone open flows
+/// outward. Every node has the same; no other machine ever sees one.
+pub const EGRESS_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 172, 0), 22);
+
+/// Node-local IPv6 addresses, by which pods that have IPv4 alone open flows outward.
+pub const EGRESS_V6: Ipv6Net =
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xac, 0), 118);
+
+/// The node-local addresses of the family of an address.
+pub fn egress_range(family_of: IpAddr) -> IpNet {
+    match family_of {
+        IpAddr::V4(_) => EGRESS_V4.into(),
+        IpAddr::V6(_) => EGRESS_V6.into(),
+    }
+}
+
+/// Whether an address is one of the node-local ones, which no cloud assigns.
+pub fn is_node_local(address: IpAddr) -> bool {
+    egress_range(address).contains(&address)
+}
 
 /// How packets of pods that leave the network are translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -73,6 +94,9 @@ pub struct NodePlan {
     /// Whether the node looks TCP packets up in its routes before it looks for a
     /// socket of its own (`tcp_early_demux=0`); else that setting is left alone.
     pub no_tcp_early_demux: bool,
+    /// The node's own address that node-local addresses of its family
+    /// ([`egress_range`]) are translated to; `None` where pods have none.
+    pub egress: Option<IpAddr>,
     /// Prefix of the host ends' names. nftables knows them by [`POD_GROUP`], which
     /// names chosen by others cannot imitate.
     pub veth_prefix: String,
@@ -131,6 +155,20 @@ pub struct EndpointPlan {
     pub addresses: Vec<PodAddress>,
     /// Preferred source of the host's routes to the pod, per family.
     pub node_addresses: Vec<IpAddr>,
+    /// Node-local address of a family that is not among `addresses`.
+    #[serde(default)]
+    pub egress: Option<IpAddr>,
+    /// Whether IPv6 is switched off in the whole of the pod's namespace.
+    #[serde(default)]
+    pub no_ipv6: bool,
+}
+
+impl EndpointPlan {
+    /// All addresses that the node routes to the pod, the node-local one last.
+    pub fn routed(&self) -> Vec<PodAddress> {
+        let egress = self.egress.map(|address| PodAddress { address });
+        self.addresses.iter().copied().chain(egress).collect()
+    }
 }
 
 /// What the kernel answered to an ADD.
@@ -215,4 +253,21 @@ pub enum KernelError {
         /// What the program said.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_was_written_before_node_local_addresses_is_read() {
+        let written = r#"{
+            "pod_link": "eth0", "host_link": "eni1", "mtu": 9001,
+            "pod_mac": [2, 0, 0, 0, 0, 1], "host_mac": [2, 0, 0, 0, 0, 2],
+            "addresses": [{ "address": "10.0.1.7" }], "node_addresses": ["10.0.0.5"]
+        }"#;
+        let plan: EndpointPlan = serde_json::from_str(written).expect("a plan");
+        assert_eq!((plan.egress, plan.no_ipv6), (None, false));
+        assert_eq!(plan.routed(), plan.addresses);
+    }
 }

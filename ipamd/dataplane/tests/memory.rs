@@ -52,6 +52,10 @@ impl Fixture for Memory {
     fn delete_route(&self, address: IpAddr) {
         self.0.delete_route(address);
     }
+
+    fn switch_ipv6_on(&self, namespace: &Self::Namespace) {
+        self.0.switch_ipv6_on(namespace.1);
+    }
 }
 
 veni_dataplane::conformance_tests!(in_memory);
@@ -67,6 +71,8 @@ fn plan() -> EndpointPlan {
             address: "10.0.1.7".parse().expect("an address"),
         }],
         node_addresses: Vec::new(),
+        egress: None,
+        no_ipv6: false,
     }
 }
 

@@ -250,14 +250,15 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(lookup);
         let provider = read_provider(&mut reader, host_name);
+        let network = read_network(&mut reader);
         let mut config = Self {
             node_name: reader.text("MY_NODE_NAME"),
             host_name: host_name.to_owned(),
             custom_network: read_custom_network(&mut reader, &provider),
             provider,
             targets: read_targets(&mut reader),
-            network: read_network(&mut reader),
-            kernel: read_kernel(&mut reader),
+            kernel: read_kernel(&mut reader, &network),
+            network,
             timing: read_timing(&mut reader),
             metrics: read_metrics(&mut reader),
             introspection: read_introspection(&mut reader),

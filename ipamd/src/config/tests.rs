@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use veni_pool::SlotKind;
+use veni_provider::Family;
 
 use super::{Config, ConfigError, variables};
 
@@ -70,6 +71,38 @@ fn both_families_may_be_on_together_but_not_off_together() {
     let dual = read(&[("ENABLE_IPv6", "true")]).expect("dual stack is valid");
     assert!(dual.network.ipv4 && dual.network.ipv6);
     assert!(read(&[("ENABLE_IPv4", "false")]).is_err());
+}
+
+#[test]
+fn pods_open_flows_of_the_family_that_they_have_no_address_of() {
+    let egress = |pairs: &[(&str, &str)]| read(pairs).expect("valid").kernel.egress;
+    let ipv6_alone = [("ENABLE_IPv4", "false"), ("ENABLE_IPv6", "true")];
+    assert_eq!(egress(&[]), None);
+    assert_eq!(egress(&[("ENABLE_V6_EGRESS", "true")]), Some(Family::V6));
+    assert_eq!(egress(&ipv6_alone), Some(Family::V4));
+    let mut without = ipv6_alone.to_vec();
+    without.push(("ENABLE_V4_EGRESS", "false"));
+    assert_eq!(egress(&without), None);
+    let dual = [("ENABLE_IPv6", "true"), ("ENABLE_V6_EGRESS", "true")];
+    assert_eq!(egress(&dual), None);
+}
+
+#[test]
+fn pods_without_ipv6_can_have_nothing_that_needs_it() {
+    assert!(
+        read(&[("DISABLE_POD_V6", "true")])
+            .expect("valid")
+            .kernel
+            .no_pod_ipv6
+    );
+    for other in ["ENABLE_IPv6", "ENABLE_V6_EGRESS"] {
+        let error = read(&[("DISABLE_POD_V6", "true"), (other, "true")]).expect_err("refused");
+        assert!(
+            error.problems[0].starts_with("DISABLE_POD_V6=true: ")
+                && error.problems[0].contains(other),
+            "{error}"
+        );
+    }
 }
 
 #[test]

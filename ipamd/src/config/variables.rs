@@ -250,6 +250,21 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Pods get an IPv6 address, out of a /80 on the primary interface; together with ENABLE_IPv4 both.",
     ),
     variable(
+        "DISABLE_POD_V6",
+        "false",
+        "Switch IPv6 off inside every pod; refused together with ENABLE_IPv6 and ENABLE_V6_EGRESS.",
+    ),
+    variable(
+        "ENABLE_V4_EGRESS",
+        "true",
+        "Where pods have IPv6 alone: each also gets a node-local IPv4 address, by which it opens flows that leave with the node's own.",
+    ),
+    variable(
+        "ENABLE_V6_EGRESS",
+        "false",
+        "Where pods have IPv4 alone: each also gets a node-local IPv6 address, by which it opens flows that leave with the node's own.",
+    ),
+    variable(
         "DISABLE_NETWORK_RESOURCE_PROVISIONING",
         "false",
         "Use what the interfaces hold; never ask the cloud for a change.",

@@ -200,6 +200,15 @@ impl Endpoints {
         waited: Duration,
     ) -> Result<Record, CniFailure> {
         let mut record = self.intent(&order, &lease, begun, waited);
+        record.plan.egress = match self.take_node_local(&record) {
+            Ok(egress) => egress,
+            Err(failure) => {
+                self.lock_names().remove(&record.plan.host_link);
+                let pool = &self.tools.pool;
+                pool.give_back(&order.key, lease.addresses, false);
+                return Err(failure);
+            }
+        };
         let built = self.build_journalled(&mut record, order.namespace).await;
         if let Err(failure) = built {
             self.undo(&record).await;
@@ -312,6 +321,8 @@ impl Endpoints {
                 },
                 addresses: addresses.collect(),
                 node_addresses: self.settings.node_addresses.clone(),
+                egress: None,
+                no_ipv6: self.settings.no_ipv6,
             },
             links: None,
             cloud_interface: lease.interface.to_string(),
@@ -337,7 +348,7 @@ impl Endpoints {
     async fn undo(&self, record: &Record) {
         let index = record.links.map(|links| links.host_index);
         let kernel = &self.tools.kernel;
-        if let Err(error) = kernel.remove_endpoint(&record.plan.addresses, index).await {
+        if let Err(error) = kernel.remove_endpoint(&record.plan.routed(), index).await {
             tracing::warn!(attachment = %record.key, %error, "failed to undo an add; the next start will");
             return;
         }
@@ -353,6 +364,7 @@ impl Endpoints {
         self.tools
             .pool
             .give_back(&record.key, record.addresses(), false);
+        self.free_node_local(record);
     }
 
     /// What could not be committed had come up for a moment: its link is deleted

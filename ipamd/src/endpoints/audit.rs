@@ -41,9 +41,10 @@ impl Endpoints {
                 continue;
             }
             let complete = record
-                .addresses()
+                .plan
+                .routed()
                 .iter()
-                .all(|address| routed.contains(&(*address, links.host_index)));
+                .all(|pod| routed.contains(&(pod.address, links.host_index)));
             if !complete {
                 self.repair_host_side(&record).await;
             }

@@ -161,7 +161,7 @@ impl Endpoints {
         let index = record.links.map(|links| links.host_index);
         self.tools
             .kernel
-            .remove_endpoint(&record.plan.addresses, index)
+            .remove_endpoint(&record.plan.routed(), index)
             .await
             .map_err(|error| kernel_failure("remove the network of", &key, &error))?;
         self.tools

@@ -8,6 +8,7 @@
 mod add;
 mod audit;
 mod del;
+mod node_local;
 mod reaper;
 mod record;
 
@@ -17,6 +18,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 
 pub use add::AddOrder;
+use node_local::NodeLocal;
 pub(crate) use reaper::Reaper;
 pub use record::{Record, RecordState};
 
@@ -46,6 +49,11 @@ pub struct EndpointSettings {
     pub cooldown: Duration,
     /// The node's own addresses, source of its packets to pods.
     pub node_addresses: Vec<IpAddr>,
+    /// Range of the node-local addresses by which pods open flows of the family that
+    /// they have no addresses of; `None` when they open none.
+    pub egress: Option<IpNet>,
+    /// Whether IPv6 is switched off in every pod.
+    pub no_ipv6: bool,
 }
 
 /// What endpoints are made with.
@@ -80,6 +88,8 @@ pub struct Endpoints {
     records: Mutex<HashMap<AttachmentKey, Record>>,
     /// Names of host ends that exist or are about to.
     names: Mutex<BTreeSet<String>>,
+    /// Node-local addresses, where pods get one.
+    node_local: Option<Mutex<NodeLocal>>,
     dying: mpsc::UnboundedSender<Record>,
     tasks: TaskTracker,
 }
@@ -89,8 +99,10 @@ impl Endpoints {
     /// [`Endpoints::restore`]. The reaper must be run.
     pub(crate) fn new(settings: EndpointSettings, tools: Tools) -> (Arc<Self>, Reaper) {
         let (dying, queue) = mpsc::unbounded_channel();
+        let node_local = settings.egress.map(NodeLocal::new).map(Mutex::new);
         let endpoints = Arc::new(Self {
             settings,
+            node_local,
             tools,
             gates: Mutex::default(),
             records: Mutex::default(),
@@ -108,6 +120,10 @@ impl Endpoints {
         for record in records {
             if record.state != RecordState::Dying || record.links.is_some() {
                 self.lock_names().insert(record.plan.host_link.clone());
+            }
+            if let (Some(address), Some(mut all)) = (record.plan.egress, self.lock_node_local()) {
+                let lives = record.state != RecordState::Dying;
+                all.keep(address, &record.id, lives);
             }
             match record.state {
                 RecordState::Dying => self.bury(record),
@@ -196,6 +212,38 @@ impl Endpoints {
 
     fn lock_records(&self) -> MutexGuard<'_, HashMap<AttachmentKey, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node-local address for a new endpoint, where pods get one.
+    fn take_node_local(&self, record: &Record) -> Result<Option<IpAddr>, CniFailure> {
+        let Some(mut all) = self.lock_node_local() else {
+            return Ok(None);
+        };
+        let taken = all.take(&record.id).ok_or_else(|| {
+            let (size, range) = (all.size(), all.range());
+            CniFailure::new(
+                code::TRY_AGAIN_LATER,
+                format!(
+                    "no address for {}: all {size} node-local ones of {range} are used or cool",
+                    record.key
+                ),
+                "one is free again IP_COOLDOWN_PERIOD seconds after its pod's end; without \
+                 ENABLE_V4_EGRESS or ENABLE_V6_EGRESS pods need none",
+            )
+        });
+        taken.map(Some)
+    }
+
+    /// An endpoint is forgotten: its node-local address is free.
+    fn free_node_local(&self, record: &Record) {
+        if let (Some(address), Some(mut all)) = (record.plan.egress, self.lock_node_local()) {
+            all.give_back(address, &record.id);
+        }
+    }
+
+    fn lock_node_local(&self) -> Option<MutexGuard<'_, NodeLocal>> {
+        let all = self.node_local.as_ref()?;
+        Some(all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn lock_names(&self) -> MutexGuard<'_, BTreeSet<String>> {

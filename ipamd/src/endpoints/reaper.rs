@@ -149,6 +149,7 @@ impl Reaper {
             if let Err(error) = journal.remove(Shelf::Endpoints, id) {
                 tracing::warn!(%error, "a dead endpoint stays in the journal");
             }
+            self.endpoints.free_node_local(&dying.record);
             crash::point("reap.forgotten");
             false
         });

@@ -49,7 +49,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Its addresses, IPv4 first.
+    /// Its addresses, IPv4 first. A node-local one is not among them: nobody reaches
+    /// the pod by it, so neither its runtime nor the pool is told of it.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.plan
             .addresses
@@ -106,6 +107,11 @@ impl Record {
             created_ms: self.created_ms,
             add_micros: self.add_micros,
             waited_micros: self.waited_micros,
+            egress_address: self
+                .plan
+                .egress
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
         }
     }
 

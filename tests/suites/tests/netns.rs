@@ -10,8 +10,10 @@ mod netns {
     mod crash_points;
     mod daemon_life;
     mod dels_without_daemon;
+    mod egress;
     mod foreign;
     mod host;
+    mod host_settings;
     mod interrupted_plugins;
     mod node_ports;
     mod pool;

@@ -82,6 +82,7 @@ pub fn audit(evidence: &Evidence) -> Vec<Violation> {
             .node(&node.instance)
             .map(|dump| dump.interfaces.as_slice());
         let held = held.unwrap_or_default();
+        one_node_local_address_one_pod(node, &mut found);
         addresses(node, held, &mut found);
         links_and_routes(node, &mut found);
         rules(node, held, &mut found);
@@ -149,6 +150,28 @@ fn one_address_one_pod(evidence: &Evidence, found: &mut Found) {
     }
 }
 
+/// Node-local addresses are unique on their node alone.
+fn one_node_local_address_one_pod(node: &NodeEvidence, found: &mut Found) {
+    let mut owners: BTreeMap<IpAddr, BTreeSet<&str>> = BTreeMap::new();
+    let of_pods = node.pods.iter().flat_map(|pod| {
+        let addresses = pod.egress.iter();
+        addresses.map(|address| (*address, pod.container.as_str()))
+    });
+    // One that is dying may not be forgotten yet, but its address is not another's.
+    let of_entries = node
+        .journal
+        .iter()
+        .filter_map(|entry| Some((entry.egress?, entry.container.as_str())));
+    for (address, owner) in of_pods.chain(of_entries) {
+        owners.entry(address).or_default().insert(owner);
+    }
+    for (address, owners) in owners {
+        found.unless(owners.len() == 1, Invariant::OneAddressOnePod, || {
+            format!("{address} is of {owners:?}")
+        });
+    }
+}
+
 fn holds(interface: &InterfaceDump, address: IpAddr) -> bool {
     let interface = &interface.interface;
     interface.addresses.contains(&address)
@@ -205,7 +228,7 @@ fn links_and_routes(node: &NodeEvidence, found: &mut Found) {
         let known = all.any(|endpoint| {
             route
                 .address()
-                .is_some_and(|to| endpoint.addresses.contains(&to))
+                .is_some_and(|to| endpoint.addresses.contains(&to) || endpoint.egress == Some(to))
         });
         found.unless(known, Invariant::RoutesHaveEndpoints, || {
             format!(
@@ -289,7 +312,7 @@ fn endpoints(node: &NodeEvidence, found: &mut Found) {
         found.unless(up, Invariant::EndpointsAreComplete, || {
             format!("{name} has no link {} that is up", endpoint.host_link)
         });
-        for address in &endpoint.addresses {
+        for address in endpoint.addresses.iter().chain(&endpoint.egress) {
             let mut all = node.pod_routes.iter();
             let routed = all
                 .any(|route| route.address() == Some(*address) && route.dev == endpoint.host_link);
@@ -317,8 +340,8 @@ fn pods(node: &NodeEvidence, found: &mut Found) {
             continue;
         };
         let (has, told): (BTreeSet<_>, BTreeSet<_>) = (
-            pod.addresses.iter().collect(),
-            endpoint.addresses.iter().collect(),
+            pod.addresses.iter().chain(&pod.egress).collect(),
+            endpoint.addresses.iter().chain(&endpoint.egress).collect(),
         );
         found.unless(has == told, Invariant::PodsAreWhole, || {
             format!("{name} has {has:?} and not {told:?}")
@@ -376,16 +399,18 @@ fn inventory(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
 }
 
 fn journal(node: &NodeEvidence, found: &mut Found) {
-    let identify =
-        |container: &str, addresses: &[IpAddr]| (container.to_owned(), addresses.to_vec());
+    let identify = |container: &str, addresses: &[IpAddr], egress: Option<IpAddr>| {
+        let all: Vec<IpAddr> = addresses.iter().copied().chain(egress).collect();
+        (container.to_owned(), all)
+    };
     let told: BTreeSet<_> = node
         .endpoints
         .iter()
-        .map(|one| identify(&one.container, &one.addresses))
+        .map(|one| identify(&one.container, &one.addresses, one.egress))
         .collect();
     let alive = node.journal.iter().filter(|entry| entry.state != "dying");
     let written: BTreeSet<_> = alive
-        .map(|one| identify(&one.container, &one.addresses))
+        .map(|one| identify(&one.container, &one.addresses, one.egress))
         .collect();
     for (container, addresses) in told.symmetric_difference(&written) {
         found.unless(false, Invariant::JournalMatches, || {

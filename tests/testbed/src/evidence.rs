@@ -46,14 +46,15 @@ pub(crate) async fn of_node(
         notes: notes(bed.daemon(index).run_dir()),
     };
     for pod in pods.iter().filter(|pod| pod.node() == index) {
+        let all = kernel::addresses(pod.path()).await.into_iter();
+        let (egress, addresses) = all
+            .map(|(_, address)| address)
+            .partition(|address| kernel::is_node_local(*address));
         evidence.pods.push(PodEvidence {
             container: pod.container().to_owned(),
             links: names_of_links(pod.path()).await,
-            addresses: kernel::addresses(pod.path())
-                .await
-                .into_iter()
-                .map(|(_, address)| address)
-                .collect(),
+            addresses,
+            egress,
             default_routes: kernel::routes(pod.path(), "main")
                 .await
                 .iter()
@@ -84,6 +85,7 @@ fn endpoint(told: veni_api::v1::Endpoint) -> Endpoint {
             .iter()
             .filter_map(|cidr| Some(cidr.parse::<IpNet>().ok()?.addr()))
             .collect(),
+        egress: told.egress_address.parse().ok(),
         host_link: told.host_interface,
         state: told.state,
     }
@@ -129,6 +131,7 @@ fn journal(run_dir: &Path) -> Vec<Entry> {
             addresses: addresses
                 .filter_map(|one| one["address"].as_str()?.parse::<IpAddr>().ok())
                 .collect(),
+            egress: text(&entry["plan"]["egress"]).parse().ok(),
         })
     };
     files

@@ -27,6 +27,21 @@ pub const FROM_PODS: u32 = 1536;
 /// Priority of the rules for interfaces' own addresses.
 pub const FROM_INTERFACES: u32 = 32765;
 
+/// Ranges of the addresses by which pods open flows of the family that they lack.
+pub const NODE_LOCAL: [&str; 2] = ["169.254.172.0/22", "fd00::ac:0/118"];
+
+/// Whether an address is one of those.
+///
+/// # Panics
+/// Never: the ranges are constant.
+pub fn is_node_local(address: IpAddr) -> bool {
+    let mut ranges = NODE_LOCAL.iter();
+    ranges.any(|range| {
+        let range: IpNet = range.parse().expect("a range");
+        range.contains(&address)
+    })
+}
+
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Link {

@@ -95,6 +95,7 @@ fn endpoint_json(one: &Endpoint) -> Value {
         },
         "pod": { "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
         "addresses": one.addresses,
+        "egressAddress": one.egress_address,
         "hostInterface": one.host_interface,
         "cloudInterface": one.cloud_interface,
         "state": one.state,

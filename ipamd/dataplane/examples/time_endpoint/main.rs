@@ -39,6 +39,8 @@ fn plan(number: u16, families: &str) -> EndpointPlan {
             .map(|address| PodAddress { address })
             .collect(),
         node_addresses: Vec::new(),
+        egress: None,
+        no_ipv6: false,
     }
 }
 

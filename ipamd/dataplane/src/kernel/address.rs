@@ -36,6 +36,8 @@ pub(crate) struct Assigned {
     pub(crate) link_index: u32,
     /// Carries our protocol number (kernel 5.18).
     pub(crate) ours: bool,
+    /// Made by the kernel itself out of a router advertisement (kernel 5.18).
+    pub(crate) advertised: bool,
 }
 
 /// Adds an address without duplicate address detection, which the cloud's control
@@ -91,10 +93,13 @@ pub(crate) fn of_link(socket: &mut Socket, index: u32) -> Result<Vec<Assigned>, 
 }
 
 fn read(message: &AddressMessage) -> Option<Assigned> {
-    let ours = message.attributes.iter().any(|attribute| {
-        matches!(attribute, AddressAttribute::Protocol(protocol)
-            if *protocol == AddressProtocol::from(PROTOCOL))
-    });
+    let maker = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Protocol(protocol) => Some(*protocol),
+            _ => None,
+        });
     // On links with a peer address, `Local` is the link's own.
     let local = message
         .attributes
@@ -116,6 +121,7 @@ fn read(message: &AddressMessage) -> Option<Assigned> {
         address,
         length: message.header.prefix_len,
         link_index: message.header.index,
-        ours,
+        ours: maker == Some(AddressProtocol::from(PROTOCOL)),
+        advertised: maker == Some(AddressProtocol::RouterAnnouncement),
     })
 }

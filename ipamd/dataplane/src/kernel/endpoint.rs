@@ -48,7 +48,11 @@ pub(crate) fn add(
     plan: &EndpointPlan,
     namespace: &OwnedFd,
 ) -> Result<EndpointLinks, KernelError> {
-    let mut pod = host.enter(namespace.as_fd())?;
+    let (mut pod, prepared) = host.enter(namespace.as_fd(), || match plan.no_ipv6 {
+        true => settings::switch_ipv6_off(),
+        false => Ok(()),
+    })?;
+    prepared?;
     let pair = ensure_pair(host, &mut pod, plan, namespace.as_fd())?;
     let connected = connect(host, &mut pod, plan, &pair, namespace.as_fd());
     match connected {
@@ -244,7 +248,7 @@ fn await_carrier(pod: &mut Pod, plan: &EndpointPlan, pair: &Pair) -> Result<(), 
 }
 
 fn wants_ipv6(plan: &EndpointPlan) -> bool {
-    plan.addresses.iter().any(|pod| pod.address.is_ipv6())
+    plan.routed().iter().any(|pod| pod.address.is_ipv6())
 }
 
 /// The changes inside the pod's namespace. `fresh`: nothing of it is there yet, so
@@ -259,7 +263,7 @@ fn in_pod(plan: &EndpointPlan, pair: &Pair, fresh: bool) -> Vec<Change> {
         link::no_generated_addresses(index, name),
         link::up(index, name),
     ];
-    for PodAddress { address } in plan.addresses.iter().copied() {
+    for PodAddress { address } in plan.routed() {
         let gateway = gateway(address);
         let length = address::host_length(address);
         changes.push(lenient(address::add(index, name, address, length)));
@@ -281,7 +285,7 @@ fn on_host(plan: &EndpointPlan, pair: &Pair) -> Vec<Change> {
         changes.push(gateway.unless(Refusal::exists));
     }
     changes.push(link::up(index, name));
-    for pod in &plan.addresses {
+    for pod in plan.routed() {
         changes.push(host_route(plan, pod.address, index).put(name));
     }
     changes

@@ -9,7 +9,7 @@ use super::netlink::Socket;
 use super::route::{MAIN_TABLE, Route};
 use super::rule;
 use super::worker::{Host, Pod};
-use super::{address, endpoint, interface, neighbour};
+use super::{address, endpoint, interface, neighbour, settings};
 use crate::KernelError;
 use crate::plan::{
     DYING_GROUP, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE, Observed,
@@ -84,8 +84,17 @@ pub(crate) fn check(
     let mut report = Report::default();
     check_host(host, plan, links, &mut report)?;
     if let Some(namespace) = namespace {
-        let mut pod = host.enter(namespace.as_fd())?;
-        check_pod(&mut pod, plan, links, &mut report)?;
+        let (mut pod, with_ipv6) = host.enter(namespace.as_fd(), || match plan.no_ipv6 {
+            true => settings::where_ipv6_is_on(&plan.pod_link),
+            false => Vec::new(),
+        })?;
+        if check_pod(&mut pod, plan, links, &mut report)? {
+            for link in with_ipv6 {
+                report.note(format!(
+                    "IPv6 is on in the pod (net.ipv6.conf.{link}.disable_ipv6), expected off"
+                ));
+            }
+        }
     }
     Ok(report.differences)
 }
@@ -112,7 +121,7 @@ fn check_host(
         }
     }
     let present = interface::routes_of(&mut host.socket, Some(POD_TABLE))?;
-    for pod in &plan.addresses {
+    for pod in plan.routed() {
         let wanted = endpoint::host_route(plan, pod.address, index);
         let to_it = present
             .iter()
@@ -158,22 +167,23 @@ fn check_route(wanted: &Route, found: Option<&Route>, place: &str, report: &mut 
     );
 }
 
+/// Whether the namespace is the pod's own; nothing is said of another's.
 fn check_pod(
     pod: &mut Pod,
     plan: &EndpointPlan,
     links: &EndpointLinks,
     report: &mut Report,
-) -> Result<(), KernelError> {
+) -> Result<bool, KernelError> {
     if pod.cookie != links.namespace_cookie {
         report.note("the namespace is not the one that the pod was given its network in".into());
-        return Ok(());
+        return Ok(false);
     }
     let name = plan.pod_link.as_str();
     let found = link::by_name(&mut pod.socket, name)
         .map_err(|refusal| refusal.during(format!("look {name} up in the pod")))?;
     let Some(link) = found else {
         report.note(format!("link {name} is missing in the pod"));
-        return Ok(());
+        return Ok(true);
     };
     report.expect(
         format_args!("index of {name} in the pod"),
@@ -181,10 +191,10 @@ fn check_pod(
         link.index,
     );
     check_link(&link, plan.pod_mac, plan.mtu, report);
-    for PodAddress { address } in plan.addresses.iter().copied() {
+    for PodAddress { address } in plan.routed() {
         check_address(&mut pod.socket, plan, &link, address, report)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn check_address(

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
 
+use super::address::{self, Assigned};
 use super::link::{self, Link};
 use super::netlink::{Change, Socket};
 use super::route::{self, Route};
 use super::rule::{self, FROM_INTERFACE, FROM_PODS, Rule};
 use super::settings::{Setting, Unsettable};
 use super::worker::Host;
-use super::{address, errno};
+use super::{errno, settings};
 use crate::KernelError;
 use crate::plan::InterfacePlan;
 
@@ -43,6 +44,9 @@ pub(crate) fn loose_reverse_path(name: &str) -> Result<(), Unsettable> {
 /// Brings an interface into service.
 pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, KernelError> {
     let link = find(&mut host.socket, plan.mac)?;
+    if !plan.primary {
+        ignore_routers(&mut host.socket, &link)?;
+    }
     let mut changes = Vec::new();
     if let Some(mtu) = plan.mtu.filter(|mtu| *mtu != link.mtu) {
         changes.push(link::mtu(link.index, &link.name, mtu));
@@ -61,6 +65,31 @@ pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, Ke
     ensure_routes(&mut host.socket, plan, &link)?;
     rule::settle(&mut host.socket, &rules(plan), concerns(plan.table))?;
     Ok(link.name)
+}
+
+/// What a router advertises on a secondary interface would be a default route and
+/// addresses of the node itself. Both are the primary interface's alone, so no more is
+/// heard, and what the kernel took in before is taken back. What a program has put
+/// there, a DHCP client or a network manager, is left alone.
+fn ignore_routers(socket: &mut Socket, link: &Link) -> Result<(), KernelError> {
+    if !settings::hears_routers(&link.name) {
+        return Ok(());
+    }
+    settings::ignore_router_advertisements(&link.name)?;
+    let name = &link.name;
+    let present = address::of_link(socket, link.index)
+        .map_err(|refusal| refusal.during(format!("list the addresses of {name}")))?;
+    let (learnt, others): (Vec<Assigned>, Vec<Assigned>) =
+        present.iter().partition(|assigned| assigned.advertised);
+    let others: Vec<IpAddr> = others.iter().map(|assigned| assigned.address).collect();
+    let mut changes: Vec<Change> = learnt
+        .iter()
+        .map(|assigned| address::remove(link.index, name, assigned.address, assigned.length))
+        .collect();
+    let routes = route::forget_advertised(socket, link.index, name, &others);
+    changes.extend(routes.map_err(|refusal| refusal.during("list routes"))?);
+    socket.apply(changes)?;
+    Ok(())
 }
 
 /// The interface's own addresses, where neither DHCP nor another tool puts them.

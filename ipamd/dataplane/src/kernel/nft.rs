@@ -5,13 +5,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 
 use ipnet::IpNet;
 
 use crate::KernelError;
-use crate::plan::{NodePlan, POD_GROUP, SourceNatPorts};
+use crate::plan::{NodePlan, POD_GROUP, SourceNatPorts, egress_range};
 
 /// Family and name of the table.
 pub(crate) const TABLE: &str = "inet veni";
@@ -21,6 +21,9 @@ pub(crate) const TABLE: &str = "inet veni";
 const BEFORE_DESTINATION_NAT: i32 = -137;
 /// After destination NAT: a service's address is one of its pods' now.
 const AFTER_DESTINATION_NAT: i32 = -87;
+/// Before any firewall's own chains (iptables: 0, firewalld: 10): what these accept is
+/// looked at all the same.
+const BEFORE_FIREWALLS: i32 = -13;
 /// After kube-proxy's source NAT (100).
 const SOURCE_NAT: i32 = 111;
 
@@ -33,7 +36,8 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
     let v6 = plan
         .node_v6
         .filter(|_| plan.source_nat && plan.untranslated.iter().any(is_v6));
-    if v4.is_none() && v6.is_none() && !plan.node_ports {
+    let translates = v4.is_some() || v6.is_some() || plan.egress.is_some();
+    if !translates && !plan.node_ports {
         return None;
     }
     let mut text = replace();
@@ -50,7 +54,10 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
         write_node_ports(&mut text, primary, plan.mark);
     }
     write_marks(&mut text, v4.is_some(), v6.is_some(), plan.mark);
-    if v4.is_some() || v6.is_some() {
+    if let Some(node) = plan.egress {
+        write_egress(&mut text, node);
+    }
+    if translates {
         write_source_nat(&mut text, plan, v4, v6);
     }
     text.push_str("}\n");
@@ -146,12 +153,22 @@ fn write_source_nat(
         text,
         "\n\tchain source_nat {{\n\
          \t\tcomment \"new connections of pods that leave the network\"\n\
-         \t\ttype nat hook postrouting priority {SOURCE_NAT}; policy accept;\n\
-         \t\toifgroup {POD_GROUP:#x} return\n\
+         \t\ttype nat hook postrouting priority {SOURCE_NAT}; policy accept;\n"
+    );
+    let ports = flag(plan.source_nat_ports);
+    if let Some(node) = plan.egress {
+        let (family, range) = (family(node), egress_range(node));
+        let _ = writeln!(
+            text,
+            "\t\t{family} saddr {range} snat {family} to {node}{ports}"
+        );
+    }
+    let _ = write!(
+        text,
+        "\t\toifgroup {POD_GROUP:#x} return\n\
          \t\tmeta mark & {mark:#x} != {mark:#x} return\n\
          \t\tct mark & {mark:#x} != {mark:#x} return\n"
     );
-    let ports = flag(plan.source_nat_ports);
     if let Some(node) = v4 {
         let _ = writeln!(text, "\t\tmeta nfproto ipv4 snat ip to {node}{ports}");
     }
@@ -159,6 +176,29 @@ fn write_source_nat(
         let _ = writeln!(text, "\t\tmeta nfproto ipv6 snat ip6 to {node}{ports}");
     }
     text.push_str("\t}\n");
+}
+
+/// Nobody opens a flow towards a node-local address, from outside of the node or from
+/// another pod of it: no policy and no security group knows these addresses.
+fn write_egress(text: &mut String, node: IpAddr) {
+    let (family, range) = (family(node), egress_range(node));
+    let _ = write!(
+        text,
+        "\n\tchain egress {{\n\
+         \t\tcomment \"node-local addresses of pods open flows and are opened none to\"\n\
+         \t\ttype filter hook forward priority {BEFORE_FIREWALLS}; policy accept;\n\
+         \t\t{family} daddr {range} ct state != {{ established, related }} \
+         reject with icmpx admin-prohibited\n\
+         \t}}\n"
+    );
+}
+
+/// How nft names the family of an address.
+fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    }
 }
 
 /// How nft names a way of choosing ports.

@@ -92,11 +92,12 @@ fn name(family: AddressFamily) -> &'static str {
 
 /// Forwarding. Every pod needs it, so the node is not ready without it.
 fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<(), KernelError> {
-    if plan.node_v4.is_some() {
+    let [wants_v4, wants_v6] = wanted(plan);
+    if wants_v4 {
         let forwarding = Setting::ipv4("ip_forward").ensure("1");
         forwarding.map_err(settings::Unsettable::into_error)?;
     }
-    if plan.node_v6.is_none() {
+    if !wants_v6 {
         return Ok(());
     }
     // A host that forwards ignores router advertisements, which may be where its
@@ -121,13 +122,23 @@ fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<()
     }
 }
 
-/// The families of the node's pods that its kernel has.
+/// Whether pods send IPv4, and whether IPv6, be it by node-local addresses.
+fn wanted(plan: &NodePlan) -> [bool; 2] {
+    let egress = |v4: bool| plan.egress.is_some_and(|node| node.is_ipv4() == v4);
+    [
+        plan.node_v4.is_some() || egress(true),
+        plan.node_v6.is_some() || egress(false),
+    ]
+}
+
+/// The families that pods send and the node's kernel has.
 fn families(plan: &NodePlan) -> Vec<AddressFamily> {
+    let [wants_v4, wants_v6] = wanted(plan);
     let mut families = Vec::new();
-    if plan.node_v4.is_some() {
+    if wants_v4 {
         families.push(AddressFamily::Inet);
     }
-    if plan.node_v6.is_some() && settings::has_ipv6() {
+    if wants_v6 && settings::has_ipv6() {
         families.push(AddressFamily::Inet6);
     }
     families

@@ -231,3 +231,75 @@ pub(crate) fn default_link(
     });
     Ok(defaults.min().map(|(_, link)| link))
 }
+
+/// Removes what the kernel has learnt from router advertisements on a link: routes by
+/// the router, and the prefixes that it said are on the link. A prefix that one of
+/// `others` is in came with that address, from whoever put it there.
+pub(crate) fn forget_advertised(
+    socket: &mut Socket,
+    link_index: u32,
+    link: &str,
+    others: &[IpAddr],
+) -> Result<Vec<Change>, Refusal> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet6;
+    request.attributes.push(RouteAttribute::Table(MAIN_TABLE));
+    request.attributes.push(RouteAttribute::Oif(link_index));
+    let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
+        Err(refusal) if refusal.gone() || refusal.no_such_family() => Vec::new(),
+        other => other?,
+    };
+    let learnt = dump.into_iter().filter_map(|reply| match reply.parse()? {
+        RouteNetlinkMessage::NewRoute(message) if is_advertised(&message, link_index, others) => {
+            Some(forget(message, link))
+        }
+        _ => None,
+    });
+    Ok(learnt.collect())
+}
+
+fn is_advertised(message: &RouteMessage, link_index: u32, others: &[IpAddr]) -> bool {
+    let header = &message.header;
+    let attributes = &message.attributes;
+    if header.kind != RouteType::Unicast
+        || !attributes.contains(&RouteAttribute::Oif(link_index))
+        || !attributes.contains(&RouteAttribute::Table(MAIN_TABLE))
+    {
+        return false;
+    }
+    let expires = attributes
+        .iter()
+        .any(|attribute| matches!(attribute, RouteAttribute::CacheInfo(info) if info.expires > 0));
+    let prefix = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => {
+            IpNet::new(plain(address)?, header.destination_prefix_length).ok()
+        }
+        _ => None,
+    });
+    let of_others = |prefix: IpNet| others.iter().any(|other| prefix.contains(other));
+    match header.protocol {
+        RouteProtocol::Ra => true,
+        RouteProtocol::Kernel => expires && prefix.is_some_and(|prefix| !of_others(prefix)),
+        _ => false,
+    }
+}
+
+fn forget(mut learnt: RouteMessage, link: &str) -> Change {
+    // What names a route; how it is and for how long is not asked.
+    learnt.attributes.retain(|attribute| {
+        matches!(
+            attribute,
+            RouteAttribute::Table(_)
+                | RouteAttribute::Destination(_)
+                | RouteAttribute::Oif(_)
+                | RouteAttribute::Gateway(_)
+                | RouteAttribute::Priority(_)
+        )
+    });
+    Change::new(
+        RouteNetlinkMessage::DelRoute(learnt),
+        0,
+        format!("remove a route that a router advertised on {link}"),
+    )
+    .unless(Refusal::gone)
+}

@@ -91,8 +91,9 @@ pub(crate) fn has_ipv6() -> bool {
     Setting::ipv6("conf/all/forwarding").get().is_ok()
 }
 
-/// A pod must not be able to give its node a default route: router advertisements
-/// are ignored on the host's end of its veth pair.
+/// Neither a pod nor the network of a secondary interface may give the node a
+/// default route: router advertisements are ignored on the host's end of a veth
+/// pair, and on secondary interfaces.
 pub(crate) fn ignore_router_advertisements(link: &str) -> Result<(), KernelError> {
     let accept = Setting::ipv6(&format!("conf/{link}/accept_ra"));
     let Err(error) = accept.write("0") else {
@@ -118,5 +119,45 @@ pub(crate) fn ignore_router_advertisements(link: &str) -> Result<(), KernelError
 /// Lets a link have IPv6 addresses. For the namespace of a pod whose runtime
 /// switched IPv6 off by default.
 pub(crate) fn allow_ipv6(link: &str) -> io::Result<()> {
-    Setting::ipv6(&format!("conf/{link}/disable_ipv6")).write("0")
+    switch(link).write("0")
+}
+
+/// Where IPv6 is switched off in a pod: for the links that are there, for those to
+/// come, and for loopback by its own name, as operators look it up.
+const POD_SWITCHES: [&str; 3] = ["all", "default", "lo"];
+
+fn switch(link: &str) -> Setting {
+    Setting::ipv6(&format!("conf/{link}/disable_ipv6"))
+}
+
+/// Switches IPv6 off in the calling thread's namespace.
+pub(crate) fn switch_ipv6_off() -> Result<(), KernelError> {
+    for link in POD_SWITCHES {
+        if let Err(unsettable) = switch(link).ensure("1")
+            && !unsettable.missing()
+        {
+            let operation = format!(
+                "switch IPv6 off in the pod (net.ipv6.conf.{link}.disable_ipv6=1; the daemon \
+                 needs /proc/sys writable for that)"
+            );
+            return Err(errno::refused(operation, unsettable.error));
+        }
+    }
+    Ok(())
+}
+
+/// Where IPv6 is on in the calling thread's namespace, loopback and a link included.
+pub(crate) fn where_ipv6_is_on(pod_link: &str) -> Vec<String> {
+    let places = POD_SWITCHES.into_iter().chain([pod_link]);
+    places
+        .filter(|link| switch(link).get().is_ok_and(|value| value != "1"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether a link takes addresses and routes from router advertisements, as far as
+/// its own setting says.
+pub(crate) fn hears_routers(link: &str) -> bool {
+    let accept = Setting::ipv6(&format!("conf/{link}/accept_ra"));
+    accept.get().is_ok_and(|value| value != "0")
 }

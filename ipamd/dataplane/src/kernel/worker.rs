@@ -103,12 +103,16 @@ pub(crate) struct Pod {
 }
 
 impl Host {
-    /// Opens a socket in a pod's namespace.
-    pub(crate) fn enter(&mut self, namespace: BorrowedFd<'_>) -> Result<Pod, KernelError> {
+    /// Opens a socket in a pod's namespace, and does something small there.
+    pub(crate) fn enter<T>(
+        &mut self,
+        namespace: BorrowedFd<'_>,
+        visit: impl FnOnce() -> T,
+    ) -> Result<(Pod, T), KernelError> {
         self.within(namespace, || {
             let socket = Socket::try_new()?;
             let cookie = sys::namespace_cookie(&socket)?;
-            Ok(Pod { socket, cookie })
+            Ok((Pod { socket, cookie }, visit()))
         })
     }
 

@@ -36,6 +36,7 @@ pub struct PodLink {
 struct Namespace {
     links: BTreeMap<String, PodLink>,
     next_index: u32,
+    no_ipv6: bool,
     /// Keeps the identity of the file that stands for it from being used again.
     _kept: Option<OwnedFd>,
 }
@@ -93,6 +94,7 @@ impl State {
         let namespace = Namespace {
             links: BTreeMap::new(),
             next_index: 2, // 1 is lo
+            no_ipv6: false,
             _kept: kept,
         };
         self.namespaces.insert(id, namespace);
@@ -192,6 +194,12 @@ impl State {
 
     pub(super) fn pod_link(&self, id: NamespaceId, name: &str) -> Option<PodLink> {
         self.namespaces.get(&id)?.links.get(name).cloned()
+    }
+
+    pub(super) fn switch_ipv6_on(&mut self, id: NamespaceId) {
+        if let Some(namespace) = self.namespaces.get_mut(&id) {
+            namespace.no_ipv6 = false;
+        }
     }
 
     pub(super) fn link_names(&self) -> Vec<String> {

@@ -72,6 +72,12 @@ impl Fixture for Real {
             "{family} route delete {address} table {POD_TABLE}"
         ));
     }
+
+    fn switch_ipv6_on(&self, namespace: &Namespace) {
+        namespace.within(|| {
+            std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0").expect("a setting");
+        });
+    }
 }
 
 veni_dataplane::conformance_tests!(on_the_real_kernel);

@@ -124,6 +124,48 @@ fn a_pod_whose_runtime_switched_ipv6_off_gets_its_ipv6_address() {
 }
 
 #[test]
+fn a_pod_without_ipv6_has_it_off_for_all_links_and_those_to_come() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let mut plan = pod_plan(1, &["10.0.1.7"]);
+        plan.no_ipv6 = true;
+        let links = kernel
+            .add_endpoint(&plan, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        pod.ip("link add later type veth peer name later2");
+        let switch = |link: &str| {
+            pod.within(|| {
+                let file = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+                std::fs::read_to_string(file).expect("a setting")
+            })
+        };
+        for link in ["all", "default", "lo", "eth0", "later"] {
+            assert_eq!(switch(link).trim(), "1", "{link}");
+        }
+        assert!(pod.ip_json("-6 address show").is_empty());
+        let own = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+        assert_eq!(
+            own.expect("a setting").trim(),
+            "0",
+            "the node keeps its own"
+        );
+        pod.within(|| {
+            std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "0").expect("a setting");
+        });
+        let found = kernel
+            .check_endpoint(&plan, &links, Some(pod.descriptor()))
+            .await
+            .expect("checked");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].text.contains("net.ipv6.conf.eth0.disable_ipv6"),
+            "{found:?}"
+        );
+    });
+}
+
+#[test]
 fn a_removed_pod_has_no_route_and_a_dying_link_until_it_is_reaped() {
     in_new_node(|| async {
         let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());

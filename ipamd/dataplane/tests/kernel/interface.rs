@@ -2,7 +2,9 @@
 
 use veni_dataplane::{DataPlane, InterfacePlan, Kernel, KernelError};
 
-use crate::world::{Namespace, in_new_node, ip, ip_json, plug, routes, rules};
+use crate::world::{
+    Namespace, advertise, advertisements, await_that, in_new_node, ip, ip_json, plug, routes, rules,
+};
 
 const TABLE: u32 = 0x5611;
 
@@ -157,6 +159,87 @@ fn an_address_that_another_tool_put_there_is_kept() {
             })
             .collect();
         assert_eq!(addresses, ["10.0.0.6/24", "10.0.0.8/32", "10.0.0.77/24"]);
+    });
+}
+
+/// An interface that the kernel brought up before we came: its router has been heard.
+fn heard(wire: &Namespace) {
+    plug("eth1", "02:00:00:00:00:11", wire, "wire1");
+    ip("link set eth1 up");
+    wire.ip("address add fe80::99/64 dev wire1 nodad");
+    await_that("the carrier", || {
+        wire.within(|| ip_json("-6 address show dev wire1 tentative").is_empty())
+    });
+    again(wire);
+    await_that("the router's default route", || {
+        routes("-6", 254)
+            .iter()
+            .any(|route| route.starts_with("default"))
+    });
+}
+
+/// One more advertisement, and when it has come.
+fn again(wire: &Namespace) {
+    let before = advertisements();
+    wire.within(|| advertise("wire1", [0x20, 1, 0xd, 0xb8, 0, 0, 0, 7]));
+    await_that("the advertisement", || advertisements() > before);
+}
+
+/// What the node has of the router: routes of the main table, and addresses.
+fn learnt() -> Vec<String> {
+    let mut found = routes("-6", 254);
+    for link in ip_json("-6 address show dev eth1 scope global") {
+        let addresses = link["addr_info"].as_array().cloned();
+        let addresses = addresses.unwrap_or_default().into_iter();
+        found.extend(addresses.map(|one| crate::world::text(&one["local"])));
+    }
+    found.retain(|one| one.starts_with("default via fe80::99") || one.starts_with("2001:db8:0:7:"));
+    found
+}
+
+#[test]
+fn what_a_router_advertises_on_a_secondary_interface_is_taken_back_and_not_heard_again() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        heard(&wire);
+        // Its default route, the prefix on the link, and an address out of that.
+        assert_eq!(learnt().len(), 3, "{:?}", learnt());
+        // A DHCP client's address stays.
+        ip("-6 address add 2001:db8:0:9::77/128 dev eth1 nodad");
+        ip("-6 route add 2001:db8:a::/48 via fe80::99 dev eth1 proto dhcp table 99");
+        ip("-6 address add 2001:db8:0:8::1/64 dev eth1 nodad valid_lft 900 preferred_lft 900");
+        for _ in 0..2 {
+            kernel
+                .ensure_interface(&plan(&[]))
+                .await
+                .expect("in service");
+            assert_eq!(learnt(), Vec::<String>::new());
+            again(&wire);
+            assert_eq!(learnt(), Vec::<String>::new());
+        }
+        let accepts = std::fs::read_to_string("/proc/sys/net/ipv6/conf/eth1/accept_ra");
+        assert_eq!(accepts.expect("a setting").trim(), "0");
+        for theirs in ["2001:db8:0:9::77", "2001:db8:0:8::1"] {
+            let kept = ip_json(&format!("-6 address show dev eth1 to {theirs}"));
+            assert!(!kept.is_empty(), "another program's {theirs} is gone");
+        }
+        let main = routes("-6", 254).join("\n");
+        assert!(main.contains("2001:db8:0:8::/64"), "{main}");
+        assert_eq!(routes("-6", 99).len(), 1, "another program's route is gone");
+    });
+}
+
+#[test]
+fn the_primary_interface_goes_on_hearing_its_router() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        heard(&wire);
+        let mut primary = plan(&[]);
+        primary.primary = true;
+        kernel.ensure_interface(&primary).await.expect("in service");
+        assert!(!learnt().is_empty());
+        let accepts = std::fs::read_to_string("/proc/sys/net/ipv6/conf/eth1/accept_ra");
+        assert_eq!(accepts.expect("a setting").trim(), "1");
     });
 }
 

@@ -3,6 +3,7 @@
 //! namespaces.
 
 mod conformance;
+mod egress;
 mod endpoint;
 mod interface;
 mod node;

@@ -25,6 +25,7 @@ pub(crate) fn plan() -> NodePlan {
         mark: PRIMARY_MARK,
         external_services: Vec::new(),
         no_tcp_early_demux: false,
+        egress: None,
         veth_prefix: "eni".into(),
     }
 }

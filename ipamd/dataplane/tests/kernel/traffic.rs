@@ -10,12 +10,12 @@ use crate::node;
 use crate::world::{Namespace, exchange, in_new_node, ip, nft, plug, pod_plan, socket};
 
 /// Long enough for a packet on this machine to come, if it comes.
-const SILENCE: Duration = Duration::from_millis(300);
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
 /// A node with two interfaces in a cloud. Pods of 10.0.1.0/24 belong to the second.
-struct Site {
-    kernel: Kernel,
-    cloud: Namespace,
+pub(crate) struct Site {
+    pub(crate) kernel: Kernel,
+    pub(crate) cloud: Namespace,
 }
 
 impl Site {
@@ -23,7 +23,7 @@ impl Site {
         Self::prepared(&node::plan()).await
     }
 
-    async fn prepared(plan: &NodePlan) -> Self {
+    pub(crate) async fn prepared(plan: &NodePlan) -> Self {
         let cloud = Namespace::new();
         plug("eth0", "02:00:00:00:00:10", &cloud, "cloud0");
         plug("eth1", "02:00:00:00:00:11", &cloud, "cloud1");
@@ -81,7 +81,7 @@ impl Site {
     }
 }
 
-fn seen(address: &str) -> std::net::IpAddr {
+pub(crate) fn seen(address: &str) -> std::net::IpAddr {
     address.parse().expect("an address")
 }
 
@@ -216,7 +216,7 @@ fn what_a_pod_sends_to_an_external_service_follows_the_nodes_own_routes() {
         plan.source_nat = false;
         plan.external_services = vec!["10.0.7.0/24".parse().expect("a range")];
         let site = Site::prepared(&plan).await;
-        site.pod(1, &["10.0.1.7"]).await;
+        let (_pod, _) = site.pod(1, &["10.0.1.7"]).await;
         let way = |to: &str| {
             let asked = format!("route get {to} from 10.0.1.7 iif eni1");
             crate::world::text(&crate::world::ip_json(&asked)[0]["dev"])

@@ -247,6 +247,53 @@ pub(crate) fn pod_plan(number: u8, addresses: &[&str]) -> EndpointPlan {
             })
             .collect(),
         node_addresses: Vec::new(),
+        egress: None,
+        no_ipv6: false,
+    }
+}
+
+/// Sends a router's advertisement by a link of the calling thread's namespace: a
+/// default route, and a prefix to make addresses of (RFC 4861, RFC 4862).
+pub(crate) fn advertise(link: &str, prefix: [u8; 8]) {
+    let mut message = vec![134, 0, 0, 0, 64, 0];
+    message.extend(1800_u16.to_be_bytes()); // how long it is a router, seconds
+    message.extend([0; 8]);
+    message.extend([3, 4, 64, 0xc0]); // a prefix of 64 bits: on this link, for addresses
+    message.extend(86_400_u32.to_be_bytes());
+    message.extend(86_400_u32.to_be_bytes());
+    message.extend([0; 4]);
+    message.extend(prefix);
+    message.extend([0; 8]);
+    let index = ip_json(&format!("link show {link}"))[0]["ifindex"].as_u64();
+    let index = u32::try_from(index.expect("an index")).expect("an index");
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET6,
+        rustix::net::SocketType::RAW,
+        Some(rustix::net::ipproto::ICMPV6),
+    )
+    .expect("a socket");
+    rustix::net::sockopt::set_ipv6_multicast_hops(&socket, 255).expect("an option");
+    let all_nodes = "ff02::1".parse().expect("an address");
+    let everybody = std::net::SocketAddrV6::new(all_nodes, 0, 0, index);
+    let flags = rustix::net::SendFlags::empty();
+    rustix::net::sendto(&socket, &message, flags, &everybody).expect("sent");
+}
+
+/// How many router advertisements the test's own namespace has been sent.
+pub(crate) fn advertisements() -> u64 {
+    let counters = std::fs::read_to_string("/proc/thread-self/net/snmp6").expect("counters");
+    let line = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("Icmp6InRouterAdvertisements"));
+    line.expect("the counter").trim().parse().expect("a number")
+}
+
+/// Waits until something is so.
+pub(crate) fn await_that(what: &str, so: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

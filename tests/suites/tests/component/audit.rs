@@ -29,6 +29,11 @@ impl Daemon {
                 }
             }
         }
+        for (record, local) in records.iter().filter_map(|r| Some((r, r.plan.egress?))) {
+            if let Some(other) = owners.insert(local, record.key.to_string()) {
+                found.push(format!("{local} is of {other} and of {}", record.key));
+            }
+        }
         let routed: BTreeSet<IpAddr> = self.world.kernel.routes().iter().map(|r| r.0).collect();
         if !routed.iter().eq(owners.keys()) {
             found.push(format!("routes {routed:?} but endpoints {owners:?}"));

@@ -59,6 +59,69 @@ async fn a_node_with_ipv6_alone_needs_one_prefix_and_no_second_interface() {
 }
 
 #[test]
+fn node_local_addresses_are_nobody_else_s_over_kills_and_for_their_cooldown() {
+    let world = World::new(dual_stack_network(), "m5.large");
+    let settings = [
+        ("ENABLE_IPv4", "false"),
+        ("ENABLE_IPv6", "true"),
+        ("IP_COOLDOWN_PERIOD", "30"),
+    ];
+    let locals = |daemon: &crate::daemon::Daemon| -> Vec<IpAddr> {
+        let records = daemon.app.endpoints.list();
+        let locals = records.iter().map(|record| record.plan.egress);
+        locals.map(|local| local.expect("one each")).collect()
+    };
+    let distinct = |all: &[IpAddr]| all.iter().collect::<std::collections::BTreeSet<_>>().len();
+    let before = world.life(async {
+        let daemon = world.start(&settings).await;
+        daemon.add_all((0..5).map(|n| format!("pod-{n}"))).await;
+        let before = locals(&daemon);
+        assert!(daemon.del("pod-0").await);
+        before
+    });
+    assert_eq!(distinct(&before), 5);
+    world.life(async {
+        let daemon = world.start(&settings).await;
+        assert_eq!(locals(&daemon), before[1..]);
+        daemon.add_all((5..8).map(|n| format!("pod-{n}"))).await;
+        let mut all = locals(&daemon);
+        all.push(before[0]); // it cools
+        assert_eq!(distinct(&all), 8, "{all:?}");
+        daemon.quiet_for(Duration::from_secs(60)).await;
+        daemon.check().await;
+    });
+    world.life(async {
+        let daemon = world.start(&settings).await;
+        daemon.add("fresh").await.expect("is served");
+        let fresh = *locals(&daemon).last().expect("one");
+        assert_eq!(fresh, before[0], "it has cooled");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_that_finds_no_node_local_address_says_so_and_leaves_nothing() {
+    let world = World::new(dual_stack_network(), "m5.large");
+    let settings = [
+        ("ENABLE_IPv4", "false"),
+        ("ENABLE_IPv6", "true"),
+        ("IP_COOLDOWN_PERIOD", "3600"),
+    ];
+    let daemon = world.start(&settings).await;
+    for _ in 0..1022 {
+        daemon.add("pod").await.expect("is served");
+        assert!(daemon.del("pod").await);
+    }
+    let failure = daemon.add("pod").await.expect_err("all of them cool");
+    assert!(failure.message.contains("169.254.172.0/22"), "{failure:?}");
+    assert_eq!(daemon.report().await.assigned, 0);
+    daemon.check().await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    daemon.add("pod").await.expect("is served");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[test]
 fn dual_stack_pods_keep_both_addresses_over_a_kill() {
     let world = World::new(dual_stack_network(), "m5.large");
     let settings = [("ENABLE_IPv6", "true"), ("WARM_IP_TARGET", "2")];

@@ -206,6 +206,14 @@ async fn the_auditor_sees_a_defect_of_each_kind_in_cloud_daemon_journal_and_tabl
     assert_eq!(judge(&|_| ()), []);
     let lost = judge(&|node| assert!(node.leased.remove(&used[0])));
     assert_eq!(lost, [Invariant::EndpointsHaveLeases]);
+    let shared = judge(&|node| {
+        for pod in &mut node.pods {
+            pod.egress
+                .push("169.254.172.9".parse().expect("an address"));
+        }
+    });
+    assert!(shared.contains(&Invariant::OneAddressOnePod), "{shared:?}");
+    assert!(shared.contains(&Invariant::PodsAreWhole), "{shared:?}");
     let stray = judge(&|node| assert!(node.leased.insert(free)));
     assert_eq!(stray, [Invariant::LeasesHaveEndpoints]);
 

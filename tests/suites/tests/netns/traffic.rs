@@ -229,7 +229,8 @@ async fn with_ipv6_alone_pods_have_no_ipv4_address_and_reach_each_other() {
     let config = BedConfig::new(2)
         .cloud(cloud)
         .set("ENABLE_IPv6", "true")
-        .set("ENABLE_IPv4", "false");
+        .set("ENABLE_IPv4", "false")
+        .set("ENABLE_V4_EGRESS", "false");
     let bed = Bed::start(config).await;
     let (one, one_added) = bed.running(0, "one").await;
     let (other, other_added) = bed.running(1, "other").await;
@@ -238,6 +239,8 @@ async fn with_ipv6_alone_pods_have_no_ipv4_address_and_reach_each_other() {
         "{:?}",
         one_added.addresses
     );
+    let inside = kernel::addresses(one.path()).await;
+    assert!(inside.iter().all(|(_, address)| address.is_ipv6()));
     assert!(reaches(one.path(), other_added.address()).await);
     assert!(reaches(other.path(), one_added.address()).await);
     bed.sound(&[&one, &other]).await;

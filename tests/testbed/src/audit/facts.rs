@@ -51,8 +51,10 @@ pub struct PodEvidence {
     pub container: String,
     /// Links but loopback.
     pub links: Vec<String>,
-    /// Global addresses.
+    /// Global addresses but node-local ones.
     pub addresses: Vec<IpAddr>,
+    /// Node-local addresses.
+    pub egress: Vec<IpAddr>,
     /// How many default routes there are, both families.
     pub default_routes: usize,
 }
@@ -64,6 +66,8 @@ pub struct Endpoint {
     pub container: String,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
+    /// Node-local address.
+    pub egress: Option<IpAddr>,
     /// Host's end of its veth pair.
     pub host_link: String,
     /// `adding`, `ready`, `dying`.
@@ -79,4 +83,6 @@ pub struct Entry {
     pub state: String,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
+    /// Node-local address.
+    pub egress: Option<IpAddr>,
 }

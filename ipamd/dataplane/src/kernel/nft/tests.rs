@@ -18,6 +18,7 @@ fn plan() -> NodePlan {
         mark: PRIMARY_MARK,
         external_services: Vec::new(),
         no_tcp_early_demux: false,
+        egress: None,
         veth_prefix: "eni".into(),
     }
 }
@@ -36,6 +37,26 @@ fn another_mark_stands_wherever_the_usual_one_did() {
     let text = table(&plan, "eth0").expect("a table");
     assert!(usual.contains("0x80"), "{usual}");
     assert_eq!(text, usual.replace("0x80", "0x300"));
+}
+
+#[test]
+fn node_local_addresses_are_translated_whatever_else_is() {
+    let mut plan = plan();
+    plan.source_nat = false;
+    plan.node_ports = false;
+    for (node, family, range) in [
+        ("10.0.0.5", "ip", "169.254.172.0/22"),
+        ("fd00::5", "ip6", "fd00::ac:0/118"),
+    ] {
+        plan.egress = Some(node.parse().expect("an address"));
+        let text = table(&plan, "eth0").expect("a table");
+        let translated = format!("{family} saddr {range} snat {family} to {node} fully-random\n");
+        assert_eq!(text.matches(&translated).count(), 1, "{text}");
+        let refused =
+            format!("{family} daddr {range} ct state != {{ established, related }} reject");
+        assert_eq!(text.matches(&refused).count(), 1, "{text}");
+        assert!(!text.contains("ct mark set"), "{text}");
+    }
 }
 
 #[test]

@@ -170,7 +170,8 @@ impl State {
             .ok_or(KernelError::NamespaceGone)?;
         link.up = true;
         link.next_hop = Some(plan.host_mac);
-        link.addresses = plan.addresses.iter().map(|pod| pod.address).collect();
+        link.addresses = addresses(plan);
+        namespace.no_ipv6 |= plan.no_ipv6;
         Ok(())
     }
 
@@ -186,7 +187,7 @@ impl State {
             ));
         };
         link.up = true;
-        for PodAddress { address } in plan.addresses.iter().copied() {
+        for PodAddress { address } in plan.routed() {
             let route = wanted_route(plan, address, index);
             self.routes.insert(address, route);
         }
@@ -291,7 +292,7 @@ impl State {
             }
             Some(_) => {}
         }
-        for PodAddress { address } in plan.addresses.iter().copied() {
+        for PodAddress { address } in plan.routed() {
             match self.routes.get(&address) {
                 None => texts.push(format!("route {address} is missing")),
                 Some(route) if *route != wanted_route(plan, address, links.host_index) => {
@@ -320,10 +321,21 @@ impl State {
         let Some(link) = self.pod_link(id, &plan.pod_link) else {
             return Some(format!("link {} is missing in the pod", plan.pod_link));
         };
-        let addresses: Vec<IpAddr> = plan.addresses.iter().map(|pod| pod.address).collect();
-        (link.mac != plan.pod_mac || !link.up || link.addresses != addresses)
+        let no_ipv6 = self
+            .namespaces
+            .get(&id)
+            .is_some_and(|namespace| namespace.no_ipv6);
+        if plan.no_ipv6 && !no_ipv6 {
+            return Some("IPv6 is on in the pod, expected off".to_owned());
+        }
+        (link.mac != plan.pod_mac || !link.up || link.addresses != addresses(plan))
             .then(|| format!("link {} is not as it was made", plan.pod_link))
     }
+}
+
+/// What the pod's link has.
+fn addresses(plan: &EndpointPlan) -> Vec<IpAddr> {
+    plan.routed().iter().map(|pod| pod.address).collect()
 }
 
 fn wanted_route(plan: &EndpointPlan, address: IpAddr, link_index: u32) -> PodRoute {
