@@ -173,6 +173,24 @@ fn each_wrong_field_is_refused_with_its_code() {
         (Command::Add, json!({"runDir": "/a\u{0}b"}), 7, "zero byte"),
         (Command::Add, json!({"runDir": long}), 7, "too long"),
         (Command::Add, json!({"dns": []}), 7, "dns=[]"),
+        (
+            Command::Add,
+            json!({"pluginLogFile": "stdout"}),
+            7,
+            "is for the result",
+        ),
+        (
+            Command::Add,
+            json!({"pluginLogFile": "a.log"}),
+            7,
+            "absolute path",
+        ),
+        (
+            Command::Add,
+            json!({"pluginLogLevel": "loud"}),
+            7,
+            "one of error",
+        ),
         (Command::Add, json!({"prevResult": []}), 7, "prevResult"),
         (Command::Check, json!({}), 7, "prevResult: missing"),
         (

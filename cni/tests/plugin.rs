@@ -432,3 +432,73 @@ fn an_answer_that_nobody_reads_is_a_failure() {
         Some(1)
     );
 }
+
+/// The lines of a log that is there.
+fn lines(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).expect("a log");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_failure_gets_one_line_in_the_log_that_the_configuration_names() {
+    let refusal = CniFailure::new(code::NO_ADDRESS, "no address", "subnet-1\nis full");
+    let node = Node::serving(Answers {
+        refusal: Some(refusal),
+        ..Answers::default()
+    });
+    let pod = Namespace::new();
+    let log = node.run_dir().join("logs/plugin.log");
+    for _ in 0..2 {
+        let outcome = Plugin::new(&node, "ADD")
+            .netns(&pod)
+            .config("pluginLogFile", json!(log))
+            .run();
+        assert_eq!(outcome.error_code(), 100);
+    }
+    let lines = lines(&log);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for part in ["ADD container=c1", "pod=default/web-0", "subnet-1 is full"] {
+        assert!(lines[0].contains(part), "{part} is not in {lines:?}");
+    }
+}
+
+#[test]
+fn a_call_that_succeeds_gets_a_line_at_level_debug_alone() {
+    let node = Node::serving(Answers::default());
+    let pod = Namespace::new();
+    let log = node.run_dir().join("plugin.log");
+    let call = |level: &str| {
+        Plugin::new(&node, "ADD")
+            .netns(&pod)
+            .config("pluginLogFile", json!(log))
+            .config("pluginLogLevel", json!(level))
+            .run()
+    };
+    assert_eq!(call("info").code, 0);
+    assert!(!log.exists(), "nothing to tell");
+    // As the AWS plugin's manifests spell it.
+    assert_eq!(call("DEBUG").code, 0);
+    let lines = lines(&log);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].ends_with("done"), "{lines:?}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_fails_no_call() {
+    let node = Node::serving(Answers::default());
+    let pod = Namespace::new();
+    let outcome = Plugin::new(&node, "ADD")
+        .netns(&pod)
+        .config("pluginLogFile", json!(node.run_dir()))
+        .config("pluginLogLevel", json!("debug"))
+        .run();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(outcome.log.contains("pluginLogFile"), "{}", outcome.log);
+    let fifo = node.run_dir().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).expect("a pipe");
+    let outcome = Plugin::new(&node, "DEL")
+        .config("pluginLogFile", json!(fifo))
+        .config("pluginLogLevel", json!("debug"))
+        .run();
+    assert_eq!(outcome.code, 0, "a pipe that nobody reads: {outcome:?}");
+}

@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::egress_range;
 use veni_dataplane::{DataPlane, NodePlan};
 use veni_pool::SlotKind;
-use veni_provider::{Limited, LimiterConfig, Provider};
+use veni_provider::{Limited, LimiterConfig, Node, Provider};
 
 use crate::attachment::AttachmentKey;
 use crate::cloud::{CallMeter, FirstLook, first_look, remembered};
 use crate::config::{CloudProfile, Config, NodeFacts, ProviderChoice, Setting};
 use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
+use crate::eni_config::{Place, region_of};
 use crate::events::{EventKind, Events};
 use crate::host::HostWatch;
 use crate::host::install::{Order, keep_trying};
@@ -32,9 +33,11 @@ use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::node::{egress, keep_node, node_plan, own_addresses, prepare, untranslated};
+use crate::operator::{OperatorDesk, Ready};
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
+use crate::progress::Progress;
 use crate::recovery::{Recovered, work_off_notes};
-use crate::rpc::{OperatorService, serve_cni, serve_operator};
+use crate::rpc::serve_cni;
 use crate::run_dir::{NodeClaim, RunDir};
 use crate::targets::{check, pool_settings};
 
@@ -57,13 +60,20 @@ pub struct App {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    watch: HostWatch,
+    place: Place,
     run_dir: RunDir,
     config: Config,
     settings: Vec<Setting>,
     tasks: JoinSet<()>,
     /// Stops what serves endpoints; the pool stops after them.
     stop_pool: CancellationToken,
+}
+
+/// Who is told how a start goes.
+#[derive(Debug, Clone, Default)]
+struct Observers {
+    metrics: Arc<Metrics>,
+    progress: Progress,
 }
 
 /// Runs a daemon until `shutdown`.
@@ -78,27 +88,33 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
-    watch(&config).begin()?;
-    let metrics = Arc::new(Metrics::default());
+    let watch = watch(&config);
+    watch.begin()?;
+    let socket = run_dir.listen(veni_api::OPERATOR_SOCKET)?;
+    let desk = OperatorDesk::open(socket, config.settings(None), watch, &shutdown).await;
+    let observers = Observers {
+        metrics: Arc::default(),
+        progress: desk.progress().clone(),
+    };
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config, remembered.as_ref(), &metrics) => connected?,
+        connected = connect(&config, remembered.as_ref(), &observers) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
-    let started = App::start_measured(
+    let started = App::start_observed(
         config,
         profile,
         run_dir,
         provider,
         Arc::new(kernel),
-        metrics,
+        observers,
         &shutdown,
     );
     match started.await? {
-        Some(app) => app.serve(shutdown).await,
+        Some(app) => app.serve(desk, shutdown).await,
         None => Ok(()),
     }
 }
@@ -109,21 +125,25 @@ pub async fn run(
     not(feature = "aws"),
     expect(
         unused_variables,
-        reason = "only a provider that looks for its node needs it"
+        reason = "only a provider that looks for its node needs them"
     )
 )]
 async fn connect(
     config: &Config,
     remembered: Option<&CloudMemory>,
-    metrics: &Arc<Metrics>,
+    observers: &Observers,
 ) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
         #[cfg(feature = "aws")]
         ProviderChoice::Aws(choice) => {
-            let mut settings = aws::settings(config, choice, metrics);
+            let mut settings = aws::settings(config, choice, &observers.metrics);
+            if config.custom_network.is_some() {
+                let waits_for = "waiting for AWS to tell where this node is, for its ENIConfig";
+                observers.progress.waits_for(waits_for);
+            }
             settings.custom_network =
                 aws::custom_network::find(config, &settings, remembered).await?;
-            let provider = aws::connect(settings, remembered).await;
+            let provider = aws::connect(settings, remembered, &observers.progress).await;
             Ok((provider, CloudProfile::Aws))
         }
         // The settings refuse what a build does not have.
@@ -184,44 +204,38 @@ impl App {
         kernel: Arc<dyn DataPlane>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
-        let metrics = Arc::default();
-        Self::start_measured(
-            config, profile, run_dir, provider, kernel, metrics, shutdown,
-        )
-        .await
+        let nobody = Observers::default();
+        Self::start_observed(config, profile, run_dir, provider, kernel, nobody, shutdown).await
     }
 
-    /// Likewise, with metrics that the provider has been told of.
-    async fn start_measured(
+    /// Likewise, with observers that the provider has been told of.
+    async fn start_observed(
         config: Config,
         profile: CloudProfile,
         run_dir: RunDir,
         provider: Arc<dyn Provider>,
         kernel: Arc<dyn DataPlane>,
-        metrics: Arc<Metrics>,
+        observers: Observers,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
+        let Observers { metrics, progress } = observers;
         let events = Events::default();
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
-        let Some(look) = first_look(&journal, &provider, shutdown).await? else {
+        let Some(look) = first_look(&journal, &provider, &progress, shutdown).await? else {
             return Ok(None);
         };
         let (node, can) = (&look.memory.node, provider.capabilities());
         check(&config, profile, node, can)?;
         let settings = pool_settings(&config, profile, node, can);
-        let in_force = config.settings(Some(&NodeFacts {
-            profile,
-            instance_type: node.instance_type.clone(),
-            max_interfaces: node.limits.interfaces,
-            max_pods: settings.max_pods,
-            prefixes: settings.targets.mode == SlotKind::Prefix,
-        }));
+        let in_force = config.settings(Some(&facts(profile, node, &settings)));
+        let place = place(&config, node);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let egress = egress(&config, &own);
         let node_plan = node_plan(&config, &look.memory, &own, egress);
-        let Some(recovered) = prepare(&kernel, &node_plan, &journal, shutdown).await? else {
+        let Some(recovered) = prepare(&kernel, &node_plan, &journal, &progress, shutdown).await?
+        else {
             return Ok(None);
         };
         let (pool, commands) = Pool::channel();
@@ -253,7 +267,7 @@ impl App {
             pool,
             events,
             metrics,
-            watch: watch(&config),
+            place,
             run_dir,
             config,
             settings: in_force,
@@ -302,14 +316,18 @@ impl App {
         });
     }
 
-    /// Serves both sockets and metrics until `shutdown`, then ends in order:
+    /// Serves the plugin, operators, metrics and introspection until `shutdown`,
+    /// then ends in order:
     /// no new request, ADDs and DELs under way, the pool.
     ///
     /// # Errors
-    /// A socket cannot be made.
-    pub async fn serve(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    /// The plugin's socket cannot be made.
+    pub(crate) async fn serve(
+        mut self,
+        desk: OperatorDesk,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let cni = self.run_dir.listen(veni_api::CNI_SOCKET)?;
-        let operator = self.run_dir.listen(veni_api::OPERATOR_SOCKET)?;
         // Listening, then notes, then answering: a plugin that finds nobody
         // leaves a note before there is a socket, or is answered after.
         let (folder, boot) = (self.run_dir.folder(), self.run_dir.boot());
@@ -320,24 +338,18 @@ impl App {
             Arc::clone(&self.endpoints),
             shutdown.clone(),
         ));
-        let service = OperatorService {
+        self.serve_http(&mut servers, &shutdown);
+        self.run_dir.mark_ready()?;
+        let ready = Ready {
             pool: self.pool.clone(),
             endpoints: Arc::clone(&self.endpoints),
             events: self.events.clone(),
-            watch: self.watch.clone(),
             settings: self.settings.clone(),
         };
-        servers.spawn(serve_operator(operator, service, shutdown.clone()));
-        if let Some(address) = self.config.metrics {
-            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
-            servers.spawn(async move {
-                introspection::serve(address, metrics, shutdown).await;
-                Ok(())
-            });
-        }
-        self.run_dir.mark_ready()?;
+        let watch = desk.watch().clone();
+        desk.ready(ready, &mut servers).await;
         if let Some(order) = Order::try_new(&self.config, self.run_dir.folder()) {
-            let (watch, shutdown) = (self.watch.clone(), shutdown.clone());
+            let shutdown = shutdown.clone();
             servers.spawn(async move {
                 keep_trying(order, watch, shutdown).await;
                 Ok(())
@@ -367,6 +379,31 @@ impl App {
         Ok(())
     }
 
+    /// Metrics and introspection.
+    fn serve_http(&self, servers: &mut JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) {
+        if let Some(address) = self.config.metrics {
+            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
+            servers.spawn(async move {
+                introspection::serve_metrics(address, metrics, shutdown).await;
+                Ok(())
+            });
+        }
+        if let Some(address) = self.config.introspection.clone() {
+            let shutdown = shutdown.clone();
+            let shown = introspection::Shown {
+                pool: self.pool.clone(),
+                endpoints: Arc::clone(&self.endpoints),
+                settings: self.settings.clone(),
+                custom: self.config.custom_network.clone(),
+                place: self.place.clone(),
+            };
+            servers.spawn(async move {
+                introspection::serve(address, shown, shutdown).await;
+                Ok(())
+            });
+        }
+    }
+
     /// Ends what is under way, journalled; pods keep their network.
     pub async fn stop(mut self) {
         self.pool.close();
@@ -389,6 +426,26 @@ impl App {
 fn watch(config: &Config) -> HostWatch {
     let real = matches!(config.provider, ProviderChoice::Aws(_));
     HostWatch::new(&config.host, real)
+}
+
+fn facts(profile: CloudProfile, node: &Node, settings: &PoolSettings) -> NodeFacts {
+    NodeFacts {
+        profile,
+        instance_type: node.instance_type.clone(),
+        max_interfaces: node.limits.interfaces,
+        max_pods: settings.max_pods,
+        prefixes: settings.targets.mode == SlotKind::Prefix,
+    }
+}
+
+/// Where the node is, as far as its cloud tells.
+fn place(config: &Config, node: &Node) -> Place {
+    Place {
+        region: region_of(&node.zone),
+        zone: node.zone.clone(),
+        instance_type: node.instance_type.clone(),
+        node_name: config.name().to_owned(),
+    }
 }
 
 fn limited(

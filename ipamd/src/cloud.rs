@@ -14,6 +14,7 @@ use crate::events::{Events, unix_millis};
 use crate::journal::{Journal, JournalError, Shelf};
 use crate::metrics::Metrics;
 use crate::pool::CloudMemory;
+use crate::progress::Progress;
 
 /// Between two tries to reach the cloud at the start.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -23,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const NODE_PATIENCE: Duration = Duration::from_millis(500);
 /// How often a start that waits says what for.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the start waits for, to operators.
+const WAITING: &str = "waiting for the cloud to describe this node";
 
 /// Puts every cloud call into metrics and levels.
 pub(crate) struct CallMeter {
@@ -76,6 +80,7 @@ pub(crate) fn remembered(journal: &Journal) -> Result<Option<CloudMemory>, Journ
 pub(crate) async fn first_look(
     journal: &Journal,
     provider: &Arc<dyn Provider>,
+    progress: &Progress,
     shutdown: &CancellationToken,
 ) -> Result<Option<FirstLook>, JournalError> {
     let began = Instant::now();
@@ -94,12 +99,13 @@ pub(crate) async fn first_look(
     tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(None),
-        look = ask_until_answered(provider) => Ok(Some(look)),
+        look = ask_until_answered(provider, progress) => Ok(Some(look)),
     }
 }
 
-async fn ask_until_answered(provider: &Arc<dyn Provider>) -> FirstLook {
+async fn ask_until_answered(provider: &Arc<dyn Provider>, progress: &Progress) -> FirstLook {
     let started = Instant::now();
+    progress.waits_for(WAITING);
     let mut pause = FIRST_PAUSE;
     let mut said = started;
     loop {
@@ -114,6 +120,7 @@ async fn ask_until_answered(provider: &Arc<dyn Provider>) -> FirstLook {
             }
             Err(error) => error,
         };
+        progress.waits_for(format!("{WAITING}: {error}"));
         if said == started || said.elapsed() >= PATIENCE {
             said = Instant::now();
             let waited = started.elapsed().as_secs();

@@ -13,6 +13,7 @@ use veni_provider::{Family, Inventory};
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::pool::CloudMemory;
+use crate::progress::Progress;
 use crate::recovery::{Recovered, RecoveryError, recover};
 use crate::targets::families;
 
@@ -25,6 +26,7 @@ pub(crate) async fn prepare(
     kernel: &Arc<dyn DataPlane>,
     plan: &NodePlan,
     journal: &Journal,
+    progress: &Progress,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Option<Recovered>> {
     loop {
@@ -32,6 +34,7 @@ pub(crate) async fn prepare(
             Ok(recovered) => return Ok(Some(recovered)),
             Err(RecoveryError::Kernel(error)) => {
                 tracing::error!(%error, "not ready: the kernel refused");
+                progress.waits_for(format!("the kernel refused, and is asked again: {error}"));
             }
             Err(error) => return Err(error.into()),
         }

@@ -1,30 +1,20 @@
-//! The two services: what the plugin and what operators ask. Translation only;
-//! a handler holds no resource.
+//! The plugin's service. Translation only; a handler holds no resource.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
-use futures::Stream;
 use tokio::net::UnixListener;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use veni_api::failure::{CniFailure, code};
 use veni_api::server::Caller;
 use veni_api::v1;
 use veni_api::v1::cni_server::CniServer;
-use veni_api::v1::operator_server::OperatorServer;
 
 use crate::attachment::AttachmentKey;
-use crate::config::Setting;
 use crate::endpoints::{AddOrder, Endpoints};
-use crate::events::Events;
-use crate::host::HostWatch;
-use crate::pool::Pool;
 
 /// HTTP/2's own window, bytes: a larger one would be told to every plugin in a
 /// frame of its own, for calls of a few hundred bytes.
@@ -150,88 +140,6 @@ fn invalid(message: &str) -> CniFailure {
     )
 }
 
-/// The operators' service.
-pub struct OperatorService {
-    /// Pool.
-    pub pool: Pool,
-    /// Endpoints.
-    pub endpoints: Arc<Endpoints>,
-    /// Events.
-    pub events: Events,
-    /// The host.
-    pub watch: HostWatch,
-    /// Settings in force.
-    pub settings: Vec<Setting>,
-}
-
-fn closing() -> Status {
-    Status::unavailable("the daemon is shutting down")
-}
-
-#[tonic::async_trait]
-impl v1::operator_server::Operator for OperatorService {
-    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
-
-    async fn pool(
-        &self,
-        _request: Request<v1::PoolRequest>,
-    ) -> Result<Response<v1::PoolResponse>, Status> {
-        let mut report = self.pool.report().await.ok_or_else(closing)?;
-        let labels = self.endpoints.labels();
-        let single = report.interfaces.iter_mut().flat_map(|interface| {
-            let in_prefixes = interface.prefixes.iter_mut().flat_map(|p| &mut p.used);
-            interface.addresses.iter_mut().chain(in_prefixes)
-        });
-        for address in single {
-            if let Some(label) = labels.get(&address.owner) {
-                address.owner.clone_from(label);
-            }
-        }
-        let watch = self.watch.clone();
-        // Reads files. Without an answer, which only a panic can prevent, nothing is said.
-        report.host_warnings = tokio::task::spawn_blocking(move || watch.warnings())
-            .await
-            .unwrap_or_default();
-        Ok(Response::new(report))
-    }
-
-    async fn endpoints(
-        &self,
-        _request: Request<v1::EndpointsRequest>,
-    ) -> Result<Response<v1::EndpointsResponse>, Status> {
-        let records = self.endpoints.list();
-        let endpoints = records.iter().map(|record| record.report()).collect();
-        Ok(Response::new(v1::EndpointsResponse { endpoints }))
-    }
-
-    async fn plan(
-        &self,
-        _request: Request<v1::PlanRequest>,
-    ) -> Result<Response<v1::PlanResponse>, Status> {
-        let plan = self.pool.plan().await.ok_or_else(closing)?;
-        Ok(Response::new(plan))
-    }
-
-    async fn settings(
-        &self,
-        _request: Request<v1::SettingsRequest>,
-    ) -> Result<Response<v1::SettingsResponse>, Status> {
-        let settings = self.settings.iter().map(Setting::report).collect();
-        Ok(Response::new(v1::SettingsResponse { settings }))
-    }
-
-    async fn events(
-        &self,
-        _request: Request<v1::EventsRequest>,
-    ) -> Result<Response<Self::EventsStream>, Status> {
-        // A reader that falls behind is told so by an error and may come again.
-        let stream = BroadcastStream::new(self.events.subscribe()).map(|event| {
-            event.map_err(|lagged| Status::data_loss(format!("events were missed: {lagged}")))
-        });
-        Ok(Response::new(Box::pin(stream)))
-    }
-}
-
 /// Serves the plugin's socket until `shutdown`.
 pub(crate) async fn serve_cni(
     listener: UnixListener,
@@ -248,23 +156,4 @@ pub(crate) async fn serve_cni(
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await
         .context("failed to serve the plugin's socket")
-}
-
-/// Serves the operators' socket and health probes until `shutdown`.
-pub(crate) async fn serve_operator(
-    listener: UnixListener,
-    service: OperatorService,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_serving::<OperatorServer<OperatorService>>()
-        .await;
-    let incoming = UnixListenerStream::new(listener);
-    tonic::transport::Server::builder()
-        .add_service(health_service)
-        .add_service(OperatorServer::new(service))
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-        .await
-        .context("failed to serve the operators' socket")
 }

@@ -11,6 +11,7 @@ pub mod preamble;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod timestamp;
 
 /// The generated types and services of `proto/veni.proto`.
 #[allow(

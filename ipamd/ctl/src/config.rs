@@ -56,8 +56,8 @@ pub(crate) async fn run(arguments: ConfigArguments) -> anyhow::Result<()> {
 
 async fn fetch(socket: &Path) -> anyhow::Result<Vec<Setting>> {
     let mut client = connect_operator(socket).await.with_context(|| {
-        "is ipamd running on this node, and ready? Only root may ask it, and `--run-dir` must be \
-         its own. Without it, `ipamd --settings` prints every setting with its default and \
+        "is ipamd running on this node? Only root may ask it, and `--run-dir` must be its own. \
+         Without it, `ipamd --settings` prints every setting with its default and \
          effect, and `ipamd --check-settings` what an environment makes of them"
     })?;
     let answer = client.settings(SettingsRequest {}).await.context(

@@ -55,11 +55,17 @@ impl Report {
     /// Asks the daemon behind a socket.
     pub(crate) async fn fetch(socket: &std::path::Path) -> anyhow::Result<Self> {
         let mut client = connect_operator(socket).await.with_context(|| {
-            "is ipamd running on this node, and ready? Its log tells. Only root may ask it, and \
-             `--run-dir` must be its own (of a node of a lab: see what `veni lab up` printed)"
+            "is ipamd running on this node? Its log tells. Only root may ask it, and `--run-dir` \
+              must be its own (of a node of a lab: see what `veni lab up` printed)"
         })?;
         let failed = |what| format!("failed to ask the daemon for its {what}");
-        let pool = client.pool(PoolRequest {}).await;
+        let pool = match client.pool(PoolRequest {}).await {
+            Err(status) if status.message().starts_with("not ready") => {
+                // The daemon's own words say what it waits for.
+                anyhow::bail!("ipamd is {}", status.message());
+            }
+            answered => answered,
+        };
         let endpoints = client.endpoints(EndpointsRequest {}).await;
         let plan = client.plan(PlanRequest {}).await;
         Ok(Self {

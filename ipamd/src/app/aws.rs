@@ -14,6 +14,7 @@ use veni_provider_aws::{
 use crate::config::{AwsChoice, Config};
 use crate::metrics::{Metrics, RequestSeen};
 use crate::pool::CloudMemory;
+use crate::progress::Progress;
 
 /// Between two tries to find out who the node is.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -74,6 +75,7 @@ pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> 
 pub(super) async fn connect(
     settings: AwsSettings,
     remembered: Option<&CloudMemory>,
+    progress: &Progress,
 ) -> Arc<dyn Provider> {
     if let Some(memory) = remembered {
         return veni_provider_aws::resume(settings, known_of(memory));
@@ -82,7 +84,12 @@ pub(super) async fn connect(
     loop {
         match veni_provider_aws::connect(settings.clone()).await {
             Ok(provider) => return provider,
-            Err(error) => tracing::error!(%error, "not ready: failed to find this node in AWS"),
+            Err(error) => {
+                tracing::error!(%error, "not ready: failed to find this node in AWS");
+                progress.waits_for(format!(
+                    "waiting for AWS to tell which node this is: {error}"
+                ));
+            }
         }
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -111,3 +111,6 @@ fn answers(path: &Path) -> bool {
         .and_then(|socket| rustix::net::connect(&socket, &SocketAddrUnix::new(path)?));
     matches!(connected, Ok(()) | Err(Errno::AGAIN))
 }
+
+#[cfg(test)]
+mod tests;

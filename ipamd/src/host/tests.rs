@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use super::aws_plugin::{Judgement, Places, Signs};
 use super::*;
 
 /// A host with some files and some running programs.
@@ -252,6 +250,89 @@ fn firewalld_counts_when_it_runs() {
     assert_eq!(Fake::new().running(9, "firewalld").cures(), [FIREWALL]);
 }
 
+/// A host with every program that a file is shipped for, as images have them.
+fn full() -> Fake {
+    networkd()
+        .running(7, "NetworkManager")
+        .file("/usr/lib/systemd/systemd-networkd", "")
+        .file("/usr/lib/systemd/systemd-udevd", "")
+        .file("/usr/sbin/NetworkManager", "")
+        .file(
+            "/usr/lib/systemd/network/80-ec2.network",
+            "[Match]\nDriver=ena ixgbevf vif\n[Network]\nDHCP=yes\n",
+        )
+        .file(
+            "/usr/lib/systemd/network/85-wide.network",
+            "[Match]\nName=en*\n[Network]\nDHCP=yes\n",
+        )
+        .file(
+            "/usr/lib/systemd/system/nm-cloud-setup.service.d/10-rh-enable-for-ec2.conf",
+            "[Service]\nEnvironment=NM_CLOUD_SETUP_EC2=yes\n",
+        )
+        .file("/usr/lib/systemd/system/nm-cloud-setup.service", "[Unit]\n")
+        .file(
+            "/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer",
+            "[Timer]\n",
+        )
+        .file("/etc/cloud/cloud.cfg", "users: [default]\n")
+        .file(
+            "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules",
+            "SUBSYSTEM==\"net\", RUN+=\"/usr/libexec/cloud-init/hook-hotplug\"\n",
+        )
+        .file(
+            "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules",
+            "RUN+=\"/usr/bin/systemctl enable --now policy-routes@$name.service\"\n",
+        )
+}
+
+fn install(host: &Fake, further: &[&str]) -> String {
+    let output = std::process::Command::new(shipped().join("install"))
+        .arg("--root")
+        .arg(host.root.path())
+        .args(["--primary", "ens5"])
+        .args(further)
+        .output()
+        .expect("the script can be executed");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).expect("utf-8")
+}
+
+#[test]
+fn the_installer_cures_all_that_is_found() {
+    let host = full();
+    let found = host.cures();
+    let expected = [
+        FOREIGN,
+        SECONDARY,
+        PODS,
+        NETWORK_MANAGER,
+        CLOUD_SETUP,
+        CLOUD_INIT,
+        POLICY_ROUTES,
+    ];
+    assert_eq!(found, expected);
+    install(&host, &["--pretend"]);
+    assert_eq!(host.cures(), expected, "only pretended");
+    let said = install(&host, &[]);
+    assert_eq!(host.cures(), [] as [&str; 0], "{said}");
+    assert_eq!(
+        install(&host, &[]).lines().count() + 1,
+        said.lines().count()
+    );
+    let filled = host
+        .root
+        .path()
+        .join("etc/systemd/network/75-veni-secondary.network");
+    let filled = fs::read_to_string(filled).expect("made");
+    assert!(filled.contains("Name=!ens5"), "{filled}");
+}
+
+#[test]
+fn the_installer_leaves_a_host_alone_that_needs_nothing() {
+    assert_eq!(install(&Fake::new(), &[]), "");
+}
+
 #[test]
 fn every_cure_is_shipped_and_described() {
     let readme = fs::read_to_string(shipped().join("README.md")).expect("the page");
@@ -279,49 +360,4 @@ fn every_cure_is_shipped_and_described() {
         let name = cure.rsplit('/').next().expect("a name");
         assert!(installer.contains(name), "{cure}");
     }
-}
-
-fn places(root: &Path) -> Places {
-    Places {
-        sockets: vec![root.join("ipamd.sock")],
-        configurations: root.to_owned(),
-    }
-}
-
-#[test]
-fn a_daemon_of_the_aws_plugin_that_answers_is_named_with_the_page_to_read() {
-    let root = tempfile::tempdir().expect("temp folder");
-    let places = places(root.path());
-    let _listener = UnixListener::bind(&places.sockets[0]).expect("listens");
-    fs::write(root.path().join("10-aws.conflist"), "{}").expect("writes");
-    let Judgement::Running(refusal) = Signs::gather(&places).judge() else {
-        panic!("must be refused");
-    };
-    let text = refusal.to_string();
-    for part in [
-        "ipamd.sock answers",
-        "10-aws.conflist",
-        aws_plugin::MIGRATION_PAGE,
-    ] {
-        assert!(text.contains(part), "{part} is missing: {text}");
-    }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(aws_plugin::MIGRATION_PAGE);
-    let page = fs::read_to_string(page).expect("the page exists");
-    let section = format!("## {}\n", aws_plugin::MIGRATION_SECTION);
-    assert!(page.contains(&section), "{section}");
-}
-
-#[test]
-fn a_socket_that_nobody_serves_and_a_conflist_are_left_over() {
-    let root = tempfile::tempdir().expect("temp folder");
-    let places = places(root.path());
-    drop(UnixListener::bind(&places.sockets[0]).expect("listens"));
-    assert!(matches!(Signs::gather(&places).judge(), Judgement::Clear));
-    fs::write(root.path().join("10-aws.conflist"), "{}").expect("writes");
-    let Judgement::LeftOver(text) = Signs::gather(&places).judge() else {
-        panic!("must be a warning");
-    };
-    assert!(text.contains("10-aws.conflist"), "{text}");
 }

@@ -121,7 +121,11 @@ async fn a_daemon_that_starts_again_without_ec2_and_metadata_serves_pods_from_it
             .expect("can be read")
             .expect("is there")
     };
-    let provider = timeout(PATIENCE, connect(unreachable_aws(), Some(&memory)));
+    let progress = Progress::default();
+    let provider = timeout(
+        PATIENCE,
+        connect(unreachable_aws(), Some(&memory), &progress),
+    );
     let provider = provider.await.expect("waits for nobody");
     assert!(provider.capabilities().ipv4_prefixes);
     let error = provider.node().await.expect_err("nobody answers");
