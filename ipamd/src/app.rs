@@ -27,12 +27,12 @@ use crate::events::{EventKind, Events};
 use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::node::{keep_node, node_plan, own_addresses, prepare};
+use crate::node::{keep_node, node_plan, own_addresses, prepare, untranslated};
 use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
 use crate::recovery::{Recovered, work_off_notes};
 use crate::rpc::{OperatorService, serve_cni, serve_operator};
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::pool_settings;
+use crate::targets::{check, pool_settings};
 
 /// Audits of endpoints to one of the node's own rules, tables and settings.
 const NODE_ROUNDS: u64 = 6;
@@ -165,7 +165,8 @@ impl App {
     /// it is ready when this returns. `None` when it was told to stop before.
     ///
     /// # Errors
-    /// The journal cannot be read.
+    /// The journal cannot be read, or the settings ask for what this node
+    /// cannot do.
     pub async fn start(
         config: Config,
         profile: CloudProfile,
@@ -197,8 +198,9 @@ impl App {
         let Some(look) = first_look(&journal, &provider, shutdown).await? else {
             return Ok(None);
         };
-        ensure_fit(&config, profile, &provider, &look)?;
-        let settings = pool_settings(&config, profile, &look.memory.node);
+        let (node, can) = (&look.memory.node, provider.capabilities());
+        check(&config, profile, node, can)?;
+        let settings = pool_settings(&config, profile, node, can);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let node_plan = node_plan(&config, &look.memory, &own);
@@ -250,9 +252,10 @@ impl App {
         self.tasks.spawn(reaper.run(stop));
     }
 
-    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, plan: NodePlan) {
+    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, mut plan: NodePlan) {
         let stop = self.stop_pool.clone();
         let pool = self.pool.clone();
+        let further = self.config.network.untranslated.clone();
         let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
         let (folder, boot) = (
             self.run_dir.folder().to_owned(),
@@ -270,6 +273,9 @@ impl App {
                 }
                 work_off_notes(&folder, &boot, &endpoints).await;
                 if round.is_multiple_of(NODE_ROUNDS) {
+                    if let Some(network) = pool.network().await {
+                        plan.untranslated = untranslated(network, &further);
+                    }
                     keep_node(&kernel, &plan).await;
                     pool.recheck();
                 }
@@ -348,24 +354,6 @@ impl App {
             tracing::warn!("some of the daemon's tasks did not end in time");
         }
     }
-}
-
-/// Refuses settings that this node can never follow.
-fn ensure_fit(
-    config: &Config,
-    profile: CloudProfile,
-    provider: &Arc<dyn Provider>,
-    look: &FirstLook,
-) -> anyhow::Result<()> {
-    let prefixes = provider.capabilities().ipv6_prefixes;
-    if profile == CloudProfile::Aws && config.network.ipv6 && !prefixes {
-        anyhow::bail!(
-            "ENABLE_IPv6=true: pods get IPv6 addresses out of a prefix, and {} takes none; use \
-             a Nitro type, or set ENABLE_IPv6=false",
-            look.memory.node.instance_type
-        );
-    }
-    Ok(())
 }
 
 fn limited(

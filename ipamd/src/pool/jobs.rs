@@ -75,6 +75,9 @@ pub(crate) enum Outcome {
     Inventory {
         began: Instant,
         result: Result<Inventory, ProviderError>,
+        /// The network's own ranges, which may grow while the node runs; `None`
+        /// when they could not be had.
+        network: Option<Vec<IpNet>>,
     },
     Glanced {
         glimpse: Option<Glimpse>,
@@ -157,7 +160,15 @@ impl Worlds {
     pub(crate) async fn inventory(self) -> Outcome {
         let began = Instant::now();
         let result = self.provider.inventory().await;
-        Outcome::Inventory { began, result }
+        let node = match &result {
+            Ok(_) => self.provider.node().await.ok(),
+            Err(_) => None,
+        };
+        Outcome::Inventory {
+            began,
+            result,
+            network: node.map(|node| node.network_cidrs),
+        }
     }
 
     pub(crate) async fn glance(self) -> Outcome {

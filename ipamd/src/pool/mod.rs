@@ -6,6 +6,7 @@ mod errors;
 mod glance;
 mod jobs;
 mod known;
+mod looking;
 mod merge;
 mod outcome;
 mod pick;
@@ -17,6 +18,7 @@ mod task;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use veni_api::v1;
@@ -55,6 +57,8 @@ pub(crate) enum Command {
         addresses: Vec<IpAddr>,
         cools: bool,
     },
+    /// The network's own ranges.
+    Network { reply: oneshot::Sender<Vec<IpNet>> },
     /// Somebody may have removed interfaces' rules.
     Recheck,
     /// No address for anybody any more: the daemon stops.
@@ -167,6 +171,13 @@ impl Pool {
             addresses,
             cools,
         }));
+    }
+
+    /// The network's own ranges, as the cloud last told them.
+    pub(crate) async fn network(&self) -> Option<Vec<IpNet>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Network { reply }).ok()?;
+        answer.await.ok()
     }
 
     /// Has all interfaces' rules compared with the kernel, and made again where

@@ -8,14 +8,9 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use veni_dataplane::KernelError;
 use veni_pool::Action;
-use veni_provider::{
-    AddressSlots, Family, Glimpse, Grant, Interface, InterfaceId, Inventory, ProviderError,
-};
+use veni_provider::{AddressSlots, Family, Grant, Interface, InterfaceId, ProviderError};
 
-use super::errors::LOOK;
-use super::glance::{OwnChanges, Verdict};
 use super::jobs::{JobId, Outcome, Work};
-use super::planning::interface_of;
 use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
@@ -41,7 +36,14 @@ impl PoolTask {
         };
         let now = Instant::now();
         match outcome {
-            Outcome::Inventory { began, result } => self.looked(began, result, now),
+            Outcome::Inventory {
+                began,
+                result,
+                network,
+            } => {
+                self.network_is(network);
+                self.looked(began, result, now);
+            }
             Outcome::Glanced { glimpse } => self.glanced(glimpse, now),
             Outcome::Wired {
                 interface,
@@ -217,7 +219,7 @@ impl PoolTask {
     }
 
     /// An interface that stays after all: its rules are made anew.
-    fn bring_back(&mut self, interface: &InterfaceId) {
+    pub(super) fn bring_back(&mut self, interface: &InterfaceId) {
         if let Some(interface) = self.state.interfaces.get_mut(interface) {
             interface.detaching = false;
             interface.link = None;
@@ -225,132 +227,10 @@ impl PoolTask {
         }
     }
 
-    fn looked(&mut self, began: Instant, result: Result<Inventory, ProviderError>, now: Instant) {
-        let inventory = match result {
-            Ok(inventory) => inventory,
-            Err(error) => return self.look_failed(&error, now),
-        };
-        if !std::mem::replace(&mut self.looked, true) {
-            // What the daemon before changed last may not show yet.
-            let shows = now + self.state.capabilities.settle_time;
-            self.look_by(shows);
-        }
-        let listed: Vec<InterfaceId> = inventory
-            .interfaces
-            .iter()
-            .map(|interface| interface.id.clone())
-            .collect();
-        let merge = self.state.merge(inventory, began, now);
-        self.state.find_room(began);
-        for change in &merge.changes {
-            tracing::info!(change, "inventory differs from what was known");
-        }
-        if !merge.changes.is_empty() {
-            let count = merge.changes.len();
-            self.tell(
-                EventKind::Cloud,
-                format!("inventory: {count} changes ({})", merge.changes[0]),
-            );
-        }
-        for device_index in merge.unplugged {
-            self.unwire(device_index);
-        }
-        for address in &merge.lost {
-            tracing::error!(%address, "a pod uses an address that the cloud no longer gives this node");
-            self.metrics.address_lost();
-            self.tell(
-                EventKind::Repair,
-                format!("{address} is in use by a pod, but the cloud took it away"),
-            );
-        }
-        if let Some(again) = merge.look_again {
-            self.look_by(again);
-        }
-        for cidr in merge.settled {
-            self.settle_release(&cidr);
-        }
-        self.settle(began, &listed);
-        self.cloud_error = None;
-        self.allowed(LOOK);
-        // Also when nothing differs: what was in doubt before may not be now.
-        self.remember_cloud();
-    }
-
-    fn glanced(&mut self, glimpse: Option<Glimpse>, now: Instant) {
-        // Twice the time that the cloud's own answers take to agree.
-        let patience = 2 * self.state.capabilities.settle_time;
-        let own = self.own_changes();
-        let verdict = self.glances.take(glimpse, &self.state, &own, now, patience);
-        match verdict {
-            Verdict::Nothing => {}
-            Verdict::GlanceAgain(at) => self.next_glance = self.next_glance.min(at),
-            Verdict::Look(difference) => {
-                tracing::info!(%difference, "looking at the inventory: the node sees a change of its interfaces");
-                self.look_by(now);
-            }
-        }
-    }
-
-    fn own_changes(&self) -> OwnChanges {
-        let running = self.work.values().filter_map(|work| match work {
-            Work::Cloud { action, .. } => Some(action),
-            _ => None,
-        });
-        let unsettled = self.unsettled.iter().map(|unsettled| &unsettled.action);
-        let mut own = OwnChanges::default();
-        for action in running.chain(unsettled) {
-            match interface_of(action) {
-                None => own.arrivals = true,
-                Some(id) => {
-                    let known = self.state.interfaces.get(&InterfaceId::new(id));
-                    own.of.extend(known.map(|known| known.cloud.mac));
-                }
-            }
-        }
-        own
-    }
-
-    /// Ends what was unknown until this inventory.
-    fn settle(&mut self, began: Instant, listed: &[InterfaceId]) {
-        let unsettled = std::mem::take(&mut self.unsettled);
-        for unsettled in unsettled {
-            if began < unsettled.trust_after {
-                // This look was due for another one and is too old for this.
-                self.look_by(unsettled.trust_after);
-                self.unsettled.push(unsettled);
-                continue;
-            }
-            if unsettled.limit_reached {
-                self.learn_limit(unsettled.family, &unsettled.action, began);
-            }
-            match &unsettled.action {
-                Action::Detach { interface } => {
-                    let interface = InterfaceId::new(interface.clone());
-                    let known = self.state.interfaces.get(&interface);
-                    let held = known.map(|known| known.held.keys().copied().collect::<Vec<_>>());
-                    self.ours_again(&held.unwrap_or_default());
-                    if listed.contains(&interface) {
-                        self.bring_back(&interface);
-                    } else {
-                        self.state.interfaces.remove(&interface);
-                    }
-                }
-                Action::Release { interface, cidrs } => {
-                    let interface = InterfaceId::new(interface.clone());
-                    self.state.set_releasing(&interface, cidrs, false);
-                    for cidr in cidrs {
-                        self.settle_release(cidr);
-                    }
-                }
-                Action::Assign { .. } | Action::Attach { .. } => {}
-            }
-        }
-    }
-
     /// The cloud knows the node's limits better than our table.
     /// Learnt is only what the refusal proves, and only for a while: the refusal
     /// may have been about something that has gone since.
-    fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
+    pub(super) fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
         let mut limits = self.state.limits();
         match action {
             Action::Attach { .. } => {
@@ -430,7 +310,7 @@ impl PoolTask {
 
     /// What was given back before and is ours again, or was never taken: after
     /// a restart the journal must not call it released.
-    fn ours_again(&mut self, cidrs: &[IpNet]) {
+    pub(super) fn ours_again(&mut self, cidrs: &[IpNet]) {
         for cidr in cidrs {
             self.settle_release(cidr);
         }
@@ -438,7 +318,7 @@ impl PoolTask {
 
     /// One range of a release that the cloud has settled; with the last one its
     /// journal entry goes.
-    fn settle_release(&mut self, cidr: &IpNet) {
+    pub(super) fn settle_release(&mut self, cidr: &IpNet) {
         let mut over = Vec::new();
         for (entry, cidrs) in &mut self.buried {
             if !cidrs.remove(cidr) {

@@ -19,6 +19,7 @@ use super::errors::Hold;
 use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
+use super::looking::REST;
 use super::snapshot::PlanMemory;
 use super::state::PoolState;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
@@ -29,12 +30,6 @@ use crate::metrics::Metrics;
 
 /// How long jobs may go on after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// At rest a look at the inventory comes so often where the node cannot see by
-/// itself that somebody has changed something.
-const REST: Duration = Duration::from_secs(600);
-/// And so often where it can.
-const REST_WITH_GLANCES: Duration = Duration::from_secs(3600);
 
 /// Between two turns that only time has asked for.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
@@ -158,7 +153,8 @@ impl PoolTask {
             last_look: known.looked_at,
             next_look: known.next_look,
             glances: Glances::default(),
-            next_glance: now + settings.glance_interval,
+            // What changes from now on is news.
+            next_glance: now,
             wire_failures: HashMap::new(),
             recheck: BTreeSet::new(),
             releases: 0,
@@ -255,6 +251,9 @@ impl PoolTask {
                 let until = cools.then(|| Instant::now() + self.settings.cooldown);
                 self.state.give_back(&key, &addresses, until);
             }
+            Command::Network { reply } => {
+                drop(reply.send(self.state.node.network_cidrs.clone()));
+            }
             Command::Recheck => self.recheck = self.state.interfaces.keys().cloned().collect(),
             Command::Close => {
                 self.closed = true;
@@ -320,40 +319,6 @@ impl PoolTask {
                     .send(Err(AcquireError::Hopeless(reason.clone()))),
             );
         }
-    }
-
-    fn look_if_due(&mut self, now: Instant) {
-        let looking = self.work.values().any(|work| *work == Work::Inventory);
-        if looking || now < self.look_due() {
-            return;
-        }
-        self.last_look = now;
-        self.next_look = None;
-        let job = self.worlds.clone().inventory();
-        self.start(Work::Inventory, job);
-    }
-
-    /// Has the inventory looked at by then.
-    pub(super) fn look_by(&mut self, at: Instant) {
-        self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
-    }
-
-    fn look_due(&self) -> Instant {
-        let rest = match self.glances.answered {
-            true => REST_WITH_GLANCES,
-            false => REST,
-        };
-        let at_rest = self.last_look + self.settings.inventory_interval.unwrap_or(rest);
-        self.next_look.map_or(at_rest, |next| next.min(at_rest))
-    }
-
-    fn glance_if_due(&mut self, now: Instant) {
-        if now < self.next_glance || self.work.values().any(|work| *work == Work::Glance) {
-            return;
-        }
-        self.next_glance = now + self.settings.glance_interval;
-        let job = self.worlds.clone().glance();
-        self.start(Work::Glance, job);
     }
 
     /// Removes the rules of an interface that went behind our back, unless

@@ -22,6 +22,13 @@ use crate::subnets::Record;
 /// A glance that takes longer is given up; the next one comes soon.
 const GLANCE: Duration = Duration::from_secs(10);
 
+/// What of the primary interface is worth a look when it changes.
+const MARKS: [&str; 3] = [
+    "security-group-ids",
+    "vpc-ipv4-cidr-blocks",
+    "vpc-ipv6-cidr-blocks",
+];
+
 impl Core {
     /// What metadata shows now; `None` when it does not answer, or is another
     /// machine's.
@@ -49,12 +56,13 @@ impl Core {
             let ranges = self.ranges_by_metadata(mac).await?;
             glimpse.interfaces.insert(parsed, ranges);
         }
-        // The other interfaces follow the primary one's groups, as an inventory
-        // finds out.
+        // The other interfaces follow the primary one's groups, and what leaves
+        // the VPC's ranges is translated: both are looked at with an inventory.
         if let Some(mac) = &self.instance.mac {
-            let groups = self.told(mac, "security-group-ids").await?;
-            let groups: Vec<String> = all_of(&groups);
-            glimpse.marks.extend(groups);
+            for what in MARKS {
+                let marks: Vec<String> = all_of(&self.told(mac, what).await?);
+                glimpse.marks.extend(marks);
+            }
         }
         Ok(glimpse)
     }

@@ -174,11 +174,13 @@ impl Provider for MockProvider {
     /// Lags as the inventory does, costs nothing and never fails while there is
     /// such a node.
     async fn glance(&self) -> Option<Glimpse> {
-        let seen = self.cloud.lock().inventory(&self.instance).ok()?;
+        let mut state = self.cloud.lock();
+        let seen = state.inventory(&self.instance).ok()?;
         let interfaces = seen.interfaces.iter();
+        let ranges = state.config.vpc_cidrs.iter();
         Some(Glimpse {
             interfaces: interfaces.map(|one| (one.mac, one.ranges())).collect(),
-            marks: Default::default(),
+            marks: ranges.map(ToString::to_string).collect(),
         })
     }
 

@@ -145,6 +145,15 @@ async fn the_node_finds_out_who_it_is_and_where_without_a_call_to_ec2() {
     assert_eq!(ranges, ["10.0.0.0/16", "100.64.0.0/16"]);
     assert_eq!(site.total().await, 0, "{:?}", site.calls().await);
     assert!(metadata.tokens.load(Ordering::Relaxed) >= 1);
+    // A VPC that grows is told at the next question.
+    let mut told = metadata_of(&site).await;
+    let mac = told["/latest/meta-data/mac"].clone();
+    let ranges = "10.0.0.0/16\n100.64.0.0/16\n100.65.0.0/16";
+    told.extend(of_interface(&mac, &[("vpc-ipv4-cidr-blocks", ranges)]));
+    metadata.tell(told);
+    let node = provider.node().await.expect("a node");
+    assert_eq!(node.network_cidrs.len(), 3);
+    assert_eq!(site.total().await, 0, "{:?}", site.calls().await);
     // Twin: the server does count this node's calls.
     provider.inventory().await.expect("an inventory");
     assert_eq!(site.total().await, 2, "{:?}", site.calls().await);
@@ -387,7 +396,10 @@ async fn a_glance_shows_what_metadata_tells_and_follows_it() {
     ];
     assert_eq!(ranges(PRIMARY), of_primary);
     assert_eq!(ranges(SECOND), ["10.0.0.20/32", "10.0.0.32/28"]);
-    assert_eq!(glimpse.marks.iter().collect::<Vec<_>>(), ["sg-1"]);
+    assert_eq!(
+        glimpse.marks.iter().collect::<Vec<_>>(),
+        ["10.0.0.0/16", "sg-1"]
+    );
     assert_eq!(provider.glance().await.as_ref(), Some(&glimpse));
     let mut told = two_interfaces();
     told.extend(of_interface(

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::sleep;
 use veni_provider::{AddressSlots, AttachRequest, Family, Operation, Provider};
 
@@ -94,4 +95,18 @@ async fn own_changes_that_the_node_sees_late_cost_one_look_at_most() {
     let looks = world.calls.of(Operation::Inventory) - before;
     assert!(looks <= 1, "{looks} looks for changes of our own");
     daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_grows_is_noticed_and_its_new_range_not_translated() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(TWO_WARM).await;
+    daemon.settle().await;
+    let range: IpNet = "100.64.0.0/16".parse().expect("a range");
+    let untranslated = || world.kernel.node().expect("is prepared").untranslated;
+    assert!(!untranslated().contains(&range));
+    world.cloud.add_network_range(range);
+    // A glance, and the next time that the node's own set-up is looked after.
+    sleep(A_GLANCE + Duration::from_secs(61)).await;
+    assert!(untranslated().contains(&range), "{:?}", untranslated());
 }
