@@ -16,10 +16,23 @@ pub struct LabConfig {
     pub name: String,
     /// Its folder; must not hold anything else.
     pub folder: PathBuf,
-    /// The cloud: network, subnets, latencies, limits, faults.
-    pub cloud: CloudConfig,
-    /// The nodes, in order.
-    pub nodes: Vec<NodeConfig>,
+    /// Its control plane, with the nodes.
+    pub plane: PlaneConfig,
+}
+
+/// What says which interfaces and addresses the nodes have.
+#[derive(Debug, Clone)]
+pub enum PlaneConfig {
+    /// The mock cloud, in the lab's own process.
+    Mock {
+        /// Network, subnets, latencies, limits, faults.
+        cloud: Box<CloudConfig>,
+        /// The nodes, in order.
+        nodes: Vec<NodeConfig>,
+    },
+    /// LocalStack's EC2.
+    #[cfg(feature = "aws")]
+    Ec2(crate::ec2::Ec2Config),
 }
 
 impl LabConfig {
@@ -36,8 +49,21 @@ impl LabConfig {
         Self {
             name: name.to_owned(),
             folder: default_folder(name),
-            cloud,
-            nodes,
+            plane: PlaneConfig::Mock {
+                cloud: Box::new(cloud),
+                nodes,
+            },
+        }
+    }
+
+    /// A lab whose control plane is LocalStack's EC2, in the default folder of
+    /// its name.
+    #[cfg(feature = "aws")]
+    pub fn ec2(name: &str, config: crate::ec2::Ec2Config) -> Self {
+        Self {
+            name: name.to_owned(),
+            folder: default_folder(name),
+            plane: PlaneConfig::Ec2(config),
         }
     }
 

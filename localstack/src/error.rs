@@ -54,7 +54,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// The control plane refused something.
-    #[error("the mock cloud failed to {operation}: {reason}")]
+    #[error("the cloud failed to {operation}: {reason}")]
     Cloud {
         /// What was to be done.
         operation: String,
@@ -85,4 +85,17 @@ impl LabError {
         let operation = operation.into();
         move |source| Self::Io { operation, source }
     }
+}
+
+/// An error with its sources.
+#[cfg(feature = "aws")]
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

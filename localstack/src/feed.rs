@@ -1,6 +1,5 @@
-//! The control plane's side: makes the mock cloud and reads out of it what must
-//! be plugged in where. The only module that knows the mock cloud's types in
-//! detail.
+//! From what a control plane holds to what must be plugged in where; and the
+//! mock cloud, made and served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use veni_provider_mock::config::{Peer, SecurityGroup, SecurityRule as CloudRule};
 use veni_provider_mock::dump::InterfaceDump;
 use veni_provider_mock::server::Server;
-use veni_provider_mock::{CloudConfig, CloudDump, MockCloud, NodeConfig};
+use veni_provider_mock::{CloudConfig, MockCloud, NodeConfig};
 
 use crate::error::LabError;
 use crate::wiring::{Peers, SecurityRule, WiredInterface, Wiring};
@@ -42,21 +41,14 @@ pub(crate) fn serve(
     Ok(tokio::spawn(server.run(stop)))
 }
 
-/// What must be plugged in now. `numbers` are the nodes' by instance id; nodes
-/// that are not in it have no namespace, and nothing of them is wired.
-pub(crate) fn wiring(
-    dump: &CloudDump,
+/// What must be plugged in when nodes of these numbers hold these interfaces.
+pub(crate) fn wiring<'a>(
+    held: impl IntoIterator<Item = (u32, &'a InterfaceDump)>,
     groups: &[SecurityGroup],
-    numbers: &BTreeMap<String, u32>,
 ) -> Wiring {
-    let wired: Vec<(&InterfaceDump, WiredInterface)> = dump
-        .nodes
-        .iter()
-        .filter_map(|node| Some((node, *numbers.get(&node.instance_id)?)))
-        .flat_map(|(node, number)| {
-            let all = node.interfaces.iter();
-            all.map(move |held| (held, wire(held, number)))
-        })
+    let wired: Vec<(&InterfaceDump, WiredInterface)> = held
+        .into_iter()
+        .map(|(number, held)| (held, wire(held, number)))
         .collect();
     let mut members: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (held, interface) in &wired {
@@ -123,18 +115,16 @@ fn rules<'a>(
 mod tests {
     use super::*;
 
-    fn numbers() -> BTreeMap<String, u32> {
-        BTreeMap::from([("i-1".to_owned(), 1), ("i-2".to_owned(), 2)])
-    }
-
     #[test]
     fn members_of_the_default_group_may_open_flows_to_each_other() {
         let config = CloudConfig::aws().instant();
         let groups = config.security_groups.clone();
-        let nodes =
-            ["i-1", "i-2", "i-elsewhere"].map(|id| NodeConfig::new(id, "m5.large", "subnet-a"));
+        let nodes = ["i-1", "i-2"].map(|id| NodeConfig::new(id, "m5.large", "subnet-a"));
         let cloud = cloud(config, &nodes).expect("a cloud");
-        let wiring = wiring(&cloud.dump(), &groups, &numbers());
+        let dump = cloud.dump();
+        let held = (1..).zip(&dump.nodes);
+        let held = held.flat_map(|(number, node)| node.interfaces.iter().map(move |i| (number, i)));
+        let wiring = wiring(held, &groups);
         assert_eq!(wiring.0.keys().collect::<Vec<_>>(), ["n1e0", "n2e0"]);
         let [rule] = &wiring.0["n1e0"].ingress[..] else {
             panic!("one rule");

@@ -1,41 +1,38 @@
-//! A lab: the mock cloud, its VPC, the internet host and the nodes, and the
-//! task that plugs and pulls as the cloud changes.
+//! A lab: its control plane, its VPC, the internet host and the nodes, and the
+//! task that plugs and pulls as the control plane changes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use veni_provider::InterfaceId;
-use veni_provider_mock::config::SecurityGroup;
-use veni_provider_mock::{Change, MockCloud, NodeConfig};
+use veni_provider_mock::MockCloud;
 
 use crate::command::ip_batch;
 use crate::config::LabConfig;
 use crate::error::LabError;
-use crate::feed;
 use crate::folder::{LabFolder, PROCESSES};
 use crate::internet::Internet;
 use crate::namespace::Namespace;
 use crate::node::{Node, Pod};
+use crate::plane::{CLOUD_SOCKET, ControlPlane, Follower};
 use crate::ports;
 use crate::processes::Processes;
 use crate::source_check::Dropped;
 use crate::vpc::Vpc;
 use crate::wiring::Wiring;
 
-/// Name of the mock cloud's socket in the lab's folder.
-const CLOUD_SOCKET: &str = "cloud.sock";
-
 /// A running lab. Dropped without [`Lab::shutdown`] it goes as well, a little later.
 #[derive(Debug)]
 pub struct Lab {
     name: String,
     folder: LabFolder,
-    cloud: MockCloud,
+    plane: ControlPlane,
     nodes: Vec<Node>,
     internet: Internet,
     vpc: PathBuf,
@@ -44,12 +41,11 @@ pub struct Lab {
     // Ends the tasks when the lab is dropped.
     stop: DropGuard,
     rewiring: JoinHandle<Vpc>,
-    serving: JoinHandle<()>,
 }
 
 impl Lab {
-    /// Brings a lab up: its cloud is served on [`Lab::cloud_socket`], every
-    /// node's primary interface is plugged in and configured.
+    /// Brings a lab up: its cloud can be reached as [`Lab::environment`] says,
+    /// every node's primary interface is plugged in and configured.
     ///
     /// # Errors
     /// `NotRoot`, `Running`, `ForeignFolder` before anything is made; whatever
@@ -75,64 +71,27 @@ impl Lab {
     ) -> Result<impl FnOnce(LabFolder) -> Self + use<>, LabError> {
         let path = folder.path().to_owned();
         let processes = Arc::new(Processes::new(path.join(PROCESSES)));
-        let cloud = feed::cloud(config.cloud.clone(), &config.nodes)?;
-        let changes = cloud.subscribe();
-        let mut vpc = Vpc::create(&config.name, &config.cloud.vpc_cidrs).await?;
-        processes.add(vpc.namespace().holder(), "holder of the VPC")?;
-        let vpc_path = vpc.namespace().path().to_owned();
-        let internet = Internet::create(&config.name, &vpc_path, &config.cloud.internet).await?;
-        processes.add(internet.namespace().holder(), "holder of the internet host")?;
-        let mut nodes = try_join_all(
-            (1..)
-                .zip(&config.nodes)
-                .map(|(number, node)| make_node(number, node, &path)),
-        )
-        .await?;
-        for node in &nodes {
-            processes.add(
-                node.namespace.holder(),
-                &format!("holder of {}", node.name()),
-            )?;
+        let mut plane = ControlPlane::start(config.plane, &path, &processes).await?;
+        match Network::build(&config.name, &path, &mut plane, &processes).await {
+            Ok(network) => Ok(move |folder| Self {
+                name: config.name,
+                folder,
+                plane,
+                nodes: network.nodes,
+                internet: network.internet,
+                vpc: network.vpc,
+                processes,
+                wires: network.wires,
+                stop: network.stop,
+                rewiring: network.rewiring,
+            }),
+            Err(error) => {
+                // The first error is the one that tells.
+                let _second = plane.clear().await;
+                let _third = plane.end().await;
+                Err(error)
+            }
         }
-        let plugs = Plugs {
-            groups: config.cloud.security_groups.clone(),
-            holders: nodes
-                .iter()
-                .map(|node| (node.number, node.namespace.holder()))
-                .collect(),
-            instances: nodes
-                .iter()
-                .map(|node| (node.instance_id.clone(), node.number))
-                .collect(),
-        };
-        vpc.rewire(plugs.wiring(&cloud), &plugs.holders).await?;
-        for node in &mut nodes {
-            boot(node, vpc.wiring()).await?;
-        }
-        let stop = CancellationToken::new();
-        let serving = feed::serve(&cloud, &path.join(CLOUD_SOCKET), stop.clone())?;
-        let (wires, requests) = mpsc::channel(16);
-        let rewiring = tokio::spawn(rewire(
-            vpc,
-            cloud.clone(),
-            plugs,
-            changes,
-            requests,
-            stop.clone(),
-        ));
-        Ok(move |folder| Self {
-            name: config.name,
-            folder,
-            cloud,
-            nodes,
-            internet,
-            vpc: vpc_path,
-            processes,
-            wires,
-            stop: stop.drop_guard(),
-            rewiring,
-            serving,
-        })
     }
 
     /// Its name.
@@ -145,14 +104,43 @@ impl Lab {
         self.folder.path()
     }
 
-    /// The control plane.
+    /// The mock cloud of a lab that has one.
+    ///
+    /// # Panics
+    /// When the lab's control plane is LocalStack's EC2.
+    #[expect(
+        clippy::expect_used,
+        reason = "who asks has chosen the control plane; a lab without is the asker's mistake"
+    )]
     pub fn cloud(&self) -> &MockCloud {
-        &self.cloud
+        let mock = self.plane.mock();
+        mock.expect("the control plane of this lab is LocalStack's EC2: use Lab::ec2")
     }
 
-    /// Socket on which the control plane is served.
+    /// Socket on which a mock cloud is served.
     pub fn cloud_socket(&self) -> PathBuf {
         self.folder.path().join(CLOUD_SOCKET)
+    }
+
+    /// EC2, on a lab whose control plane it is.
+    #[cfg(feature = "aws")]
+    pub fn ec2(&self) -> Option<&crate::Ec2Cloud> {
+        match &self.plane {
+            ControlPlane::Ec2(cloud) => Some(cloud),
+            ControlPlane::Mock(_) => None,
+        }
+    }
+
+    /// The settings by which a node's daemon finds its cloud. Variables of the
+    /// caller's own that begin with `AWS_` must not reach it besides.
+    pub fn environment(&self, node: &Node) -> Vec<(String, String)> {
+        self.plane
+            .environment(node.instance_id(), self.folder.path())
+    }
+
+    /// Addresses of the internet host.
+    pub fn internet_addresses(&self) -> Vec<IpAddr> {
+        self.plane.ground().internet
     }
 
     /// The node at an index, from 0.
@@ -241,24 +229,90 @@ impl Lab {
             .collect())
     }
 
-    /// Takes everything down: the cloud's server, the namespaces, the folder.
-    /// Programs that were started in the namespaces must have ended before.
+    /// Takes everything down: what is the lab's in the cloud, the cloud's server,
+    /// the namespaces, the folder. Programs that were started in the namespaces
+    /// must have ended before.
     ///
     /// # Errors
-    /// `Io` when the folder cannot be removed; everything else is gone then.
-    pub async fn shutdown(self) -> Result<(), LabError> {
+    /// `Io` when the folder cannot be removed, `Emulator` when LocalStack refuses
+    /// to let something go; everything else is gone then.
+    pub async fn shutdown(mut self) -> Result<(), LabError> {
+        // While the wires still follow: LocalStack's answers wait for them.
+        let cleared = self.plane.clear().await;
         drop(self.stop);
-        let _served = self.serving.await;
         if let Ok(vpc) = self.rewiring.await {
             vpc.remove().await;
         }
+        let ended = self.plane.end().await;
         self.internet.remove().await;
         join_all(self.nodes.into_iter().map(|node| node.namespace.remove())).await;
-        self.folder.remove()
+        self.folder.remove().and(cleared).and(ended)
     }
 }
 
-async fn make_node(number: u32, node: &NodeConfig, path: &Path) -> Result<Node, LabError> {
+/// The namespaces and the wires, before they are a lab's.
+struct Network {
+    nodes: Vec<Node>,
+    internet: Internet,
+    vpc: PathBuf,
+    wires: mpsc::Sender<oneshot::Sender<Result<Wiring, String>>>,
+    stop: DropGuard,
+    rewiring: JoinHandle<Vpc>,
+}
+
+impl Network {
+    async fn build(
+        name: &str,
+        folder: &Path,
+        plane: &mut ControlPlane,
+        processes: &Processes,
+    ) -> Result<Self, LabError> {
+        let ground = plane.ground();
+        let mut vpc = Vpc::create(name, &ground.networks).await?;
+        processes.add(vpc.namespace().holder(), "holder of the VPC")?;
+        let vpc_path = vpc.namespace().path().to_owned();
+        let internet = Internet::create(name, &vpc_path, &ground.internet).await?;
+        processes.add(internet.namespace().holder(), "holder of the internet host")?;
+        let mut nodes = try_join_all(
+            (1..)
+                .zip(&ground.instances)
+                .map(|(number, instance)| make_node(number, instance, folder)),
+        )
+        .await?;
+        for node in &nodes {
+            let what = format!("holder of {}", node.name());
+            processes.add(node.namespace.holder(), &what)?;
+        }
+        let holders: BTreeMap<u32, u32> = nodes
+            .iter()
+            .map(|node| (node.number, node.namespace.holder()))
+            .collect();
+        let instances = nodes.iter();
+        let instances = instances.map(|node| (node.instance_id.clone(), node.number));
+        let mut follower = plane.follow(instances.collect());
+        let first = follower.now().await?;
+        vpc.rewire(first.wiring, &holders).await?;
+        for node in &mut nodes {
+            boot(node, vpc.wiring()).await?;
+        }
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        let paths = (&vpc_path, internet.namespace().path());
+        plane.open(folder, paths.0, paths.1, stop.clone()).await?;
+        let (wires, requests) = mpsc::channel(16);
+        let rewiring = tokio::spawn(rewire(vpc, follower, holders, requests, stop));
+        Ok(Self {
+            nodes,
+            internet,
+            vpc: vpc_path,
+            wires,
+            stop: guard,
+            rewiring,
+        })
+    }
+}
+
+async fn make_node(number: u32, instance: &str, path: &Path) -> Result<Node, LabError> {
     let name = format!("node{number}");
     let folder = path.join(&name);
     std::fs::create_dir_all(folder.join("run")).map_err(LabError::io(format!(
@@ -267,7 +321,7 @@ async fn make_node(number: u32, node: &NodeConfig, path: &Path) -> Result<Node, 
     )))?;
     Ok(Node {
         number,
-        instance_id: node.instance_id.clone(),
+        instance_id: instance.to_owned(),
         addresses: Vec::new(),
         folder,
         namespace: Namespace::create(name).await?,
@@ -289,44 +343,35 @@ async fn boot(node: &mut Node, wiring: &Wiring) -> Result<(), LabError> {
     ip_batch(path, &operation, ports::boot(primary)).await
 }
 
-/// Where interfaces are plugged in.
-struct Plugs {
-    /// Process that holds a node's namespace, by the node's number.
-    holders: BTreeMap<u32, u32>,
-    /// Number of a node, by instance id.
-    instances: BTreeMap<String, u32>,
-    /// Security groups of the cloud.
-    groups: Vec<SecurityGroup>,
-}
-
-impl Plugs {
-    fn wiring(&self, cloud: &MockCloud) -> Wiring {
-        feed::wiring(&cloud.dump(), &self.groups, &self.instances)
-    }
-}
-
 /// Follows the cloud until told to stop; never cancelled in the middle of a change.
 async fn rewire(
     mut vpc: Vpc,
-    cloud: MockCloud,
-    plugs: Plugs,
-    mut changes: broadcast::Receiver<Change>,
+    mut follower: Follower,
+    holders: BTreeMap<u32, u32>,
     mut requests: mpsc::Receiver<oneshot::Sender<Result<Wiring, String>>>,
     stop: CancellationToken,
 ) -> Vpc {
     loop {
-        let reply = tokio::select! {
+        let (look, reply) = tokio::select! {
             biased;
             () = stop.cancelled() => return vpc,
-            Some(reply) = requests.recv() => Some(reply),
-            change = changes.recv() => match change {
-                // What was missed is in the cloud's state all the same.
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
-                Err(broadcast::error::RecvError::Closed) => return vpc,
+            Some(reply) = requests.recv() => (follower.now().await, Some(reply)),
+            look = follower.changed() => match look {
+                Some(look) => (Ok(look), None),
+                None => return vpc,
             },
         };
-        let next = plugs.wiring(&cloud);
-        let outcome = vpc.rewire(next, &plugs.holders).await;
+        let outcome = match look {
+            Ok(look) => {
+                let outcome = vpc.rewire(look.wiring, &holders).await;
+                if let Some(acted) = look.acted {
+                    // Who follows may have ended.
+                    let _unheard = acted.send(());
+                }
+                outcome
+            }
+            Err(error) => Err(error),
+        };
         match &outcome {
             Ok(done) => {
                 for step in done {

@@ -1,6 +1,6 @@
-//! The cloud on a laptop: a VPC made of network namespaces, the mock cloud as
-//! its control plane, and nodes whose interfaces are plugged in and pulled as
-//! the control plane says.
+//! The cloud on a laptop: a VPC made of network namespaces, the mock cloud or
+//! LocalStack's EC2 as its control plane, and nodes whose interfaces are plugged
+//! in and pulled as the control plane says.
 //!
 //! [`Lab::start`] brings one up inside the calling process; `veni lab` and the
 //! tests use the same calls. What a lab makes in the kernel lives in unnamed
@@ -11,29 +11,38 @@
 //! is one that the control plane has assigned to the interface it came from,
 //! so a wrong route or a lost address loses packets here as it would in a cloud.
 //!
-//! The wires follow a change some 20 ms after the control plane has made it. The
-//! mock cloud makes it in the middle of a call's latency, so it is there when the
-//! answer is; with a cloud without latency, await [`Lab::settled`] first.
+//! The wires follow a change some 20 ms after the control plane has made it.
+//! LocalStack's answer waits for them. The mock cloud makes a change in the middle
+//! of a call's latency, so the wires are there when the answer is; with a mock
+//! cloud without latency, await [`Lab::settled`] first.
 
 mod command;
 mod config;
+#[cfg(feature = "aws")]
+mod ec2;
 mod emulator;
 mod error;
 mod feed;
 mod folder;
 mod internet;
 mod lab;
+pub mod metadata;
 mod namespace;
 mod node;
+mod plane;
 mod ports;
 mod probe;
 mod processes;
+#[cfg(feature = "aws")]
+mod roads;
 mod security_groups;
 mod source_check;
 mod vpc;
 mod wiring;
 
-pub use config::{LabConfig, with_ipv6};
+pub use config::{LabConfig, PlaneConfig, with_ipv6};
+#[cfg(feature = "aws")]
+pub use ec2::{Ec2Cloud, Ec2Config, Ec2Subnet, LocalStack};
 pub use emulator::{Control, Emulator, Fill};
 pub use error::LabError;
 pub use folder::{LabFolder, default_folder};
@@ -49,3 +58,7 @@ pub use wiring::{Peers, SecurityRule, WiredInterface, Wiring};
 pub use veni_provider::{Operation, SubnetId};
 /// The control plane: the mock cloud, its configuration, faults and dump.
 pub use veni_provider_mock as mock;
+
+/// Amazon's SDK, as an administrator of a lab's EC2 uses it.
+#[cfg(feature = "aws")]
+pub use aws_sdk_ec2 as sdk;

@@ -14,6 +14,8 @@ mod bed;
 mod internet;
 #[path = "kernel/life.rs"]
 mod life;
+#[path = "kernel/metadata.rs"]
+mod metadata;
 #[path = "kernel/plugging.rs"]
 mod plugging;
 #[path = "kernel/source_check.rs"]

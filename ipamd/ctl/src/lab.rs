@@ -6,6 +6,7 @@
 
 mod binaries;
 mod burst;
+mod cloud;
 mod control;
 mod daemon;
 mod demo;
@@ -109,6 +110,16 @@ enum LabCommand {
     },
 }
 
+/// What says which interfaces and addresses the nodes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CloudKind {
+    /// The mock cloud, in the lab's own process
+    Mock,
+    /// LocalStack's EC2, made to behave as EC2; in builds with the feature aws
+    Localstack,
+}
+
 /// Whose rules the lab's cloud follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,10 +145,18 @@ pub(crate) struct UpArguments {
     /// Give the network IPv6, and pods an address of each family
     #[arg(long)]
     pub(crate) ipv6: bool,
-    /// Whose rules the cloud follows
+    /// The control plane
+    #[arg(long, value_enum, default_value_t = CloudKind::Mock)]
+    pub(crate) cloud: CloudKind,
+    /// A LocalStack that runs already, with the fidelity hook (localstack/ec2/run);
+    /// without it the lab starts one of its own, by the script that
+    /// $VENI_LOCALSTACK_RUN names or that belongs to this program
+    #[arg(long, value_name = "URL", value_parser = cloud::server_of)]
+    pub(crate) localstack_url: Option<String>,
+    /// Whose rules the mock cloud follows
     #[arg(long, value_enum, default_value_t = CloudProfile::Aws)]
     pub(crate) profile: CloudProfile,
-    /// Seed of everything random in the cloud
+    /// Seed of everything random in the mock cloud
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// A variable for every ipamd (NAME=value); may be repeated

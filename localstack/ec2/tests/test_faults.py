@@ -51,6 +51,14 @@ def test_an_error_strikes_one_access_key_only(ec2, server, interface):
         assign(server.client("other"), interface)
 
 
+def test_an_error_strikes_each_of_several_access_keys(server, interface):
+    server.fault(access_key=["node-a", "node-b"], error={"code": "InternalError", "status": 500})
+    for key in ("node-a", "node-b"):
+        with refused("InternalError"):
+            assign(server.client(key), interface)
+    assign(server.client("node-c"), interface)
+
+
 def test_families_are_told_apart(ec2, server, subnet):
     server.fault(operations=["mutating"], error={"code": "Unavailable"})
     with refused("Unavailable"):

@@ -124,3 +124,18 @@ def test_tags_of_an_interface_come_and_go(ec2, interface):
 def test_an_unknown_interface_cannot_be_tagged(ec2):
     with refused("InvalidNetworkInterfaceID.NotFound"):
         ec2.create_tags(Resources=["eni-0123456789abcdef0"], Tags=[{"Key": "a", "Value": "1"}])
+
+
+def test_the_first_ipv6_address_of_the_primary_interface_is_the_instance_s(ec2, subnet):
+    def own(instance):
+        found = ec2.describe_instances(InstanceIds=[instance["InstanceId"]])["Reservations"][0]["Instances"][0]
+        first = [a["Ipv6Address"] for a in found["NetworkInterfaces"][0]["Ipv6Addresses"][:1]]
+        return found.get("Ipv6Address"), first
+
+    run = {"ImageId": "ami-12345678", "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1}
+    specification = {"DeviceIndex": 0, "SubnetId": subnet}
+    without = ec2.run_instances(**run, NetworkInterfaces=[specification])["Instances"][0]
+    assert own(without) == (None, [])
+    some = ec2.run_instances(**run, NetworkInterfaces=[specification | {"Ipv6AddressCount": 2}])["Instances"][0]
+    shown, first = own(some)
+    assert [shown] == first

@@ -167,6 +167,26 @@ impl Control {
         self.get("state").await
     }
 
+    /// The truth of one VPC, with the `generation` it is of.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn state_of(&self, vpc: &str) -> Result<Value, LabError> {
+        self.get(&format!("state?vpc={vpc}")).await
+    }
+
+    /// Follows a VPC: says that the caller has acted on a generation (0: on none
+    /// yet), and waits for another one, at most so long. From then on the answers
+    /// to changes in that VPC wait for the caller to have acted on them.
+    ///
+    /// # Errors
+    /// `Emulator` when the server does not answer.
+    pub async fn follow(&self, vpc: &str, known: u64, wait: Duration) -> Result<Value, LabError> {
+        let wait = wait.as_secs_f64();
+        let path = format!("state?vpc={vpc}&after={known}&wait={wait}&follow=1");
+        self.get(&path).await
+    }
+
     /// Takes addresses of a subnet out of use, or gives them back. Returns the
     /// subnet's state.
     ///

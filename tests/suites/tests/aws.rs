@@ -47,5 +47,7 @@ mod storms;
 mod subnets;
 #[path = "aws/waiting.rs"]
 mod waiting;
+#[path = "aws/wires.rs"]
+mod wires;
 #[path = "aws/world.rs"]
 mod world;

@@ -77,11 +77,7 @@ pub fn audit(evidence: &Evidence) -> Vec<Violation> {
     one_address_one_pod(evidence, &mut found);
     for node in &evidence.nodes {
         found.node.clone_from(&node.instance);
-        let held = evidence
-            .cloud
-            .node(&node.instance)
-            .map(|dump| dump.interfaces.as_slice());
-        let held = held.unwrap_or_default();
+        let held = node.attached.as_slice();
         addresses(node, held, &mut found);
         links_and_routes(node, &mut found);
         rules(node, held, &mut found);

@@ -1,11 +1,16 @@
 //! A test's own cloud, nodes, daemons and pods.
 
+#[cfg(feature = "aws")]
+mod localstack;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+#[cfg(feature = "aws")]
+use veni_cloudlab::Ec2Config;
 use veni_cloudlab::mock::CloudConfig;
 use veni_cloudlab::{Lab, LabConfig, Pod};
 
@@ -18,11 +23,22 @@ use crate::{binaries, eventually, kernel};
 /// Makes labs' and containers' names differ within the process.
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
+/// Which cloud a bed has.
+#[derive(Debug, Clone)]
+pub enum BedCloud {
+    /// The mock cloud.
+    Mock(Box<CloudConfig>),
+    /// The EC2 of this process's LocalStack, in a VPC of the bed's own. Nodes and
+    /// their types are the bed's.
+    #[cfg(feature = "aws")]
+    Ec2(Ec2Config),
+}
+
 /// What a bed is made of.
 #[derive(Debug, Clone)]
 pub struct BedConfig {
     /// The cloud.
-    pub cloud: CloudConfig,
+    pub cloud: BedCloud,
     /// How many nodes.
     pub nodes: u32,
     /// Their type.
@@ -36,7 +52,7 @@ impl BedConfig {
     /// latency; daemons that audit every second and cool addresses for one.
     pub fn new(nodes: u32) -> Self {
         let config = Self {
-            cloud: CloudConfig::aws().instant(),
+            cloud: BedCloud::Mock(Box::new(CloudConfig::aws().instant())),
             nodes,
             instance_type: "m5.large".to_owned(),
             environment: Vec::new(),
@@ -56,7 +72,7 @@ impl BedConfig {
     /// With another cloud.
     #[must_use]
     pub fn cloud(mut self, cloud: CloudConfig) -> Self {
-        self.cloud = cloud;
+        self.cloud = BedCloud::Mock(Box::new(cloud));
         self
     }
 
@@ -139,18 +155,21 @@ impl Bed {
         );
         let folder = tempfile::tempdir().expect("a folder for the lab");
         let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let lab = LabConfig::new(&name, config.cloud, config.nodes, &config.instance_type);
+        let lab = match config.cloud {
+            BedCloud::Mock(cloud) => {
+                LabConfig::new(&name, *cloud, config.nodes, &config.instance_type)
+            }
+            #[cfg(feature = "aws")]
+            BedCloud::Ec2(mut ec2) => {
+                let types = (0..config.nodes).map(|_| config.instance_type.clone());
+                ec2.instance_types = types.collect();
+                LabConfig::ec2(&name, ec2)
+            }
+        };
         let lab = Lab::start(lab.folder(folder.path().join("lab"))).await;
         let lab = lab.unwrap_or_else(|error| panic!("the lab does not start: {error}: {error:?}"));
         let daemon = |node: &veni_cloudlab::Node| {
-            let mut environment = vec![
-                ("VENI_PROVIDER".to_owned(), "mock".to_owned()),
-                (
-                    "VENI_MOCK_ENDPOINT".to_owned(),
-                    lab.cloud_socket().display().to_string(),
-                ),
-                ("VENI_INSTANCE_ID".to_owned(), node.instance_id().to_owned()),
-            ];
+            let mut environment = lab.environment(node);
             environment.extend(config.environment.iter().cloned());
             Daemon::new(
                 node.namespace().path(),
@@ -317,10 +336,7 @@ impl Bed {
         for index in 0..self.daemons.len() {
             nodes.push(evidence::of_node(self, index, pods).await?);
         }
-        Ok(Evidence {
-            cloud: self.lab.cloud().dump(),
-            nodes,
-        })
+        Ok(Evidence { nodes })
     }
 
     /// What is wrong now.

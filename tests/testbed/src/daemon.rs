@@ -107,7 +107,14 @@ impl Daemon {
     fn spawn(&self, further: &[(&str, &str)]) -> Child {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.expect("the daemon's log can be written");
-        command_in(&self.namespace, binaries::ipamd())
+        let mut command = command_in(&self.namespace, binaries::ipamd());
+        // What the caller has set for its own AWS clients is none of a node's.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"AWS_") {
+                command.env_remove(name);
+            }
+        }
+        command
             .arg("--run-dir")
             .arg(&self.run_dir)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -12,5 +12,5 @@ mod site;
 pub use aws_sdk_ec2 as sdk;
 
 pub use holdings::{Attached, Holding, described, in_truth, of_state};
-pub use server::{Knobs, Server, calm, knobs, server};
+pub use server::{Knobs, Server, calm, knobs, running, server};
 pub use site::{Site, ZONE, admin, fill, make_subnet, mend, sdk_config, site, site_in, tag};

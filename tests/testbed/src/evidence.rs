@@ -8,6 +8,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde_json::Value;
 use veni_api::v1::{EndpointsRequest, PoolInterface, PoolRequest};
+use veni_cloudlab::mock::dump::InterfaceDump;
 
 use crate::audit::{Endpoint, Entry, NodeEvidence, PodEvidence};
 use crate::bed::{Bed, TestPod};
@@ -34,6 +35,7 @@ pub(crate) async fn of_node(
         .into_inner();
     let mut evidence = NodeEvidence {
         instance: bed.lab().node(index).instance_id().to_owned(),
+        attached: attached(bed, index).await?,
         links: kernel::links(namespace).await,
         pod_routes: kernel::routes(namespace, kernel::POD_TABLE).await,
         rules: kernel::rules(namespace).await,
@@ -65,6 +67,20 @@ pub(crate) async fn of_node(
         take_interface(interface, &mut evidence);
     }
     Ok(evidence)
+}
+
+/// What the cloud holds for a node.
+async fn attached(bed: &Bed, index: usize) -> Result<Vec<InterfaceDump>, String> {
+    let instance = bed.lab().node(index).instance_id();
+    #[cfg(feature = "aws")]
+    if let Some(ec2) = bed.lab().ec2() {
+        let told = ec2.interfaces(instance).await;
+        return told.map_err(|error| error.to_string());
+    }
+    let node = bed.lab().cloud().dump();
+    let node = node.nodes.into_iter();
+    let mut node = node.filter(|node| node.instance_id == instance);
+    Ok(node.next().map(|node| node.interfaces).unwrap_or_default())
 }
 
 async fn names_of_links(namespace: &Path) -> Vec<String> {

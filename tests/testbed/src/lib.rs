@@ -19,7 +19,7 @@ pub mod plugin;
 pub mod traffic;
 mod waiting;
 
-pub use bed::{Bed, BedConfig, TestPod};
+pub use bed::{Bed, BedCloud, BedConfig, TestPod};
 pub use daemon::{Daemon, Death};
 pub use plugin::{Added, CniError};
 pub use waiting::{PATIENCE, eventually};

@@ -2,7 +2,7 @@
 //! unix socket in the lab's folder.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -49,9 +49,7 @@ pub(crate) struct Description {
     pub(crate) folder: PathBuf,
     /// Process that owns it.
     pub(crate) pid: u32,
-    /// Socket of its cloud.
-    pub(crate) cloud: PathBuf,
-    pub(crate) profile: super::CloudProfile,
+    pub(crate) cloud: CloudDescription,
     pub(crate) instance_type: String,
     /// Namespace of the VPC.
     pub(crate) vpc: PathBuf,
@@ -63,6 +61,26 @@ pub(crate) struct Description {
     pub(crate) plugin: Option<PathBuf>,
     pub(crate) nodes: Vec<NodeDescription>,
     pub(crate) pods: Vec<PodDescription>,
+}
+
+/// A lab's control plane, and how it is spoken to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum CloudDescription {
+    /// The mock cloud.
+    Mock {
+        /// Its socket.
+        socket: PathBuf,
+        profile: super::CloudProfile,
+    },
+    /// LocalStack's EC2.
+    Localstack {
+        /// Where it answers.
+        address: SocketAddr,
+        /// Whether it ends with the lab.
+        own: bool,
+        vpc: String,
+        subnets: Vec<String>,
+    },
 }
 
 /// A node.

@@ -40,6 +40,12 @@ impl Recipe {
             .open(&self.log)
             .with_context(|| format!("failed to open {}", self.log.display()))?;
         let mut command: Command = command_in(&self.namespace, "setpriv");
+        // What the caller has set for its own AWS clients is none of a node's.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"AWS_") {
+                command.env_remove(name);
+            }
+        }
         command
             // A lab that is killed takes its daemons with it.
             .args(["--pdeathsig", "KILL", "--"])

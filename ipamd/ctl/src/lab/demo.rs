@@ -18,7 +18,7 @@ use veni_cloudlab::default_folder;
 use super::control::{Control, Description};
 use super::remains::{Machine, Watch};
 use super::server::{Server, tail};
-use super::{CloudProfile, UpArguments, up};
+use super::{CloudKind, CloudProfile, UpArguments, up};
 
 /// Name of the demo's lab when none is given.
 const NAME: &str = "demo";
@@ -39,6 +39,8 @@ fn lab(bin_dir: Option<PathBuf>) -> UpArguments {
         instance_type: Some("m5.4xlarge".to_owned()),
         prefix_delegation: false,
         ipv6: false,
+        cloud: CloudKind::Mock,
+        localstack_url: None,
         profile: CloudProfile::Aws,
         seed: 1,
         environment: vec![("WARM_IP_TARGET".to_owned(), "8".to_owned())],

@@ -1,15 +1,15 @@
-//! Makes a lab's cloud misbehave, and well again.
+//! Makes a lab's cloud misbehave, and well again: reads the command line; each
+//! control plane has a module of its own.
+
+mod localstack;
+mod mock;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use veni_cloudlab::mock::config::Bucket;
-use veni_cloudlab::mock::{AdminClient, CloudConfig, Fault, FaultKind, Latency, Profile, Throttle};
-use veni_cloudlab::{Operation, SubnetId};
+use veni_cloudlab::Operation;
 
-use super::CloudProfile;
-use super::control::Control;
+use super::control::{CloudDescription, Control};
 
 /// What goes wrong.
 #[derive(Debug, Subcommand)]
@@ -95,73 +95,13 @@ fn operation(text: &str) -> Result<Operation, String> {
 
 pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Result<ExitCode> {
     let lab = control.describe().await?;
-    let cloud = AdminClient::new(&lab.cloud);
-    let done = match command {
-        FaultCommand::Throttle { per_second, burst } => {
-            let bucket = Bucket { burst, per_second };
-            let throttle = Throttle {
-                reads: bucket,
-                writes: bucket,
-            };
-            cloud.set_throttle(Some(throttle)).await?;
-            format!("{per_second} calls per second from now on, {burst} at once")
-        }
-        FaultCommand::Latency {
-            milliseconds,
-            which,
+    let done = match &lab.cloud {
+        CloudDescription::Mock { socket, profile } => mock::run(socket, *profile, command).await?,
+        CloudDescription::Localstack {
+            address, subnets, ..
         } => {
-            let latency = Latency::fixed(Duration::from_millis(milliseconds));
-            cloud.set_latency(which.operation, latency).await?;
-            format!("{} takes {milliseconds} ms from now on", which.name())
-        }
-        FaultCommand::Fill { leave, subnet } => {
-            let filled = subnets(&cloud, subnet).await?;
-            for id in &filled {
-                cloud.fill_subnet(id, leave).await?;
-            }
-            format!("free addresses left in {}: at most {leave}", list(&filled))
-        }
-        FaultCommand::Fragment { subnet } => {
-            let fragmented = subnets(&cloud, subnet).await?;
-            for id in &fragmented {
-                cloud.fragment_subnet(id).await?;
-            }
-            format!(
-                "no free block of 16 addresses is left in {}",
-                list(&fragmented)
-            )
-        }
-        FaultCommand::Deny { which } => {
-            for one in which.all() {
-                cloud.deny(one).await?;
-            }
-            format!("{} is denied from now on", which.name())
-        }
-        FaultCommand::LoseAnswers {
-            which,
-            times,
-            chance,
-        } => {
-            let mut fault = Fault::random(chance, FaultKind::AnswerLost);
-            fault.operation = which.operation;
-            fault.count = times;
-            cloud.inject(fault).await?;
-            let often = if chance < 1.0 {
-                format!(", each with a chance of {chance}")
-            } else {
-                String::new()
-            };
-            let so_many = times.map_or_else(String::new, |times| format!(", {times} times"));
-            format!(
-                "answers of {} get lost from now on{often}{so_many}",
-                which.name()
-            )
-        }
-        FaultCommand::Clear => {
-            clear(&cloud, lab.profile).await?;
-            "the cloud is well again; a node that it refused asks it again after a pause \
-             (`veni status --explain` tells)"
-                .to_owned()
+            let nodes = lab.nodes.iter().map(|node| node.instance_id.as_str());
+            localstack::run(*address, subnets, nodes, command).await?
         }
     };
     println!("{done}");
@@ -179,42 +119,20 @@ impl Which {
     }
 }
 
-async fn subnets(cloud: &AdminClient, only: Option<String>) -> anyhow::Result<Vec<SubnetId>> {
-    match only {
-        Some(id) => Ok(vec![SubnetId::new(id)]),
-        None => Ok(cloud
-            .dump()
-            .await?
-            .subnets
-            .into_iter()
-            .map(|one| one.id)
-            .collect()),
-    }
+/// `, each with a chance of 0.5, 3 times`, as far as it is said.
+fn how_often(times: Option<u32>, chance: f64) -> String {
+    let often = if chance < 1.0 {
+        format!(", each with a chance of {chance}")
+    } else {
+        String::new()
+    };
+    let so_many = times.map_or_else(String::new, |times| format!(", {times} times"));
+    format!("{often}{so_many}")
 }
 
-fn list(subnets: &[SubnetId]) -> String {
-    let names: Vec<String> = subnets.iter().map(ToString::to_string).collect();
-    names.join(", ")
-}
-
-async fn clear(cloud: &AdminClient, profile: CloudProfile) -> anyhow::Result<()> {
-    let usual = CloudConfig::of_profile(match profile {
-        CloudProfile::Aws => Profile::Aws,
-        CloudProfile::Azure => Profile::Azure,
-    });
-    cloud.clear_faults().await?;
-    cloud.set_throttle(usual.throttle).await?;
-    for operation in Operation::ALL {
-        cloud.allow(operation).await?;
-        cloud
-            .set_latency(Some(operation), usual.latency.of(operation))
-            .await?;
-    }
-    for id in subnets(cloud, None).await? {
-        cloud.unfill(&id).await?;
-    }
-    Ok(())
-}
+/// What is said after [`FaultCommand::Clear`].
+const CLEARED: &str = "the cloud is well again; a node that it refused asks it again after a pause \
+                       (`veni status --explain` tells)";
 
 #[cfg(test)]
 mod tests {

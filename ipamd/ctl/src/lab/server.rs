@@ -13,12 +13,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use veni_cloudlab::mock::CloudConfig;
-use veni_cloudlab::{Dropped, Lab, LabConfig, Node, Pod, with_ipv6};
+use veni_cloudlab::{Dropped, Lab, Node, Pod};
 
 use super::control::{self, Answer, Description, NodeDescription, PodDescription, Request};
 use super::daemon::{Daemon, Recipe};
-use super::{CloudProfile, UpArguments, binaries, readiness};
+use super::{UpArguments, binaries, cloud, readiness};
 
 /// How long the daemons may take to become ready.
 const READY: Duration = Duration::from_secs(30);
@@ -46,7 +45,7 @@ impl Server {
                 binaries::find("veni-cni", folder)?,
             ))
         };
-        let lab = Lab::start(config(name, &options)).await?;
+        let lab = Lab::start(cloud::config(name, &options).await?).await?;
         let socket = lab.folder().join(control::SOCKET);
         let listener = UnixListener::bind(&socket);
         let mut server = Self {
@@ -259,12 +258,11 @@ impl Server {
             name: self.lab.name().to_owned(),
             folder: self.lab.folder().to_owned(),
             pid: std::process::id(),
-            cloud: self.lab.cloud_socket(),
-            profile: self.options.profile,
+            cloud: cloud::describe(&self.lab, &self.options),
             instance_type: self.options.instance_type().to_owned(),
             vpc: self.lab.vpc().to_owned(),
             internet: self.lab.internet().path().to_owned(),
-            internet_addresses: self.lab.cloud().config().internet,
+            internet_addresses: self.lab.internet_addresses(),
             plugin: self.plugin.clone(),
             nodes: self.lab.nodes().iter().map(node).collect(),
             pods: pods.values().map(|(_, pod)| pod.clone()).collect(),
@@ -293,34 +291,15 @@ async fn write(stream: &mut UnixStream, answer: &Answer) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(name: &str, options: &UpArguments) -> LabConfig {
-    let cloud = match options.profile {
-        CloudProfile::Aws => CloudConfig::aws(),
-        CloudProfile::Azure => CloudConfig::azure(),
-    };
-    let cloud = cloud.seed(options.seed);
-    let cloud = if options.ipv6 {
-        with_ipv6(cloud)
-    } else {
-        cloud
-    };
-    LabConfig::new(name, cloud, options.nodes, options.instance_type())
-}
-
 fn recipe(lab: &Lab, node: &Node, ipamd: &Path, options: &UpArguments) -> Recipe {
-    let mut environment = vec![
-        ("VENI_PROVIDER".to_owned(), "mock".to_owned()),
-        (
-            "VENI_MOCK_ENDPOINT".to_owned(),
-            lab.cloud_socket().display().to_string(),
-        ),
-        ("VENI_INSTANCE_ID".to_owned(), node.instance_id().to_owned()),
+    let mut environment = lab.environment(node);
+    environment.extend([
         (
             "ENABLE_PREFIX_DELEGATION".to_owned(),
             options.prefix_delegation.to_string(),
         ),
         ("ENABLE_IPv6".to_owned(), options.ipv6.to_string()),
-    ];
+    ]);
     environment.extend(options.environment.iter().cloned());
     Recipe {
         node: node.name().to_owned(),

@@ -4,23 +4,26 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use veni_cloudlab::{LabFolder, command_in};
 
 use super::control::{Control, Description, Request};
 use super::server::{Server, tail};
-use super::{UpArguments, readiness};
+use super::{CloudKind, UpArguments, cloud, readiness};
 use crate::status::Report;
 use crate::table::render;
 
 /// What `serve` says when the lab is up; anything else is an error.
 const UP: &str = "up";
+/// LocalStack is up sooner than this where it is installed and the machine is idle.
+const NOTICE: Duration = Duration::from_secs(8);
 
 /// Starts a lab in a process of its own and waits until it is up.
 pub(crate) async fn up(name: &str, options: &UpArguments) -> anyhow::Result<ExitCode> {
@@ -37,7 +40,7 @@ pub(crate) async fn up(name: &str, options: &UpArguments) -> anyhow::Result<Exit
     let mut output = BufReader::new(serve.stdout.take().context("no output")?);
     let mut line = String::new();
     tokio::select! {
-        read = output.read_line(&mut line) => { read?; }
+        read = read_patiently(&mut output, &mut line, options) => { read?; }
         () = interrupted()? => {
             if let Some(pid) = serve.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
                 rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
@@ -65,6 +68,7 @@ pub(crate) async fn up(name: &str, options: &UpArguments) -> anyhow::Result<Exit
         began.elapsed().as_secs_f64(),
         lab.folder.display()
     );
+    println!("{}", cloud::line(&lab.cloud));
     print!("{}", nodes(&lab));
     let this = if name == "default" {
         String::new()
@@ -79,6 +83,29 @@ pub(crate) async fn up(name: &str, options: &UpArguments) -> anyhow::Result<Exit
     );
     println!("end   veni lab{this} down");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what `serve` says; tells what takes long.
+async fn read_patiently(
+    output: &mut BufReader<ChildStdout>,
+    line: &mut String,
+    options: &UpArguments,
+) -> std::io::Result<usize> {
+    let own = options.cloud == CloudKind::Localstack && options.localstack_url.is_none();
+    let notice = async {
+        sleep(NOTICE).await;
+        if own {
+            eprintln!(
+                "waiting for LocalStack; on a machine that does not have it yet it is installed, \
+                 which takes a minute or two"
+            );
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        read = output.read_line(line) => read,
+        () = notice => Ok(0),
+    }
 }
 
 /// Owns a lab until it is told to stop. Says on its output whether it is up.
@@ -197,11 +224,12 @@ fn nodes(lab: &Description) -> String {
 pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
     let lab = control.describe().await?;
     println!(
-        "lab {} in {} (process {})\n",
+        "lab {} in {} (process {})",
         lab.name,
         lab.folder.display(),
         lab.pid
     );
+    println!("{}\n", cloud::line(&lab.cloud));
     println!("Nodes, and packets the VPC has dropped");
     print!("{}", nodes(&lab));
     println!("\nPools");

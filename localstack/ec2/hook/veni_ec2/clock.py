@@ -23,6 +23,12 @@ def _now() -> float:
     return _advanced + (time.monotonic() if _frozen_at is None else _frozen_at)
 
 
+def real_seconds_until(moment: float) -> float | None:
+    """How long until the clock shows a moment; None while it stands still."""
+    with _lock:
+        return None if _frozen_at is not None else max(0.0, moment - _now())
+
+
 def advance(seconds: float) -> None:
     """Moves the clock forward.
 

@@ -14,7 +14,7 @@ from typing import Any
 from localstack.http import Request, Response
 from localstack.services.edge import ROUTER
 
-from . import calls, clock, faults, knobs
+from . import calls, changes, clock, faults, knobs
 from .addresses import PREFIX_SIZE, ipv4
 from .interfaces import extras, network_interface
 from .operations import OPERATIONS
@@ -22,6 +22,7 @@ from .region import Region, find_region, known_regions
 
 _DEFAULT_ACCOUNT = "000000000000"
 _DEFAULT_REGION = "us-east-1"
+_LONGEST_WAIT_SECONDS = 60.0
 
 
 def install() -> None:
@@ -86,12 +87,14 @@ def _clock(request: Request) -> Any:
         if "frozen" in body:
             clock.freeze(bool(body["frozen"]))
         clock.advance(float(body.get("advance_seconds", 0)))
+        changes.alarm()
     return {"now": clock.now()}
 
 
 def _reset(_request: Request) -> Any:
     """Faults, counts and knobs as at start, the clock running; EC2's state stays."""
     clock.freeze(False)
+    changes.alarm()
     faults.remove()
     faults.read_environment()
     calls.reset()
@@ -99,26 +102,79 @@ def _reset(_request: Request) -> Any:
     return dataclasses.asdict(knobs.KNOBS)
 
 
-def _state(_request: Request) -> Any:
-    return {"now": clock.now(), "regions": [_region_state(*found) for found in known_regions()]}
+def _state(request: Request) -> Any:
+    """The truth, which a lagging Describe may not show yet; of one VPC, or of all.
+
+    ``after``: the generation that the caller knows; the answer waits for another
+    one, at most ``wait`` seconds. ``follow``: the caller acts on what it is
+    told, and asks again when it has.
+    """
+    vpc_id, known = request.args.get("vpc"), request.args.get("after")
+    if known is not None:
+        if vpc_id and request.args.get("follow"):
+            changes.follow(vpc_id, int(known))
+        seconds = min(float(request.args.get("wait", 0)), _LONGEST_WAIT_SECONDS)
+        changes.await_other(vpc_id, int(known), seconds, _settle)
+    _settle()
+    # Before the look: what changes meanwhile is told again.
+    generation = changes.generation(vpc_id)
+    regions = [_region_state(*found, vpc_id) for found in known_regions()]
+    return {"generation": generation, "now": clock.now(), "regions": regions}
 
 
-def _region_state(account_id: str, name: str, region: Region) -> dict[str, Any]:
-    """The truth, which a lagging Describe may not show yet."""
+def _settle() -> float | None:
+    """Ends what is due in all regions; in how many real seconds the next is, if the clock goes."""
+    moments = []
+    for _, _, region in known_regions():
+        with region.lock:
+            region.settle()
+            moments.append(region.next_due())
+    seconds = (clock.real_seconds_until(moment) for moment in moments if moment is not None)
+    return min((one for one in seconds if one is not None), default=None)
+
+
+def _region_state(account_id: str, name: str, region: Region, vpc_id: str | None) -> dict[str, Any]:
     with region.lock:
-        region.settle()
         backend = region.backend
         visible = {record["NetworkInterfaceId"] for record in region.visible()}
         interfaces = sorted(backend.enis.values(), key=lambda eni: extras(eni).sequence)
         instances = [i for r in backend.reservations.values() for i in r.instances]
         subnets = [s for found in backend.subnets.values() for s in found.values() if s.cidr_block]
+        groups = [g for found in backend.groups.values() for g in found.values()]
+
+        def wanted(one: str | None) -> bool:
+            return vpc_id in (None, one)
+
         return {
             "account": account_id,
             "region": name,
-            "interfaces": [network_interface(e) | {"Visible": e.id in visible} for e in interfaces],
-            "instances": [_instance_state(instance) for instance in instances],
-            "subnets": [_subnet_state(region, subnet) for subnet in subnets],
+            "interfaces": [
+                network_interface(e) | {"Visible": e.id in visible} for e in interfaces if wanted(e.subnet.vpc_id)
+            ],
+            "instances": [_instance_state(i) for i in instances if wanted(i.vpc_id)],
+            "subnets": [_subnet_state(region, s) for s in subnets if wanted(s.vpc_id)],
+            "security_groups": [_group_state(g) for g in groups if wanted(g.vpc_id)],
         }
+
+
+def _group_state(group: Any) -> dict[str, Any]:
+    return {
+        "GroupId": group.id,
+        "VpcId": group.vpc_id,
+        "Ingress": [_rule_state(rule) for rule in group.ingress_rules],
+        "Egress": [_rule_state(rule) for rule in group.egress_rules],
+    }
+
+
+def _rule_state(rule: Any) -> dict[str, Any]:
+    """One rule has one peer: a range, or the members of a group."""
+    return {
+        "IpProtocol": rule.ip_protocol,
+        "FromPort": rule.from_port,
+        "ToPort": rule.to_port,
+        "Cidr": rule.cidr_ipv4 or rule.cidr_ipv6,
+        "GroupId": rule.source_group.get("GroupId"),
+    }
 
 
 def _instance_state(instance: Any) -> dict[str, Any]:
@@ -136,6 +192,7 @@ def _subnet_state(region: Region, subnet: Any) -> dict[str, Any]:
         "SubnetId": subnet.id,
         "VpcId": subnet.vpc_id,
         "CidrBlock": subnet.cidr_block,
+        "Ipv6CidrBlocks": [found["ipv6CidrBlock"] for found in subnet.ipv6_cidr_block_association_set],
         "AvailableIpAddressCount": region.ipv4_space(subnet).free_count(),
         "Filled": [ipv4(a) for a in sorted(region.filled.get(subnet.id, ()))],
     }

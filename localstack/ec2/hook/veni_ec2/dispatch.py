@@ -12,8 +12,9 @@ from localstack.aws.api import CommonServiceException, RequestContext
 from localstack.aws.protocol.serializer import create_serializer
 from localstack.http import Response
 
-from . import calls, connection, denials, errors, faults, lifetime
+from . import calls, changes, connection, denials, errors, faults, lifetime
 from .call import Call
+from .families import MUTATING, family
 from .operations import OPERATIONS
 from .region import find_region
 
@@ -37,6 +38,7 @@ def access_key(context: RequestContext) -> str:
 def _before(chain: Any, context: RequestContext, response: Response) -> None:
     if not context.service or not context.operation or context.is_internal_call:
         return
+    changes.begin_call()
     is_ec2 = context.service.service_name == "ec2"
     operation, request = context.operation.name, dict(context.service_request or {})
     outcome = faults.decide(operation if is_ec2 else _name(context), request, access_key(context))
@@ -95,7 +97,12 @@ def _after(_chain: Any, context: RequestContext, response: Response) -> None:
     error = context.service_exception
     outcome = error.code if error is not None else ("ok" if response.status_code < 400 else str(response.status_code))
     outcome = getattr(context, _FATE, None) or outcome
-    calls.finished(_name(context), dict(context.service_request or {}), access_key(context), outcome)
+    operation, request = context.operation.name, dict(context.service_request or {})
+    calls.finished(_name(context), request, access_key(context), outcome)
+    # What the hook does not answer itself, it does not see the extent of.
+    if context.service.service_name == "ec2" and operation not in OPERATIONS and family(operation, request) == MUTATING:
+        changes.changed()
+    changes.await_followers()
 
 
 def _name(context: RequestContext) -> str:

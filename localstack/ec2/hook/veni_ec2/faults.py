@@ -82,7 +82,7 @@ class Rule:
         """Whether the rule spoils this call; counts it when it is one of the rule's."""
         if not matches(self.operations, operation, request):
             return False
-        if self.form.get("access_key", access_key) != access_key:
+        if not _has(self.form.get("access_key", access_key), access_key):
             return False
         if not all(_has(request.get(name), value) for name, value in self.form.get("match", {}).items()):
             return False

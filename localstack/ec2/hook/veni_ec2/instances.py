@@ -117,14 +117,18 @@ def _show_interfaces(shown: Record, records: list[Record]) -> None:
     """Interfaces in device order; a terminated instance has none, and no address."""
     if shown["State"]["Name"] == "terminated":
         shown["NetworkInterfaces"] = []
-        for name in ("PrivateIpAddress", "PublicIpAddress", "SubnetId", "VpcId"):
+        for name in ("PrivateIpAddress", "PublicIpAddress", "Ipv6Address", "SubnetId", "VpcId"):
             shown.pop(name, None)
         return
 
     def place(record: Record) -> tuple[int, int]:
         return record["Attachment"]["NetworkCardIndex"], record["Attachment"]["DeviceIndex"]
 
-    shown["NetworkInterfaces"] = [instance_network_interface(r) for r in sorted(records, key=place)]
+    records = sorted(records, key=place)
+    shown["NetworkInterfaces"] = [instance_network_interface(record) for record in records]
+    primary = [record for record in records if place(record) == (0, 0)]
+    for address in [a for record in primary for a in record["Ipv6Addresses"]][:1]:
+        shown["Ipv6Address"] = address["Ipv6Address"]
 
 
 def terminate_instances(call: Call) -> Record:

@@ -28,6 +28,8 @@ class Knobs:
     interfaces_per_region: int = 5000
     #: Real seconds that every answered call takes at least.
     latency_seconds: float = 0.0
+    #: Real seconds that an answer waits for the follower of the VPC it has changed.
+    follower_patience_seconds: float = 5.0
 
     def change(self, values: dict[str, Any]) -> None:
         """Sets several knobs at once, or none.

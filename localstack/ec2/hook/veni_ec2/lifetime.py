@@ -16,6 +16,8 @@ import time
 
 from localstack.runtime import events
 
+from . import changes
+
 _LOOK_EVERY_SECONDS = 0.5
 _PATIENCE_SECONDS = 12.0
 """More than the ten seconds LocalStack gives its request threads."""
@@ -42,5 +44,6 @@ def _watch(parent: int) -> None:
 
 def _end_for_sure() -> None:
     events.infra_stopping.wait()
+    changes.stop()
     time.sleep(_PATIENCE_SECONDS)
     os._exit(0)

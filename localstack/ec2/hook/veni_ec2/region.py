@@ -5,6 +5,7 @@ as one step, as EC2 does.
 """
 
 import ipaddress
+import math
 import random
 import threading
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
-from . import clock, errors
+from . import changes, clock, errors
 from .addresses import PREFIX_SIZE, Ipv4Space, Ipv6Space, ipv4_number
 from .history import History, Record
 from .interfaces import attachment_key, extras, network_interface
@@ -126,12 +127,15 @@ class Region:
         """Notes what the interface looks like from now on."""
         record = network_interface(eni)
         self.history.record(eni.id, clock.now() if at is None else at, record)
+        changes.changed(eni.subnet.vpc_id)
         return record
 
     def forget(self, interface_id: str) -> None:
         """Notes the interface's deletion."""
         self.backend.tags.pop(interface_id, None)
+        last = self.history.version(interface_id, math.inf)
         self.history.record(interface_id, clock.now(), None)
+        changes.changed(last["VpcId"] if last else None)
 
     def visible(self) -> list[Record]:
         """The interfaces as a Describe sees them now."""
@@ -143,6 +147,11 @@ class Region:
         due = [e for e in self.backend.enis.values() if (extras(e).transition_due or now + 1) <= now]
         for eni in sorted(due, key=lambda e: extras(e).transition_due or 0.0):
             self._end_transition(eni)
+
+    def next_due(self) -> float | None:
+        """When the next ``attaching`` or ``detaching`` ends, on the hook's clock."""
+        due = (extras(eni).transition_due for eni in self.backend.enis.values())
+        return min((moment for moment in due if moment is not None), default=None)
 
     def _end_transition(self, eni: Any) -> None:
         more = extras(eni)

@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use veni_cloudlab::mock::CloudDump;
+use veni_cloudlab::mock::dump::InterfaceDump;
 
 use crate::kernel::{Link, Route, Rule};
 
 /// Everything there is to know.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    /// The cloud's truth.
-    pub cloud: CloudDump,
-    /// Its nodes.
+    /// The nodes.
     pub nodes: Vec<NodeEvidence>,
 }
 
@@ -22,6 +20,8 @@ pub struct Evidence {
 pub struct NodeEvidence {
     /// Its id in the cloud.
     pub instance: String,
+    /// What the cloud has attached to it: the truth, without lag.
+    pub attached: Vec<InterfaceDump>,
     /// Its links.
     pub links: Vec<Link>,
     /// The routes of the pod table.

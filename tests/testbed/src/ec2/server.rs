@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use veni_cloudlab::{Control, Emulator};
+use veni_cloudlab::{Control, Emulator, LocalStack};
 
 /// Installing takes a minute or two when the cache is empty.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -33,6 +33,15 @@ pub struct Server {
 /// LocalStack cannot be installed or does not start.
 pub fn server() -> &'static Server {
     &SERVER
+}
+
+/// The server for a lab, started when it is first asked for.
+///
+/// # Panics
+/// LocalStack cannot be installed or does not start.
+pub fn running() -> LocalStack {
+    let address = server().address.parse();
+    LocalStack::Running(address.expect("an address and a port"))
 }
 
 /// Keeps knobs and clock as they are.

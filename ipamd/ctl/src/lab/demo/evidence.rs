@@ -10,7 +10,7 @@ use veni_api::v1::EndpointsRequest;
 use veni_cloudlab::command_in;
 use veni_cloudlab::mock::AdminClient;
 
-use super::super::control::{Description, NodeDescription};
+use super::super::control::{CloudDescription, Description, NodeDescription};
 use crate::status::owner;
 
 /// One look.
@@ -26,7 +26,10 @@ pub(super) struct Evidence {
 
 impl Evidence {
     pub(super) async fn take(lab: &Description, node: &NodeDescription) -> anyhow::Result<Self> {
-        let dump = AdminClient::new(&lab.cloud).dump().await?;
+        let CloudDescription::Mock { socket, .. } = &lab.cloud else {
+            bail!("the demo's cloud is the mock cloud");
+        };
+        let dump = AdminClient::new(socket).dump().await?;
         let held = dump
             .node(&node.instance_id)
             .context("the cloud does not know the node")?;

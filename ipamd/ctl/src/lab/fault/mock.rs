@@ -1,0 +1,115 @@
+//! Faults of the mock cloud.
+
+use std::path::Path;
+use std::time::Duration;
+
+use veni_cloudlab::mock::config::Bucket;
+use veni_cloudlab::mock::{AdminClient, CloudConfig, Fault, FaultKind, Latency, Profile, Throttle};
+use veni_cloudlab::{Operation, SubnetId};
+
+use super::super::CloudProfile;
+use super::{CLEARED, FaultCommand, how_often};
+
+/// Does it; what was done.
+pub(super) async fn run(
+    socket: &Path,
+    profile: CloudProfile,
+    command: FaultCommand,
+) -> anyhow::Result<String> {
+    let cloud = AdminClient::new(socket);
+    Ok(match command {
+        FaultCommand::Throttle { per_second, burst } => {
+            let bucket = Bucket { burst, per_second };
+            let throttle = Throttle {
+                reads: bucket,
+                writes: bucket,
+            };
+            cloud.set_throttle(Some(throttle)).await?;
+            format!("{per_second} calls per second from now on, {burst} at once")
+        }
+        FaultCommand::Latency {
+            milliseconds,
+            which,
+        } => {
+            let latency = Latency::fixed(Duration::from_millis(milliseconds));
+            cloud.set_latency(which.operation, latency).await?;
+            format!("{} takes {milliseconds} ms from now on", which.name())
+        }
+        FaultCommand::Fill { leave, subnet } => {
+            let filled = subnets(&cloud, subnet).await?;
+            for id in &filled {
+                cloud.fill_subnet(id, leave).await?;
+            }
+            format!("free addresses left in {}: at most {leave}", list(&filled))
+        }
+        FaultCommand::Fragment { subnet } => {
+            let fragmented = subnets(&cloud, subnet).await?;
+            for id in &fragmented {
+                cloud.fragment_subnet(id).await?;
+            }
+            format!(
+                "no free block of 16 addresses is left in {}",
+                list(&fragmented)
+            )
+        }
+        FaultCommand::Deny { which } => {
+            for one in which.all() {
+                cloud.deny(one).await?;
+            }
+            format!("{} is denied from now on", which.name())
+        }
+        FaultCommand::LoseAnswers {
+            which,
+            times,
+            chance,
+        } => {
+            let mut fault = Fault::random(chance, FaultKind::AnswerLost);
+            fault.operation = which.operation;
+            fault.count = times;
+            cloud.inject(fault).await?;
+            let often = how_often(times, chance);
+            format!("answers of {} get lost from now on{often}", which.name())
+        }
+        FaultCommand::Clear => {
+            clear(&cloud, profile).await?;
+            CLEARED.to_owned()
+        }
+    })
+}
+
+async fn subnets(cloud: &AdminClient, only: Option<String>) -> anyhow::Result<Vec<SubnetId>> {
+    match only {
+        Some(id) => Ok(vec![SubnetId::new(id)]),
+        None => Ok(cloud
+            .dump()
+            .await?
+            .subnets
+            .into_iter()
+            .map(|one| one.id)
+            .collect()),
+    }
+}
+
+fn list(subnets: &[SubnetId]) -> String {
+    let names: Vec<String> = subnets.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+async fn clear(cloud: &AdminClient, profile: CloudProfile) -> anyhow::Result<()> {
+    let usual = CloudConfig::of_profile(match profile {
+        CloudProfile::Aws => Profile::Aws,
+        CloudProfile::Azure => Profile::Azure,
+    });
+    cloud.clear_faults().await?;
+    cloud.set_throttle(usual.throttle).await?;
+    for operation in Operation::ALL {
+        cloud.allow(operation).await?;
+        cloud
+            .set_latency(Some(operation), usual.latency.of(operation))
+            .await?;
+    }
+    for id in subnets(cloud, None).await? {
+        cloud.unfill(&id).await?;
+    }
+    Ok(())
+}
