@@ -1,6 +1,12 @@
 //! The composition root: the only place that names concrete providers and the
 //! real kernel, and the order in which things start and stop.
 
+#[cfg(feature = "aws")]
+mod aws;
+
+#[cfg(feature = "aws")]
+pub use aws::settings as aws_settings;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,19 +20,19 @@ use veni_dataplane::{DataPlane, NodePlan};
 use veni_provider::{Limited, LimiterConfig, Provider};
 
 use crate::attachment::AttachmentKey;
-use crate::cloud::{CallMeter, FirstLook, first_look};
+use crate::cloud::{CallMeter, FirstLook, first_look, remembered};
 use crate::config::{CloudProfile, Config, ProviderChoice};
 use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
 use crate::events::{EventKind, Events};
 use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::node::{keep_node, node_plan, own_addresses, prepare};
-use crate::pool::{Known, Pool, PoolSettings, PoolTask, soft_cooldown};
+use crate::node::{keep_node, node_plan, own_addresses, prepare, untranslated};
+use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
 use crate::recovery::{Recovered, work_off_notes};
 use crate::rpc::{OperatorService, serve_cni, serve_operator};
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::pool_settings;
+use crate::targets::{check, pool_settings};
 
 /// Audits of endpoints to one of the node's own rules, tables and settings.
 const NODE_ROUNDS: u64 = 6;
@@ -66,19 +72,22 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
+    let metrics = Arc::new(Metrics::default());
+    let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config) => connected?,
+        connected = connect(&config, remembered.as_ref(), &metrics) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
-    let started = App::start(
+    let started = App::start_measured(
         config,
         profile,
         run_dir,
         provider,
         Arc::new(kernel),
+        metrics,
         &shutdown,
     );
     match started.await? {
@@ -87,11 +96,27 @@ pub async fn run(
     }
 }
 
-/// The provider that the settings choose.
-async fn connect(config: &Config) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
+/// The provider that the settings choose, for the node that the daemon before
+/// knew in this boot, if there was one.
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(
+        unused_variables,
+        reason = "only a provider that looks for its node needs it"
+    )
+)]
+async fn connect(
+    config: &Config,
+    remembered: Option<&CloudMemory>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
     match &config.provider {
         #[cfg(feature = "aws")]
-        ProviderChoice::Aws(choice) => Ok((connect_aws(config, choice).await, CloudProfile::Aws)),
+        ProviderChoice::Aws(choice) => {
+            let settings = aws::settings(config, choice, metrics);
+            let provider = aws::connect(settings, remembered).await;
+            Ok((provider, CloudProfile::Aws))
+        }
         // The settings refuse what a build does not have.
         #[cfg(not(feature = "aws"))]
         ProviderChoice::Aws(_) => anyhow::bail!("this build has no provider for AWS"),
@@ -126,56 +151,6 @@ async fn connect(config: &Config) -> anyhow::Result<(Arc<dyn Provider>, CloudPro
     }
 }
 
-/// What the settings tell the AWS provider.
-#[cfg(feature = "aws")]
-pub fn aws_settings(
-    config: &Config,
-    choice: &crate::config::AwsChoice,
-) -> veni_provider_aws::AwsSettings {
-    use veni_provider_aws::{AwsSettings, TypeFacts};
-    let table: veni_provider_aws::TypeLookup = Arc::new(|name: &str| {
-        let known = veni_pool::instance_types::find(name)?;
-        Some(TypeFacts {
-            limits: veni_provider::Limits {
-                interfaces: known.interfaces,
-                ipv4_per_interface: known.ipv4_per_interface,
-                ipv6_per_interface: known.ipv6_per_interface,
-                vcpus: known.vcpus,
-            },
-            prefixes: known.supports_prefixes(),
-        })
-    });
-    AwsSettings {
-        cluster_name: choice.cluster_name.clone(),
-        additional_tags: choice.additional_tags.clone(),
-        manage_untagged: choice.manage_untagged,
-        subnet_discovery: choice.subnet_discovery,
-        leak_cleanup: choice.leak_cleanup && config.targets.provisioning,
-        metadata_only: choice.metadata_only,
-        call_timeout: config
-            .timing
-            .cloud_deadline
-            .min(AwsSettings::default().call_timeout),
-        instance_types: Some(table),
-        ..AwsSettings::default()
-    }
-}
-
-/// EC2 may be out of reach when the node starts: said, and tried again.
-#[cfg(feature = "aws")]
-async fn connect_aws(config: &Config, choice: &crate::config::AwsChoice) -> Arc<dyn Provider> {
-    let settings = aws_settings(config, choice);
-    let mut pause = Duration::from_millis(500);
-    loop {
-        match veni_provider_aws::connect(settings.clone()).await {
-            Ok(provider) => return provider,
-            Err(error) => tracing::error!(%error, "not ready: failed to find this node in AWS"),
-        }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(Duration::from_secs(10));
-    }
-}
-
 #[cfg(feature = "mock")]
 fn mac_of(link: &str) -> anyhow::Result<veni_provider::Mac> {
     let path = format!("/sys/class/net/{link}/address");
@@ -190,7 +165,8 @@ impl App {
     /// it is ready when this returns. `None` when it was told to stop before.
     ///
     /// # Errors
-    /// The journal cannot be read.
+    /// The journal cannot be read, or the settings ask for what this node
+    /// cannot do.
     pub async fn start(
         config: Config,
         profile: CloudProfile,
@@ -199,14 +175,32 @@ impl App {
         kernel: Arc<dyn DataPlane>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
+        let metrics = Arc::default();
+        Self::start_measured(
+            config, profile, run_dir, provider, kernel, metrics, shutdown,
+        )
+        .await
+    }
+
+    /// Likewise, with metrics that the provider has been told of.
+    async fn start_measured(
+        config: Config,
+        profile: CloudProfile,
+        run_dir: RunDir,
+        provider: Arc<dyn Provider>,
+        kernel: Arc<dyn DataPlane>,
+        metrics: Arc<Metrics>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
         let events = Events::default();
-        let metrics = Arc::new(Metrics::default());
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
         let Some(look) = first_look(&journal, &provider, shutdown).await? else {
             return Ok(None);
         };
-        let settings = pool_settings(&config, profile, &look.memory.node);
+        let (node, can) = (&look.memory.node, provider.capabilities());
+        check(&config, profile, node, can)?;
+        let settings = pool_settings(&config, profile, node, can);
         metrics.set_max_interfaces(look.memory.node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let node_plan = node_plan(&config, &look.memory, &own);
@@ -258,9 +252,10 @@ impl App {
         self.tasks.spawn(reaper.run(stop));
     }
 
-    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, plan: NodePlan) {
+    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, mut plan: NodePlan) {
         let stop = self.stop_pool.clone();
         let pool = self.pool.clone();
+        let further = self.config.network.untranslated.clone();
         let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
         let (folder, boot) = (
             self.run_dir.folder().to_owned(),
@@ -278,6 +273,9 @@ impl App {
                 }
                 work_off_notes(&folder, &boot, &endpoints).await;
                 if round.is_multiple_of(NODE_ROUNDS) {
+                    if let Some(network) = pool.network().await {
+                        plan.untranslated = untranslated(network, &further);
+                    }
                     keep_node(&kernel, &plan).await;
                     pool.recheck();
                 }

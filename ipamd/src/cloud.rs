@@ -58,6 +58,15 @@ pub(crate) struct FirstLook {
     pub(crate) began: Instant,
 }
 
+/// What the daemon before knew in this boot, if there was one.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(crate) fn remembered(journal: &Journal) -> Result<Option<CloudMemory>, JournalError> {
+    let shelf = journal.read::<CloudMemory>(Shelf::Cloud)?;
+    Ok(shelf.current.into_iter().next().map(|(_, memory)| memory))
+}
+
 /// What the daemon before knew in this boot, if there was one: pods are served
 /// from it at once, and the cloud is looked at beside. Otherwise waits for the
 /// cloud. `None` on shutdown.
@@ -70,8 +79,7 @@ pub(crate) async fn first_look(
     shutdown: &CancellationToken,
 ) -> Result<Option<FirstLook>, JournalError> {
     let began = Instant::now();
-    let shelf = journal.read::<CloudMemory>(Shelf::Cloud)?;
-    if let Some((_, mut memory)) = shelf.current.into_iter().next() {
+    if let Some(mut memory) = remembered(journal)? {
         // Its limits and ranges may have changed since; without an answer at
         // once, what is remembered must do.
         if let Ok(Ok(node)) = tokio::time::timeout(NODE_PATIENCE, provider.node()).await {
@@ -128,6 +136,7 @@ async fn ask(provider: &Arc<dyn Provider>) -> Result<CloudMemory, ProviderError>
     Ok(CloudMemory {
         node,
         inventory,
+        capabilities: Some(provider.capabilities().clone()),
         as_of_ms: unix_millis(),
     })
 }

@@ -1,19 +1,22 @@
 //! Prometheus metrics: the AWS plugin's names where the meaning is the same,
 //! our own for what it lacks. Labels are enums; never a pod or an address.
 
+mod requests;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 use crate::pool::PoolSettings;
+pub use requests::{RequestSeen, Requests};
 
 /// Seconds; an ADD out of the warm pool is near the lower end, one that waits
 /// for an attachment near the upper.
@@ -75,6 +78,10 @@ impl EncodeMetric for PlainCounter {
     }
 }
 
+impl TypedMetric for PlainCounter {
+    const TYPE: MetricType = MetricType::Unknown;
+}
+
 /// The handles. One per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -97,6 +104,7 @@ pub struct Metrics {
     call_seconds: Family<CallLabels, Histogram>,
     call_wait_seconds: Histogram,
     budget: Family<FamilyLabel, Gauge<f64, AtomicU64>>,
+    requests: Requests,
     repairs: Counter,
     lost: Counter,
 }
@@ -124,6 +132,7 @@ impl Default for Metrics {
             call_seconds: Family::new_with_constructor(latency),
             call_wait_seconds: latency(),
             budget: Family::default(),
+            requests: Requests::default(),
             repairs: Counter::default(),
             lost: Counter::default(),
         };
@@ -173,7 +182,9 @@ impl Metrics {
             "ADDs that found no free address at first",
             self.no_address.clone(),
         );
+        self.requests.register_aws(aws);
         let own = registry.sub_registry_with_prefix("veni");
+        self.requests.register_own(own);
         own.register("pool_addresses", "Addresses by state", self.pool.clone());
         own.register(
             "waiting_adds",
@@ -318,6 +329,11 @@ impl Metrics {
         self.budget
             .get_or_create(&FamilyLabel { family })
             .set(per_second);
+    }
+
+    /// Requests to the cloud's API.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// How many differences were repaired, for tests of recovery.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::{DataPlane, NodePlan};
 use veni_provider::{Family, Inventory};
@@ -73,10 +74,14 @@ pub(crate) fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {
     own
 }
 
+/// Where pods keep their own address: in the network, and in further ranges.
+pub(crate) fn untranslated(network: Vec<IpNet>, further: &[IpNet]) -> Vec<IpNet> {
+    network.into_iter().chain(further.iter().copied()).collect()
+}
+
 pub(crate) fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -> NodePlan {
     let primary = memory.inventory.interfaces.iter().find(|i| i.primary);
-    let mut untranslated = memory.node.network_cidrs.clone();
-    untranslated.extend(&config.network.untranslated);
+    let network = memory.node.network_cidrs.clone();
     let wanted = families(config);
     NodePlan {
         primary_mac: primary.map_or([0; 6], |interface| interface.mac.0),
@@ -88,7 +93,7 @@ pub(crate) fn node_plan(config: &Config, memory: &CloudMemory, own: &[IpAddr]) -
             IpAddr::V6(address) if wanted.contains(&Family::V6) => Some(*address),
             _ => None,
         }),
-        untranslated,
+        untranslated: untranslated(network, &config.network.untranslated),
         source_nat: config.network.source_nat,
         source_nat_ports: config.network.source_nat_ports,
         node_ports: config.network.node_ports,

@@ -4,14 +4,58 @@ use std::time::Duration;
 
 use veni_pool::max_pods::{self, Machine, Settings};
 use veni_pool::{Scheme, SlotKind, Targets};
-use veni_provider::{Family, Node};
+use veni_provider::{Capabilities, Family, Node};
 
 use crate::config::{CloudProfile, Config, TargetSettings};
 use crate::pool::PoolSettings;
 
+/// Refuses settings that this node cannot follow at all, and says which it
+/// follows in part.
+///
+/// # Errors
+/// IPv6 on an instance type of AWS without delegated prefixes.
+pub(crate) fn check(
+    config: &Config,
+    profile: CloudProfile,
+    node: &Node,
+    can: &Capabilities,
+) -> anyhow::Result<()> {
+    let kind = &node.instance_type;
+    let of_aws = profile == CloudProfile::Aws;
+    anyhow::ensure!(
+        !(of_aws && config.network.ipv6 && !can.ipv6_prefixes),
+        "ENABLE_IPv6=true: instance type {kind} takes no IPv6 prefixes; use a type that runs on \
+         the Nitro hypervisor or on bare metal, or set ENABLE_IPv6=false"
+    );
+    if config.targets.mode != mode_of(&config.targets, can) {
+        tracing::warn!(
+            instance_type = %kind,
+            "ENABLE_PREFIX_DELEGATION=true is not followed: this instance type takes no prefixes, \
+             only those on the Nitro hypervisor and on bare metal do; single addresses are held"
+        );
+    }
+    Ok(())
+}
+
+/// What slots are filled with: prefixes only where the cloud has them.
+fn mode_of(targets: &TargetSettings, can: &Capabilities) -> SlotKind {
+    match targets.mode {
+        SlotKind::Prefix if can.ipv4_prefixes => SlotKind::Prefix,
+        _ => SlotKind::Address,
+    }
+}
+
 /// What the pool shall hold on this node.
-pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node) -> PoolSettings {
-    let targets = &config.targets;
+pub(crate) fn pool_settings(
+    config: &Config,
+    profile: CloudProfile,
+    node: &Node,
+    can: &Capabilities,
+) -> PoolSettings {
+    let targets = &TargetSettings {
+        mode: mode_of(&config.targets, can),
+        ..config.targets.clone()
+    };
     let scheme = match profile {
         CloudProfile::Aws => Scheme::Aws {
             warm_eni: targets.warm_eni,
@@ -50,6 +94,7 @@ pub(crate) fn pool_settings(config: &Config, profile: CloudProfile, node: &Node)
         inventory_interval: config.timing.inventory,
         denied_retry: config.timing.denied_retry,
         subnet_retry: config.timing.subnet_retry,
+        glance_interval: config.timing.glance,
         interface_mtu: config.network.interface_mtu,
         families: families(config),
     }
@@ -123,4 +168,76 @@ fn in_words(targets: &TargetSettings, profile: CloudProfile) -> Vec<String> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use veni_provider::Limits;
+
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Config {
+        let lookup = |name: &str| {
+            let found = pairs.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::try_new(&lookup, "i-1").expect("the settings are valid")
+    }
+
+    /// An m4.large: Xen, two interfaces of ten addresses.
+    fn old_node() -> Node {
+        Node {
+            instance_id: "i-1".to_owned(),
+            instance_type: "m4.large".to_owned(),
+            zone: String::new(),
+            limits: Limits {
+                interfaces: 2,
+                ipv4_per_interface: 10,
+                ipv6_per_interface: 10,
+                vcpus: 2,
+            },
+            network_cidrs: Vec::new(),
+        }
+    }
+
+    fn can(prefixes: bool) -> Capabilities {
+        Capabilities {
+            attach_while_running: true,
+            ipv4_prefixes: prefixes,
+            ipv6_prefixes: prefixes,
+            ipv6_addresses: true,
+            source_routing: true,
+            release: true,
+            batch: 50,
+            settle_time: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn prefix_delegation_falls_back_to_addresses_where_the_type_has_no_prefixes() {
+        let config = config(&[("ENABLE_PREFIX_DELEGATION", "true")]);
+        let of = |prefixes| pool_settings(&config, CloudProfile::Aws, &old_node(), &can(prefixes));
+        assert_eq!(of(true).targets.mode, SlotKind::Prefix);
+        assert_eq!(of(true).max_pods, 110);
+        assert_eq!(of(false).targets.mode, SlotKind::Address);
+        // 2 × (10 − 1) + 2, and what is said is what is done.
+        assert_eq!(of(false).max_pods, 20);
+        assert_eq!(of(false).targets_in_words, ["WARM_ENI_TARGET=1"]);
+        let checked = check(&config, CloudProfile::Aws, &old_node(), &can(false));
+        checked.expect("single addresses do");
+    }
+
+    #[test]
+    fn ipv6_is_refused_where_the_type_has_no_prefixes() {
+        let config = config(&[("ENABLE_IPv6", "true")]);
+        let of = |profile, prefixes| check(&config, profile, &old_node(), &can(prefixes));
+        let error = of(CloudProfile::Aws, false).expect_err("is refused");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("ENABLE_IPv6=true: ") && text.contains("m4.large"),
+            "{text}"
+        );
+        of(CloudProfile::Aws, true).expect("Nitro does");
+        of(CloudProfile::Azure, false).expect("Azure has no prefixes at all");
+    }
 }

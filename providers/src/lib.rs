@@ -17,9 +17,9 @@ pub mod conformance;
 use async_trait::async_trait;
 
 pub use error::{ErrorClass, ProviderError, Scarcity};
-pub use limiter::{CallObserver, Limited, LimiterConfig, NoObserver, Rate};
+pub use limiter::{Adaptation, Budget, CallObserver, Limited, LimiterConfig, NoObserver, Rate};
 pub use nouns::{
-    AddressSlots, AttachRequest, Capabilities, Family, Grant, Interface, InterfaceId,
+    AddressSlots, AttachRequest, Capabilities, Family, Glimpse, Grant, Interface, InterfaceId,
     InterfaceState, Inventory, Limits, Mac, Node, Subnet, SubnetId,
 };
 pub use operation::{ApiFamily, Operation};
@@ -54,6 +54,16 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// Any class.
     async fn inventory(&self) -> Result<Inventory, ProviderError>;
+
+    /// What the node can see of its interfaces without a call to the cloud:
+    /// cheap enough to be asked for twice a minute, for ever. `None` where there
+    /// is nothing of the kind, or where it does not answer now, which is
+    /// nobody's trouble.
+    ///
+    /// It may lag behind [`Provider::inventory`] and run ahead of it.
+    async fn glance(&self) -> Option<Glimpse> {
+        None
+    }
 
     /// Attaches one more interface, with addresses or prefixes from the start
     /// where the cloud can do both in one call. What it returns is attached

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    AddressSlots, ApiFamily, AttachRequest, Capabilities, ErrorClass, Grant, Interface,
+    AddressSlots, ApiFamily, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface,
     InterfaceId, Inventory, Node, Operation, Provider, ProviderError,
 };
-use budget::Budget;
+pub use budget::Budget;
 
 /// Told of every call that came to an end, and of budgets that changed. A call
 /// whose future is dropped is not told of.
@@ -52,16 +52,10 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// Settings of the limiter.
+/// How a budget follows what the cloud lets pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LimiterConfig {
-    /// Reads.
-    pub describe: Rate,
-    /// Assign and release.
-    pub addresses: Rate,
-    /// Attach and detach.
-    pub interfaces: Rate,
-    /// No family gets slower than this, in calls per second.
+pub struct Adaptation {
+    /// No budget gets slower than this, in calls per second.
     pub slowest: f64,
     /// What a throttled answer leaves of a budget, between 0 and 1.
     pub decrease: f64,
@@ -71,6 +65,30 @@ pub struct LimiterConfig {
     /// A wait is longer by a random share of itself of up to this, so that
     /// nodes that were throttled together do not come back together.
     pub jitter: f64,
+}
+
+impl Default for Adaptation {
+    fn default() -> Self {
+        Self {
+            slowest: 0.1,
+            decrease: 0.5,
+            increase: 0.5,
+            jitter: 0.25,
+        }
+    }
+}
+
+/// Settings of the limiter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimiterConfig {
+    /// Reads.
+    pub describe: Rate,
+    /// Assign and release.
+    pub addresses: Rate,
+    /// Attach and detach.
+    pub interfaces: Rate,
+    /// What throttling does to them.
+    pub adaptation: Adaptation,
     /// Longest time of a call at the cloud.
     pub deadline: Duration,
 }
@@ -84,10 +102,7 @@ impl Default for LimiterConfig {
             describe: rate(10.0, 20),
             addresses: rate(5.0, 10),
             interfaces: rate(2.0, 5),
-            slowest: 0.1,
-            decrease: 0.5,
-            increase: 0.5,
-            jitter: 0.25,
+            adaptation: Adaptation::default(),
             deadline: Duration::from_secs(30),
         }
     }
@@ -128,7 +143,8 @@ impl Limited {
         config: &LimiterConfig,
         observer: Arc<dyn CallObserver>,
     ) -> Self {
-        let budgets = ApiFamily::ALL.map(|family| Budget::new(config.rate(family), config));
+        let budgets =
+            ApiFamily::ALL.map(|family| Budget::new(config.rate(family), &config.adaptation));
         for (family, budget) in ApiFamily::ALL.into_iter().zip(&budgets) {
             observer.budget(family, budget.per_second());
         }
@@ -203,6 +219,11 @@ impl Provider for Limited {
     async fn inventory(&self) -> Result<Inventory, ProviderError> {
         self.call(Operation::Inventory, self.inner.inventory())
             .await
+    }
+
+    /// Costs the cloud nothing, so it waits for no budget.
+    async fn glance(&self) -> Option<Glimpse> {
+        timeout(self.deadline, self.inner.glance()).await.ok()?
     }
 
     async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {

@@ -1,6 +1,7 @@
 //! The nouns of the provider trait: plain data, serialisable, no behaviour
 //! beyond parsing and counting.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -213,6 +214,11 @@ pub struct Interface {
     pub primary: bool,
     /// Whether Veni may use it; an operator's or another program's is not.
     pub managed: bool,
+    /// Whether pods may be given addresses of it. On a managed interface where
+    /// they may not, nothing is added and what no pod uses goes back: its
+    /// subnet is excluded, or pods have subnets of their own.
+    #[serde(default = "yes")]
+    pub for_pods: bool,
     /// State.
     pub state: InterfaceState,
     /// Subnet.
@@ -227,6 +233,36 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     /// Delegated prefixes.
     pub prefixes: Vec<IpNet>,
+}
+
+impl Interface {
+    /// All ranges that it holds: its own addresses and the others as /32 and
+    /// /128, and its prefixes.
+    pub fn ranges(&self) -> BTreeSet<IpNet> {
+        let addresses = self.own_addresses.iter().chain(&self.addresses);
+        addresses
+            .map(|address| IpNet::from(*address))
+            .chain(self.prefixes.iter().copied())
+            .collect()
+    }
+}
+
+/// Interfaces are for pods unless a provider says otherwise.
+fn yes() -> bool {
+    true
+}
+
+/// What the node itself can see of its interfaces without a call to the cloud.
+///
+/// It lags behind the truth in both directions, so it is a reason to look at
+/// the inventory and never one to add or to remove anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Glimpse {
+    /// All ranges of each interface: its own addresses and the others as /32
+    /// and /128, and its prefixes.
+    pub interfaces: BTreeMap<Mac, BTreeSet<IpNet>>,
+    /// Whatever else is worth a look at the inventory when it changes.
+    pub marks: BTreeSet<String>,
 }
 
 /// A subnet that the node may take addresses from.

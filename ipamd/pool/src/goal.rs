@@ -10,8 +10,12 @@ const PREFIX: u64 = 16;
 /// The size to reach and what may go back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Goal {
-    /// Fewer usable addresses (in use or free) than this: get more.
+    /// Usable addresses (in use or free) that there should be.
     pub(crate) usable: u64,
+    /// Fewer usable addresses than this: get all that is missing. Cooling addresses
+    /// are free again soon, so half of the spare may be made of them; pods that
+    /// come and go then cost no call.
+    pub(crate) get_below: u64,
     /// Nothing goes back that would leave fewer usable addresses than this.
     pub(crate) keep: u64,
     /// Nothing goes back while fewer addresses are free.
@@ -66,12 +70,19 @@ impl Goal {
         let limit = u64::from(snapshot.limits.max_pods).max(held.assigned);
         goal.usable = goal.usable.min(limit);
         goal.keep = goal.keep.min(limit);
+        let spare = match scheme {
+            Scheme::Aws { .. } => goal.usable.saturating_sub(pods),
+            // Its share of a batch is such a margin already.
+            Scheme::Azure { .. } => 0,
+        };
+        goal.get_below = goal.usable - held.cooling.min(spare / 2);
         goal
     }
 
     fn simple(usable: u64, label: String) -> Self {
         Self {
             usable,
+            get_below: usable,
             keep: usable,
             release_at: 0,
             prefixes: 0,

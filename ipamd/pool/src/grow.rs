@@ -31,7 +31,10 @@ pub(crate) struct Growth {
 /// The actions that bring the pool to its goal.
 pub(crate) fn grow(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> Growth {
     let mut grower = Grower::new(ledger, held, goal);
-    let missing = goal.usable.saturating_sub(held.usable());
+    let missing = match held.usable() < goal.get_below {
+        true => goal.usable - held.usable(),
+        false => 0,
+    };
     let short = missing.min(grower.allowed);
     let fill = goal
         .whole

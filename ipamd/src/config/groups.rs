@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use veni_dataplane::plan::SourceNatPorts;
@@ -27,7 +28,27 @@ fn read_aws(reader: &mut Reader<'_>) -> AwsChoice {
         subnet_discovery: reader.boolean("ENABLE_SUBNET_DISCOVERY", true),
         leak_cleanup: !reader.boolean("DISABLE_LEAKED_ENI_CLEANUP", false) && !metadata_only,
         metadata_only,
+        ec2_endpoint: read_endpoint(reader),
+        http_timeout: reader.seconds("HTTP_TIMEOUT", 10..=600, 10),
     }
+}
+
+fn read_endpoint(reader: &mut Reader<'_>) -> Option<String> {
+    let name = "AWS_EC2_ENDPOINT";
+    let text = reader.text(name)?;
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next());
+    if host.is_none_or(str::is_empty) || text.contains(char::is_whitespace) {
+        reader.problem(
+            name,
+            &text,
+            "must be a URL, as https://ec2.eu-west-1.amazonaws.com",
+        );
+        return None;
+    }
+    Some(text)
 }
 
 fn read_tags(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
@@ -191,7 +212,10 @@ pub(super) fn read_timing(reader: &mut Reader<'_>) -> Timing {
         // The kubelet gives a sandbox four minutes.
         add_wait: reader.seconds("VENI_ADD_WAIT", 0..=200, 60),
         audit: reader.seconds("VENI_AUDIT_INTERVAL", 1..=3600, 10),
-        inventory: reader.seconds("VENI_INVENTORY_INTERVAL", 1..=86_400, 600),
+        inventory: reader
+            .integer("VENI_INVENTORY_INTERVAL", 1..=86_400)
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        glance: reader.seconds("VENI_GLANCE_INTERVAL", 1..=3600, 30),
         cloud_deadline: reader.seconds("VENI_CLOUD_DEADLINE", 1..=600, 60),
         denied_retry: reader.seconds("VENI_DENIED_RETRY", 1..=3600, 30),
         // As the AWS plugin has it.

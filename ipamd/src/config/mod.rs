@@ -45,6 +45,10 @@ pub struct AwsChoice {
     pub leak_cleanup: bool,
     /// `ENABLE_IMDS_ONLY_MODE`.
     pub metadata_only: bool,
+    /// `AWS_EC2_ENDPOINT`.
+    pub ec2_endpoint: Option<String>,
+    /// `HTTP_TIMEOUT`.
+    pub http_timeout: Duration,
 }
 
 /// Which cloud manages the node.
@@ -132,8 +136,11 @@ pub struct Timing {
     pub add_wait: Duration,
     /// Between two audits of the kernel.
     pub audit: Duration,
-    /// Between two looks at the cloud at rest.
-    pub inventory: Duration,
+    /// Between two looks at the cloud at rest; `None` is what suits the
+    /// provider.
+    pub inventory: Option<Duration>,
+    /// Between two glances at what the node sees by itself.
+    pub glance: Duration,
     /// Longest cloud call.
     pub cloud_deadline: Duration,
     /// Until a refused change is tried again.

@@ -60,6 +60,16 @@ pub const VARIABLES: &[Variable] = &[
         "AWS: never call EC2; use what instance metadata shows. Nothing is changed, as with DISABLE_NETWORK_RESOURCE_PROVISIONING.",
     ),
     variable(
+        "AWS_EC2_ENDPOINT",
+        "the region's",
+        "AWS: URL of EC2, over AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL.",
+    ),
+    variable(
+        "HTTP_TIMEOUT",
+        "10",
+        "AWS: seconds that one request to EC2 may take, 10 at least; VENI_CLOUD_DEADLINE bounds all requests of one change.",
+    ),
+    variable(
         "VENI_INSTANCE_ID",
         "the host name",
         "The node's id in the mock cloud.",
@@ -212,8 +222,13 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "VENI_INVENTORY_INTERVAL",
-        "600",
+        "3600 where the node sees its interfaces by itself, else 600",
         "Seconds between two looks at the cloud's inventory when nothing changes.",
+    ),
+    variable(
+        "VENI_GLANCE_INTERVAL",
+        "30",
+        "Seconds between two glances at what the node sees of its interfaces without a cloud call (AWS: instance metadata); a change leads to a look at the inventory.",
     ),
     variable(
         "VENI_CLOUD_DEADLINE",

@@ -40,8 +40,9 @@ impl Hold {
 }
 
 impl PoolTask {
-    /// Notes a success: the cloud answers again.
-    pub(super) fn cloud_succeeded(&mut self) {
+    /// Notes that a change succeeded: the cloud answers again.
+    pub(super) fn cloud_succeeded(&mut self, action: &Action) {
+        self.allowed(kind_of(action));
         self.failures = 0;
         self.cloud_error = None;
         self.hold = None;
@@ -56,7 +57,7 @@ impl PoolTask {
         error: &ProviderError,
         now: Instant,
     ) -> bool {
-        self.note_failure(&action.to_string(), error);
+        self.note_failure(kind_of(&action), &action.to_string(), error);
         match &error.class {
             ErrorClass::Throttled { retry_after } => {
                 let pause = self.pause().max(retry_after.unwrap_or_default());
@@ -109,19 +110,39 @@ impl PoolTask {
 
     /// A look at the inventory that failed: the next one comes sooner.
     pub(super) fn look_failed(&mut self, error: &ProviderError, now: Instant) {
-        self.note_failure("look at the inventory", error);
+        self.note_failure(LOOK, "look at the inventory", error);
         // Without the right to look, changes can still be had.
         self.looked |= !matches!(
             error.class,
             ErrorClass::Transient | ErrorClass::Throttled { .. }
         );
         let pause = self.pause();
-        self.next_inventory = self.next_inventory.min(now + pause);
+        self.look_by(now + pause);
     }
 
-    fn note_failure(&mut self, what: &str, error: &ProviderError) {
-        self.failures = self.failures.saturating_add(1);
+    /// What was refused for want of a permission is allowed now.
+    pub(super) fn allowed(&mut self, kind: &'static str) {
+        self.denied.remove(kind);
+    }
+
+    fn note_failure(&mut self, kind: &'static str, what: &str, error: &ProviderError) {
+        // Calls that failed together are one failure: those that were under way
+        // when the cloud was already being left alone.
+        let now = Instant::now();
+        if self.hold.as_ref().is_none_or(|hold| hold.until <= now) {
+            self.failures = self.failures.saturating_add(1);
+        }
         self.cloud_error = Some(error.to_string());
+        if error.class == ErrorClass::Denied {
+            // Tried again for as long as it lasts, and said when it begins.
+            let before = self.denied.insert(kind, error.operation.clone());
+            if before.as_ref() == Some(&error.operation) {
+                tracing::debug!(what, %error, "cloud call refused again");
+                return;
+            }
+        } else {
+            self.allowed(kind);
+        }
         tracing::warn!(what, class = error.class.label(), %error, "cloud call failed");
         self.tell(EventKind::Cloud, format!("{what} failed: {error}"));
     }
@@ -135,8 +156,9 @@ impl PoolTask {
     }
 
     fn hold_for(&mut self, pause: Duration, error: &ProviderError, lasting: bool, now: Instant) {
+        let before = self.hold.as_ref().map(|hold| hold.until);
         self.hold = Some(Hold {
-            until: now + pause,
+            until: before.map_or(now + pause, |until| until.max(now + pause)),
             reason: error.to_string(),
             lasting,
         });
@@ -153,7 +175,7 @@ impl PoolTask {
         now: Instant,
     ) {
         let settled = now + self.state.capabilities.settle_time;
-        self.next_inventory = self.next_inventory.min(settled);
+        self.look_by(settled);
         if family == Family::V6 {
             return;
         }
@@ -209,17 +231,30 @@ impl PoolTask {
         };
         let settled = refused + self.state.capabilities.settle_time;
         let again = self.last_look + self.settings.subnet_retry / LOOKS_FOR_ROOM;
-        self.next_inventory = self.next_inventory.min(settled.max(again));
+        self.look_by(settled.max(again));
     }
 
     fn unsettle(&mut self, family: Family, action: Action, trust_after: Instant, limit: bool) {
-        self.next_inventory = self.next_inventory.min(trust_after);
+        self.look_by(trust_after);
         self.unsettled.push(Unsettled {
             trust_after,
             family,
             action,
             limit_reached: limit,
         });
+    }
+}
+
+/// Looks, among the kinds of what is asked of the cloud.
+pub(super) const LOOK: &str = "look";
+
+/// What kind of change it is, whatever its numbers.
+fn kind_of(action: &Action) -> &'static str {
+    match action {
+        Action::Assign { .. } => "assign",
+        Action::Attach { .. } => "attach",
+        Action::Release { .. } => "release",
+        Action::Detach { .. } => "detach",
     }
 }
 

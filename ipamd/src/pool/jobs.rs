@@ -11,8 +11,8 @@ use veni_dataplane::plan::{INTERFACE_TABLE_BASE, InterfacePlan};
 use veni_dataplane::{DataPlane, KernelError};
 use veni_pool::Action;
 use veni_provider::{
-    AddressSlots, AttachRequest, Family, Grant, Interface, InterfaceId, Inventory, Provider,
-    ProviderError,
+    AddressSlots, AttachRequest, Family, Glimpse, Grant, Interface, InterfaceId, Inventory,
+    Provider, ProviderError,
 };
 
 use super::state::PoolInterface;
@@ -35,6 +35,8 @@ pub(crate) enum Work {
     },
     /// A look at the inventory.
     Inventory,
+    /// A glance at what the node sees by itself.
+    Glance,
     /// Removing the rules of an interface that is gone.
     Unwire {
         /// Its table.
@@ -73,6 +75,12 @@ pub(crate) enum Outcome {
     Inventory {
         began: Instant,
         result: Result<Inventory, ProviderError>,
+        /// The network's own ranges, which may grow while the node runs; `None`
+        /// when they could not be had.
+        network: Option<Vec<IpNet>>,
+    },
+    Glanced {
+        glimpse: Option<Glimpse>,
     },
     Unwired {
         table: u32,
@@ -152,7 +160,20 @@ impl Worlds {
     pub(crate) async fn inventory(self) -> Outcome {
         let began = Instant::now();
         let result = self.provider.inventory().await;
-        Outcome::Inventory { began, result }
+        let node = match &result {
+            Ok(_) => self.provider.node().await.ok(),
+            Err(_) => None,
+        };
+        Outcome::Inventory {
+            began,
+            result,
+            network: node.map(|node| node.network_cidrs),
+        }
+    }
+
+    pub(crate) async fn glance(self) -> Outcome {
+        let glimpse = self.provider.glance().await;
+        Outcome::Glanced { glimpse }
     }
 
     pub(crate) async fn unwire(self, table: u32) -> Outcome {

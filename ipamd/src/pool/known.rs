@@ -16,8 +16,10 @@ use crate::events::unix_millis;
 /// What the owner task starts with.
 pub(crate) struct Known {
     pub(crate) state: PoolState,
-    /// When to look at the cloud first; `None` is at once.
-    pub(crate) next_inventory: Option<Instant>,
+    /// When the look began that this is made of.
+    pub(crate) looked_at: Instant,
+    /// When to look at the cloud again, unless it is due before.
+    pub(crate) next_look: Option<Instant>,
     /// Releases of the daemon before, by journal entry.
     pub(crate) buried: BTreeMap<String, BTreeSet<IpNet>>,
     /// What the daemon before knew, and not what the cloud says.
@@ -31,7 +33,6 @@ impl Known {
         settings: &PoolSettings,
         capabilities: &Capabilities,
     ) -> Self {
-        let next_inventory = (!look.remembered).then(|| look.began + settings.inventory_interval);
         Self {
             state: PoolState::new(
                 look.memory.node.clone(),
@@ -39,7 +40,9 @@ impl Known {
                 settings.families.clone(),
                 settings.targets.mode,
             ),
-            next_inventory,
+            looked_at: look.began,
+            // What is remembered is looked at at once.
+            next_look: look.remembered.then_some(look.began),
             buried: BTreeMap::new(),
             remembered: look.remembered,
         }
@@ -53,8 +56,11 @@ impl Known {
             self.state.tombstones.insert(*cidr, trust_after);
         }
         self.buried.insert(entry.to_owned(), cidrs.clone());
-        // None is at once; it then looks again for what is still in doubt.
-        self.next_inventory = self.next_inventory.map(|look| look.min(trust_after));
+        // The look at once is too early for this, and then asks for another.
+        self.next_look = Some(
+            self.next_look
+                .map_or(trust_after, |next| next.min(trust_after)),
+        );
     }
 
     /// The first inventory, or the remembered one.

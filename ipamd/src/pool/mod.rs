@@ -3,8 +3,10 @@
 //! commands through a [`Pool`].
 
 mod errors;
+mod glance;
 mod jobs;
 mod known;
+mod looking;
 mod merge;
 mod outcome;
 mod pick;
@@ -16,10 +18,11 @@ mod task;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use veni_api::v1;
-use veni_provider::{Inventory, Node};
+use veni_provider::{Capabilities, Inventory, Node};
 
 use crate::attachment::AttachmentKey;
 
@@ -54,6 +57,8 @@ pub(crate) enum Command {
         addresses: Vec<IpAddr>,
         cools: bool,
     },
+    /// The network's own ranges.
+    Network { reply: oneshot::Sender<Vec<IpNet>> },
     /// Somebody may have removed interfaces' rules.
     Recheck,
     /// No address for anybody any more: the daemon stops.
@@ -115,6 +120,9 @@ impl Drop for Place<'_> {
 pub(crate) struct CloudMemory {
     pub(crate) node: Node,
     pub(crate) inventory: Inventory,
+    /// What the cloud could do for it.
+    #[serde(default)]
+    pub(crate) capabilities: Option<Capabilities>,
     /// When that was so, milliseconds since the epoch.
     pub(crate) as_of_ms: u64,
 }
@@ -163,6 +171,13 @@ impl Pool {
             addresses,
             cools,
         }));
+    }
+
+    /// The network's own ranges, as the cloud last told them.
+    pub(crate) async fn network(&self) -> Option<Vec<IpNet>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Network { reply }).ok()?;
+        answer.await.ok()
     }
 
     /// Has all interfaces' rules compared with the kernel, and made again where

@@ -8,9 +8,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use veni_dataplane::KernelError;
 use veni_pool::Action;
-use veni_provider::{
-    AddressSlots, Family, Grant, Interface, InterfaceId, Inventory, ProviderError,
-};
+use veni_provider::{AddressSlots, Family, Grant, Interface, InterfaceId, ProviderError};
 
 use super::jobs::{JobId, Outcome, Work};
 use super::state::grant_cidrs;
@@ -38,7 +36,15 @@ impl PoolTask {
         };
         let now = Instant::now();
         match outcome {
-            Outcome::Inventory { began, result } => self.looked(began, result, now),
+            Outcome::Inventory {
+                began,
+                result,
+                network,
+            } => {
+                self.network_is(network);
+                self.looked(began, result, now);
+            }
+            Outcome::Glanced { glimpse } => self.glanced(glimpse, now),
             Outcome::Wired {
                 interface,
                 sources,
@@ -78,7 +84,10 @@ impl PoolTask {
                 entry,
                 result,
             } => self.detached(family, action, interface, &cidrs, &entry, result, now),
-            Outcome::Inventory { .. } | Outcome::Unwired { .. } | Outcome::Wired { .. } => {}
+            Outcome::Inventory { .. }
+            | Outcome::Glanced { .. }
+            | Outcome::Unwired { .. }
+            | Outcome::Wired { .. } => {}
         }
     }
 
@@ -93,7 +102,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(grant) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.add_grant(&interface, &grant, now);
                 self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
@@ -118,7 +127,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(interface) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 let (id, index) = (interface.id.clone(), interface.device_index);
                 let held = interface.addresses.len() + interface.prefixes.len();
                 tracing::info!(interface = %id, device_index = index, held, "interface attached");
@@ -153,7 +162,7 @@ impl PoolTask {
     ) {
         let known = match result {
             Ok(()) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 tracing::info!(%interface, count = cidrs.len(), "addresses given back");
                 self.tell(
@@ -189,7 +198,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(()) => {
-                self.cloud_succeeded();
+                self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 let trust_after = now + self.state.capabilities.settle_time;
@@ -210,7 +219,7 @@ impl PoolTask {
     }
 
     /// An interface that stays after all: its rules are made anew.
-    fn bring_back(&mut self, interface: &InterfaceId) {
+    pub(super) fn bring_back(&mut self, interface: &InterfaceId) {
         if let Some(interface) = self.state.interfaces.get_mut(interface) {
             interface.detaching = false;
             interface.link = None;
@@ -218,97 +227,10 @@ impl PoolTask {
         }
     }
 
-    fn looked(&mut self, began: Instant, result: Result<Inventory, ProviderError>, now: Instant) {
-        let inventory = match result {
-            Ok(inventory) => inventory,
-            Err(error) => return self.look_failed(&error, now),
-        };
-        if !std::mem::replace(&mut self.looked, true) {
-            // What the daemon before changed last may not show yet.
-            let shows = now + self.state.capabilities.settle_time;
-            self.next_inventory = self.next_inventory.min(shows);
-        }
-        let listed: Vec<InterfaceId> = inventory
-            .interfaces
-            .iter()
-            .map(|interface| interface.id.clone())
-            .collect();
-        let merge = self.state.merge(inventory, began, now);
-        self.state.find_room(began);
-        for change in &merge.changes {
-            tracing::info!(change, "inventory differs from what was known");
-        }
-        if !merge.changes.is_empty() {
-            let count = merge.changes.len();
-            self.tell(
-                EventKind::Cloud,
-                format!("inventory: {count} changes ({})", merge.changes[0]),
-            );
-        }
-        for device_index in merge.unplugged {
-            self.unwire(device_index);
-        }
-        for address in &merge.lost {
-            tracing::error!(%address, "a pod uses an address that the cloud no longer gives this node");
-            self.metrics.address_lost();
-            self.tell(
-                EventKind::Repair,
-                format!("{address} is in use by a pod, but the cloud took it away"),
-            );
-        }
-        if let Some(again) = merge.look_again {
-            self.next_inventory = self.next_inventory.min(again);
-        }
-        for cidr in merge.settled {
-            self.settle_release(&cidr);
-        }
-        self.settle(began, &listed);
-        self.cloud_error = None;
-        // Also when nothing differs: what was in doubt before may not be now.
-        self.remember_cloud();
-    }
-
-    /// Ends what was unknown until this inventory.
-    fn settle(&mut self, began: Instant, listed: &[InterfaceId]) {
-        let unsettled = std::mem::take(&mut self.unsettled);
-        for unsettled in unsettled {
-            if began < unsettled.trust_after {
-                // This look was due for another one and is too old for this.
-                self.next_inventory = self.next_inventory.min(unsettled.trust_after);
-                self.unsettled.push(unsettled);
-                continue;
-            }
-            if unsettled.limit_reached {
-                self.learn_limit(unsettled.family, &unsettled.action, began);
-            }
-            match &unsettled.action {
-                Action::Detach { interface } => {
-                    let interface = InterfaceId::new(interface.clone());
-                    let known = self.state.interfaces.get(&interface);
-                    let held = known.map(|known| known.held.keys().copied().collect::<Vec<_>>());
-                    self.ours_again(&held.unwrap_or_default());
-                    if listed.contains(&interface) {
-                        self.bring_back(&interface);
-                    } else {
-                        self.state.interfaces.remove(&interface);
-                    }
-                }
-                Action::Release { interface, cidrs } => {
-                    let interface = InterfaceId::new(interface.clone());
-                    self.state.set_releasing(&interface, cidrs, false);
-                    for cidr in cidrs {
-                        self.settle_release(cidr);
-                    }
-                }
-                Action::Assign { .. } | Action::Attach { .. } => {}
-            }
-        }
-    }
-
     /// The cloud knows the node's limits better than our table.
     /// Learnt is only what the refusal proves, and only for a while: the refusal
     /// may have been about something that has gone since.
-    fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
+    pub(super) fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
         let mut limits = self.state.limits();
         match action {
             Action::Attach { .. } => {
@@ -388,7 +310,7 @@ impl PoolTask {
 
     /// What was given back before and is ours again, or was never taken: after
     /// a restart the journal must not call it released.
-    fn ours_again(&mut self, cidrs: &[IpNet]) {
+    pub(super) fn ours_again(&mut self, cidrs: &[IpNet]) {
         for cidr in cidrs {
             self.settle_release(cidr);
         }
@@ -396,7 +318,7 @@ impl PoolTask {
 
     /// One range of a release that the cloud has settled; with the last one its
     /// journal entry goes.
-    fn settle_release(&mut self, cidr: &IpNet) {
+    pub(super) fn settle_release(&mut self, cidr: &IpNet) {
         let mut over = Vec::new();
         for (entry, cidrs) in &mut self.buried {
             if !cidrs.remove(cidr) {

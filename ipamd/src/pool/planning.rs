@@ -183,7 +183,8 @@ impl PoolTask {
     }
 }
 
-fn interface_of(action: &Action) -> Option<&str> {
+/// The interface that an action is about; `None` for one that is to come.
+pub(super) fn interface_of(action: &Action) -> Option<&str> {
     match action {
         Action::Assign { interface, .. }
         | Action::Release { interface, .. }

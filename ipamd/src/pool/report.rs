@@ -32,28 +32,28 @@ impl PoolState {
             return LevelCounts::default();
         };
         let mut counts = LevelCounts::default();
-        let mut available = 0;
         for interface in self.interfaces.values() {
             counts.interfaces += 1;
             for (cidr, held) in &interface.held {
                 if family_of(cidr) != family {
                     continue;
                 }
-                counts.cooling += count_in(&self.cooling, cidr, |cooling| cooling.until > now);
+                let cooling = count_in(&self.cooling, cidr, |cooling| cooling.until > now);
+                counts.cooling += cooling;
                 if held.releasing {
                     continue;
                 }
                 counts.total += capacity(cidr);
                 counts.prefixes += u32::from(cidr.prefix_len() != cidr.max_prefix_len());
                 if interface.serves() {
-                    available += capacity(cidr);
+                    let taken = cooling + count_in(&self.leases, cidr, |_| true);
+                    counts.free += capacity(cidr).saturating_sub(taken);
                 }
             }
         }
         let of_family = |address: &&IpAddr| veni_provider::Family::of(**address) == family;
         let assigned = self.leases.keys().filter(of_family).count();
         counts.assigned = u32::try_from(assigned).unwrap_or(u32::MAX);
-        counts.free = available.saturating_sub(counts.assigned + counts.cooling);
         counts
     }
 

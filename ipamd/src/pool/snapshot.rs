@@ -114,7 +114,7 @@ impl PoolState {
             id: interface.cloud.id.to_string(),
             subnet: interface.cloud.subnet.to_string(),
             primary: interface.cloud.primary,
-            for_pods: true,
+            for_pods: interface.cloud.for_pods,
             managed: interface.cloud.managed,
             state: match interface.cloud.state {
                 _ if interface.detaching => InterfaceState::Detaching,

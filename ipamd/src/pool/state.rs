@@ -60,6 +60,7 @@ impl PoolInterface {
     /// Whether pods may have addresses of it now.
     pub(crate) fn serves(&self) -> bool {
         self.cloud.managed
+            && self.cloud.for_pods
             && self.cloud.state == InterfaceState::Attached
             && self.link.is_some()
             && !self.detaching

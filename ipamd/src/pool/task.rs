@@ -16,8 +16,10 @@ use veni_pool::{Action, Plan, Targets};
 use veni_provider::{Family, InterfaceId};
 
 use super::errors::Hold;
+use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
+use super::looking::REST;
 use super::snapshot::PlanMemory;
 use super::state::PoolState;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
@@ -42,7 +44,9 @@ pub(crate) struct PoolSettings {
     pub(crate) max_pods: u32,
     pub(crate) max_interfaces: Option<u32>,
     pub(crate) cooldown: Duration,
-    pub(crate) inventory_interval: Duration,
+    /// `None` is what suits the provider.
+    pub(crate) inventory_interval: Option<Duration>,
+    pub(crate) glance_interval: Duration,
     pub(crate) denied_retry: Duration,
     pub(crate) subnet_retry: Duration,
     pub(crate) interface_mtu: u32,
@@ -89,9 +93,15 @@ pub(crate) struct PoolTask {
     /// Failures since the last success, for the back-off.
     pub(super) failures: u32,
     pub(super) cloud_error: Option<String>,
-    pub(super) next_inventory: Instant,
+    /// What the cloud refuses for want of a permission, and the operation that
+    /// lacks it.
+    pub(super) denied: BTreeMap<&'static str, String>,
     /// When the last look at the inventory began.
     pub(super) last_look: Instant,
+    /// When somebody wants the next look, unless it is due before.
+    pub(super) next_look: Option<Instant>,
+    pub(super) glances: Glances,
+    pub(super) next_glance: Instant,
     pub(super) wire_failures: HashMap<InterfaceId, u32>,
     /// Interfaces whose rules are to be compared though nothing has changed.
     recheck: BTreeSet<InterfaceId>,
@@ -123,7 +133,6 @@ impl PoolTask {
         let now = Instant::now();
         Self {
             state: known.state,
-            settings,
             worlds,
             journal,
             events,
@@ -140,8 +149,12 @@ impl PoolTask {
             keep_all: None,
             failures: 0,
             cloud_error: None,
-            next_inventory: known.next_inventory.unwrap_or(now),
-            last_look: now,
+            denied: BTreeMap::new(),
+            last_look: known.looked_at,
+            next_look: known.next_look,
+            glances: Glances::default(),
+            // What changes from now on is news.
+            next_glance: now,
             wire_failures: HashMap::new(),
             recheck: BTreeSet::new(),
             releases: 0,
@@ -150,6 +163,7 @@ impl PoolTask {
             attach_refused_at: None,
             looked: !known.remembered,
             closed: false,
+            settings,
             pool,
             commands,
         }
@@ -205,6 +219,7 @@ impl PoolTask {
         }
         self.serve_waiters(now);
         self.look_if_due(now);
+        self.glance_if_due(now);
         // Before the wiring, which for an interface without a link never rests:
         // a detach must find a moment between two tries.
         for family in self.settings.families.clone() {
@@ -235,6 +250,9 @@ impl PoolTask {
             } => {
                 let until = cools.then(|| Instant::now() + self.settings.cooldown);
                 self.state.give_back(&key, &addresses, until);
+            }
+            Command::Network { reply } => {
+                drop(reply.send(self.state.node.network_cidrs.clone()));
             }
             Command::Recheck => self.recheck = self.state.interfaces.keys().cloned().collect(),
             Command::Close => {
@@ -303,17 +321,6 @@ impl PoolTask {
         }
     }
 
-    fn look_if_due(&mut self, now: Instant) {
-        let looking = self.work.values().any(|work| *work == Work::Inventory);
-        if looking || now < self.next_inventory {
-            return;
-        }
-        self.next_inventory = now + self.settings.inventory_interval;
-        self.last_look = now;
-        let job = self.worlds.clone().inventory();
-        self.start(Work::Inventory, job);
-    }
-
     /// Removes the rules of an interface that went behind our back, unless
     /// another has its table by now.
     pub(super) fn unwire(&mut self, device_index: u32) {
@@ -333,7 +340,7 @@ impl PoolTask {
             let busy = self.work.values().any(|work| match work {
                 Work::Wire { interface } => interface == id,
                 Work::Unwire { table } => *table == table_of(interface),
-                Work::Cloud { .. } | Work::Inventory => false,
+                Work::Cloud { .. } | Work::Inventory | Work::Glance => false,
             });
             let sources = interface.sources(&self.state.capabilities);
             let wired = interface.link.is_some()
@@ -369,11 +376,15 @@ impl PoolTask {
     }
 
     fn next_wake(&self) -> Instant {
-        let looking = self.work.values().any(|work| *work == Work::Inventory);
-        let mut wake = match looking {
-            true => Instant::now() + self.settings.inventory_interval,
-            false => self.next_inventory,
-        };
+        // What is under way wakes us when it ends.
+        let under_way = |which: Work| self.work.values().any(|work| *work == which);
+        let mut wake = Instant::now() + REST;
+        if !under_way(Work::Inventory) {
+            wake = wake.min(self.look_due());
+        }
+        if !under_way(Work::Glance) {
+            wake = wake.min(self.next_glance);
+        }
         for plan in self.plans.values() {
             if let Some(look) = plan.next_look_ms {
                 wake = wake.min(self.epoch + Duration::from_millis(look));
@@ -408,6 +419,7 @@ impl PoolTask {
         let memory = CloudMemory {
             node: self.state.node.clone(),
             inventory: self.state.inventory(),
+            capabilities: Some(self.state.capabilities.clone()),
             as_of_ms: unix_millis(),
         };
         if let Err(error) = self.journal.write(Shelf::Cloud, "inventory", &memory) {

@@ -208,6 +208,7 @@ impl Eni {
                 device_index: attachment.device_index,
                 primary,
                 managed: true,
+                for_pods: true,
                 state: match attachment.status.as_str() {
                     "attached" => InterfaceState::Attached,
                     "attaching" => InterfaceState::Attaching,

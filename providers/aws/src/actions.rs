@@ -25,6 +25,25 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them, in order.
+    pub const ALL: [Self; 15] = [
+        Self::AssignIpv6Addresses,
+        Self::AssignPrivateIpAddresses,
+        Self::AttachNetworkInterface,
+        Self::CreateNetworkInterface,
+        Self::CreateTags,
+        Self::DeleteNetworkInterface,
+        Self::DescribeInstanceTypes,
+        Self::DescribeInstances,
+        Self::DescribeNetworkInterfaces,
+        Self::DescribeSubnets,
+        Self::DescribeVpcs,
+        Self::DetachNetworkInterface,
+        Self::ModifyNetworkInterfaceAttribute,
+        Self::UnassignIpv6Addresses,
+        Self::UnassignPrivateIpAddresses,
+    ];
+
     /// EC2's name.
     pub fn label(self) -> &'static str {
         match self {
@@ -46,6 +65,11 @@ impl Action {
         }
     }
 
+    /// The permission that IAM has to grant for it.
+    pub fn permission(self) -> String {
+        format!("ec2:{}", self.label())
+    }
+
     /// Whether it changes anything, so that a missing answer leaves doubt.
     pub fn mutates(self) -> bool {
         !matches!(
@@ -65,12 +89,30 @@ impl fmt::Display for Action {
     }
 }
 
+/// A call to EC2 that came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActionCall<'a> {
+    /// What was called.
+    pub action: Action,
+    /// EC2's error code, or what happened to the connection.
+    pub outcome: Result<(), &'a str>,
+    /// HTTP's status; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// How long it waited for its budget.
+    pub waited: Duration,
+    /// How long EC2 took then.
+    pub took: Duration,
+}
+
 /// Told of every call to EC2 that came to an end: one call of the provider
-/// trait may need several.
+/// trait may need several, and clean-up makes some of its own. A call whose
+/// future is dropped is not told of.
 pub trait ActionObserver: Send + Sync + 'static {
-    /// A call ended; the outcome is `ok`, EC2's error code, or what happened to
-    /// the connection.
-    fn action(&self, action: Action, outcome: &str, took: Duration);
+    /// A call ended.
+    fn action(&self, call: &ActionCall<'_>);
+
+    /// So many calls per second of an action are let pass now.
+    fn budget(&self, action: Action, per_second: f64);
 }
 
 /// An observer that looks away.
@@ -78,5 +120,7 @@ pub trait ActionObserver: Send + Sync + 'static {
 pub struct NoActionObserver;
 
 impl ActionObserver for NoActionObserver {
-    fn action(&self, _: Action, _: &str, _: Duration) {}
+    fn action(&self, _: &ActionCall<'_>) {}
+
+    fn budget(&self, _: Action, _: f64) {}
 }

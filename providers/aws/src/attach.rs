@@ -18,7 +18,7 @@ use crate::debris::Unfinished;
 use crate::failure::{Meaning, Refusal};
 use crate::interfaces::{Place, id_of, place_of};
 use crate::inventory::known;
-use crate::memory::{Making, Repair, Reserved};
+use crate::memory::{Making, Reserved};
 use crate::pace::Pace;
 use crate::provider::Core;
 use crate::requests::{Creation, create};
@@ -290,8 +290,12 @@ impl Core {
     }
 
     /// Lets the interface end with the instance. It works without; a failure is
-    /// set right later.
-    pub(crate) async fn end_with_instance(&self, id: &InterfaceId, attachment: Option<String>) {
+    /// set right later, and told.
+    pub(crate) async fn end_with_instance(
+        &self,
+        id: &InterfaceId,
+        attachment: Option<String>,
+    ) -> bool {
         let changes = NetworkInterfaceAttachmentChanges::builder()
             .set_attachment_id(attachment)
             .delete_on_termination(true)
@@ -304,14 +308,12 @@ impl Core {
             .attachment(changes)
             .send();
         let action = Action::ModifyNetworkInterfaceAttribute;
-        if let Err(refusal) = self.ec2.call(action, call).await {
-            tracing::warn!(interface = %id, error = %refusal.reason, "interface would outlive the instance");
-            let repair = Repair {
-                outlives: true,
-                groups: false,
-            };
-            self.memory.needs(id, repair);
-        }
+        let Err(refusal) = self.ec2.call(action, call).await else {
+            return true;
+        };
+        refusal.tell(id, "interface would outlive the instance");
+        self.memory.needs_end(id);
+        false
     }
 }
 

@@ -7,9 +7,11 @@ use aws_config::imds;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use veni_provider::{Capabilities, ErrorClass, Provider, ProviderError};
 
+use crate::actions::Action;
+use crate::budgets::Budgets;
 use crate::denials::Denials;
 use crate::ec2::Ec2;
 use crate::identity;
@@ -32,37 +34,40 @@ pub async fn connect(settings: AwsSettings) -> Result<Arc<dyn Provider>, Provide
 }
 
 impl AwsProvider {
-    /// Finds out who the node is and starts the maintenance. Nothing is
-    /// repeated: a caller that starts before the network or the node's role is
-    /// there calls again.
+    /// Finds out who the node is and starts the maintenance. On the node itself
+    /// that takes instance metadata and no call to EC2, but for a type that the
+    /// table lacks. Nothing is repeated: a caller that starts before the
+    /// network or the node's role is there calls again.
     ///
     /// # Errors
     /// `Transient` when instance metadata or EC2 does not answer, `Denied`
     /// without credentials or permission, `Fatal` when there is no such
     /// instance, no region, or nothing is known of its type.
     pub async fn connect(settings: AwsSettings) -> Result<Self, ProviderError> {
-        let config = match settings.sdk_config.clone() {
-            Some(config) => config,
-            None => aws_config::load_defaults(BehaviorVersion::latest()).await,
-        };
-        if config.region().is_none() && !settings.metadata_only {
-            let reason = "no region is known: set AWS_REGION, or let instance metadata answer";
-            return Err(ProviderError::new(ErrorClass::Fatal, "connect", reason));
-        }
-        let ec2 = clients(&config, &settings);
         let metadata = metadata_client(&settings)?;
-        let table = settings.instance_types.as_ref();
-        let (instance, facts) = if settings.metadata_only {
-            let instance = identity::by_metadata(&settings.instance, &metadata).await?;
-            let facts = instance_types::in_table(table, &instance.instance_type)?;
-            (instance, facts)
-        } else {
-            let instance = identity::instance(&ec2, &settings, &metadata).await?;
-            let facts = instance_types::facts(&ec2, table, &instance.instance_type).await?;
-            (instance, facts)
-        };
         // Who tells the instance need not be on it.
-        let at_home = settings.metadata_only || settings.instance.instance_id.is_none();
+        let named = settings.instance.instance_id.as_deref();
+        let named = named.filter(|_| !settings.metadata_only);
+        let at_home = named.is_none();
+        // Before the region, which also comes from there.
+        let told = match named {
+            None => Some(identity::by_metadata(&settings.instance, &metadata).await?),
+            Some(_) => None,
+        };
+        let config = sdk_config(&settings, at_home.then_some(&metadata)).await?;
+        let ec2 = clients(&config, &settings);
+        let instance = match (told, named) {
+            (Some(told), _) => told,
+            (None, id) => {
+                identity::by_ec2(&settings.instance, id.unwrap_or_default(), &ec2).await?
+            }
+        };
+        let table = settings.instance_types.as_ref();
+        let kind = &instance.instance_type;
+        let facts = match settings.metadata_only {
+            true => instance_types::in_table(table, kind)?,
+            false => instance_types::facts(&ec2, table, kind).await?,
+        };
         let network = Network::new(
             settings.network_cidrs.clone(),
             at_home.then(|| metadata.clone()),
@@ -77,6 +82,7 @@ impl AwsProvider {
             facts,
             network,
             metadata,
+            at_home,
             memory: Memory::default(),
         });
         let maintenance = tokio::spawn(maintenance::run(Arc::downgrade(&core), tidy, leaks));
@@ -84,23 +90,52 @@ impl AwsProvider {
     }
 }
 
+/// Region, credentials and endpoints; the region by instance metadata, if there
+/// is one to ask, where nothing else tells it.
+async fn sdk_config(
+    settings: &AwsSettings,
+    metadata: Option<&imds::Client>,
+) -> Result<SdkConfig, ProviderError> {
+    let config = match settings.sdk_config.clone() {
+        Some(config) => config,
+        None => aws_config::load_defaults(BehaviorVersion::latest()).await,
+    };
+    if config.region().is_some() || settings.metadata_only {
+        return Ok(config);
+    }
+    if let Some(client) = metadata
+        && let Some(region) = identity::region(client).await?
+    {
+        return Ok(config.into_builder().region(Region::new(region)).build());
+    }
+    let reason = "no region is known: set AWS_REGION, or let instance metadata answer";
+    Err(ProviderError::new(ErrorClass::Fatal, "connect", reason))
+}
+
 fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(settings.call_timeout.min(std::time::Duration::from_secs(3)))
         .operation_timeout(settings.call_timeout)
         .build();
-    let ec2 = aws_sdk_ec2::config::Builder::from(config)
+    let mut ec2 = aws_sdk_ec2::config::Builder::from(config)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts.clone())
-        .build();
+        .timeout_config(timeouts.clone());
+    if let Some(endpoint) = &settings.ec2_endpoint {
+        ec2 = ec2.endpoint_url(endpoint);
+    }
     let sts = aws_sdk_sts::config::Builder::from(config)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .build();
+    let budgets = Budgets::new();
+    for action in Action::ALL {
+        settings.observer.budget(action, budgets.per_second(action));
+    }
     Ec2 {
-        client: aws_sdk_ec2::Client::from_conf(ec2),
+        client: aws_sdk_ec2::Client::from_conf(ec2.build()),
         denials: Denials::new(aws_sdk_sts::Client::from_conf(sts)),
         observer: Arc::clone(&settings.observer),
+        budgets,
     }
 }
 
@@ -115,7 +150,8 @@ fn metadata_client(settings: &AwsSettings) -> Result<imds::Client, ProviderError
     Ok(builder.build())
 }
 
-fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabilities {
+/// What EC2 can do for a node of such a type.
+pub(crate) fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabilities {
     let ipv6 = facts.limits.ipv6_per_interface > 0;
     Capabilities {
         attach_while_running: !settings.metadata_only,

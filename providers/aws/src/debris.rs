@@ -57,35 +57,40 @@ impl Drop for Unfinished<'_> {
 
 impl Core {
     /// Deletes what was left behind long enough ago that nobody is at work on
-    /// it any more and a Describe tells the truth of it.
-    pub(crate) async fn clear_debris(&self) {
+    /// it any more and a Describe tells the truth of it. Tells whether nothing
+    /// is left to do.
+    pub(crate) async fn clear_debris(&self) -> bool {
         if self.memory.is_making() {
-            return;
+            return true;
         }
+        let mut done = true;
         if self.memory.take_doubt(self.settings.settle_time) {
-            self.search_debris().await;
+            done &= self.search_debris().await;
         }
         let now = Instant::now();
         for (id, since) in self.memory.debris(self.settings.settle_time) {
             match self.look(&id).await {
                 Ok(None) if now >= since + FORGET => self.memory.cleared(&id),
-                Ok(None) => {}
+                Ok(None) => done = false,
                 Ok(Some(shown)) => match shown.status() {
-                    Some(NetworkInterfaceStatus::Available) => self.delete_debris(&id).await,
+                    Some(NetworkInterfaceStatus::Available) => {
+                        done &= self.delete_debris(&id).await;
+                    }
                     Some(NetworkInterfaceStatus::InUse) => self.memory.cleared(&id),
-                    _ => {}
+                    _ => done = false,
                 },
                 Err(refusal) => {
-                    tracing::warn!(interface = %id, error = %refusal.reason, "failed to look after a leftover");
-                    return;
+                    refusal.tell(&id, "failed to look after a leftover");
+                    return false;
                 }
             }
         }
+        done
     }
 
     /// Looks for interfaces of ours that are attached to nothing, after a
     /// creation whose answer never came.
-    async fn search_debris(&self) {
+    async fn search_debris(&self) -> bool {
         let filters = vec![
             filter(&format!("tag:{}", tags::INSTANCE), &self.instance.id),
             filter("status", "available"),
@@ -94,15 +99,17 @@ impl Core {
             Ok(found) => {
                 let ids = found.iter().filter_map(id_of);
                 ids.for_each(|id| self.memory.left_behind(&id));
+                true
             }
             Err(refusal) => {
                 tracing::warn!(error = %refusal.reason, "failed to look for leftovers");
                 self.memory.doubt();
+                false
             }
         }
     }
 
-    async fn delete_debris(&self, id: &InterfaceId) {
+    async fn delete_debris(&self, id: &InterfaceId) -> bool {
         let call = self
             .ec2
             .client
@@ -113,10 +120,15 @@ impl Core {
             Ok(_) => {
                 tracing::info!(interface = %id, "leftover interface deleted");
                 self.memory.deleted(id);
+                true
             }
-            Err(refusal) if refusal.meaning == Meaning::NotFound => self.memory.deleted(id),
+            Err(refusal) if refusal.meaning == Meaning::NotFound => {
+                self.memory.deleted(id);
+                true
+            }
             Err(refusal) => {
-                tracing::warn!(interface = %id, error = %refusal.reason, "failed to delete a leftover");
+                refusal.tell(id, "failed to delete a leftover");
+                false
             }
         }
     }

@@ -1,22 +1,28 @@
-//! Makes a refused permission readable. EC2 encodes why it refused; whoever has
-//! the right `sts:DecodeAuthorizationMessage` can read it.
+//! Makes a refused permission readable, and says it once. EC2 encodes why it
+//! refused; whoever has the right `sts:DecodeAuthorizationMessage` can read it.
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_sts::Client;
 use tokio::time::{Instant, timeout};
+
+use crate::actions::Action;
+use crate::ec2::Failure;
 
 const MARK: &str = "Encoded authorization failure message: ";
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A denied call is repeated for hours; its reason does not change.
 const PAUSE: Duration = Duration::from_secs(300);
 
-/// Reads encoded messages, at most one every five minutes.
+/// Reads encoded messages, at most one every five minutes, and knows which
+/// actions are refused.
 #[derive(Debug)]
 pub(crate) struct Denials {
     client: Client,
     last: Mutex<Option<Instant>>,
+    refused: Mutex<BTreeSet<Action>>,
 }
 
 impl Denials {
@@ -24,11 +30,35 @@ impl Denials {
         Self {
             client,
             last: Mutex::new(None),
+            refused: Mutex::default(),
         }
     }
 
-    /// The message with its encoded part replaced by what it says, or cut off.
-    pub(crate) async fn explain(&self, message: &str) -> String {
+    /// The action is not refused any more, if it was.
+    pub(crate) fn allowed(&self, action: Action) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.remove(&action) {
+            tracing::info!(%action, "ec2 allows again what it refused");
+        }
+    }
+
+    /// EC2's text with its encoded part replaced by what it says, or cut off,
+    /// and with the permission that is missing. The first refusal of an action
+    /// goes to the log; then none until it has been allowed.
+    pub(crate) async fn explain(&self, action: Action, failure: &Failure) -> String {
+        let mut text = self.readable(&failure.text).await;
+        if is_permission(&failure.outcome) {
+            let permission = action.permission();
+            text.push_str(&format!("; the node's role needs {permission}"));
+        }
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.insert(action) {
+            tracing::error!(%action, code = failure.outcome, reason = text, "ec2 refuses an action");
+        }
+        text
+    }
+
+    async fn readable(&self, message: &str) -> String {
         let Some((text, encoded)) = message.split_once(MARK) else {
             return message.to_owned();
         };
@@ -52,6 +82,17 @@ impl Denials {
         let answer = timeout(PATIENCE, call.encoded_message(encoded).send());
         answer.await.ok()?.ok()?.decoded_message
     }
+}
+
+/// Whether a code is about a permission, and not about who asks or a quota.
+fn is_permission(code: &str) -> bool {
+    let bare = code.strip_prefix("Client.").unwrap_or(code);
+    [
+        "UnauthorizedOperation",
+        "AccessDenied",
+        "AccessDeniedException",
+    ]
+    .contains(&bare)
 }
 
 /// Who was refused what on which resource.

@@ -1,5 +1,5 @@
-//! One call to EC2: sent once, timed, told to the observer, and its failure put
-//! into words. Whether a failed call can have reached EC2 is decided here.
+//! One call to EC2: sent once when its budget allows, timed, told to the
+//! observer, and its failure put into words. Whether a failed call can have reached EC2 is decided here.
 
 use std::error::Error;
 use std::fmt;
@@ -13,7 +13,8 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 use tokio::time::Instant;
 
-use crate::actions::{Action, ActionObserver};
+use crate::actions::{Action, ActionCall, ActionObserver};
+use crate::budgets::Budgets;
 use crate::denials::Denials;
 use crate::failure::{Meaning, Refusal, meaning};
 
@@ -22,6 +23,7 @@ pub(crate) struct Ec2 {
     pub(crate) client: Client,
     pub(crate) denials: Denials,
     pub(crate) observer: Arc<dyn ActionObserver>,
+    pub(crate) budgets: Budgets,
 }
 
 impl fmt::Debug for Ec2 {
@@ -31,15 +33,18 @@ impl fmt::Debug for Ec2 {
 }
 
 /// What came of a call that failed, before permissions are explained.
-struct Failure {
-    outcome: String,
+pub(crate) struct Failure {
+    /// EC2's code, or what happened to the connection.
+    pub(crate) outcome: String,
     meaning: Meaning,
-    text: String,
+    /// EC2's own words.
+    pub(crate) text: String,
     request_id: Option<String>,
+    status: Option<u16>,
 }
 
 impl Ec2 {
-    /// Waits for the answer to a call.
+    /// Waits for the call's budget, sends it and waits for the answer.
     pub(crate) async fn call<T, E>(
         &self,
         action: Action,
@@ -48,25 +53,37 @@ impl Ec2 {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let started = Instant::now();
-        let answer = sent.await;
-        let took = started.elapsed();
-        let failure = match answer {
-            Ok(answer) => {
-                tracing::debug!(%action, outcome = "ok", ?took, "ec2 call");
-                self.observer.action(action, "ok", took);
-                return Ok(answer);
-            }
-            Err(error) => failure_of(&error),
+        let waited = self.budgets.wait(action).await;
+        let began = Instant::now();
+        let answer = sent.await.map_err(|error| failure_of(&error));
+        let took = began.elapsed();
+        let failure = answer.as_ref().err();
+        let throttled = failure.is_some_and(|failure| failure.meaning == Meaning::Throttled);
+        if let Some(per_second) = self.budgets.ended(action, began, throttled) {
+            self.observer.budget(action, per_second);
+        }
+        let call = ActionCall {
+            action,
+            outcome: failure.map_or(Ok(()), |failure| Err(&failure.outcome)),
+            // A success has no other.
+            status: failure.map_or(Some(200), |failure| failure.status),
+            waited,
+            took,
         };
-        tracing::debug!(%action, outcome = failure.outcome, ?took, "ec2 call");
-        self.observer.action(action, &failure.outcome, took);
-        Err(self.refusal(action, failure).await)
+        tracing::debug!(%action, outcome = ?call.outcome, ?waited, ?took, "ec2 call");
+        self.observer.action(&call);
+        match answer {
+            Ok(answer) => {
+                self.denials.allowed(action);
+                Ok(answer)
+            }
+            Err(failure) => Err(self.refusal(action, failure).await),
+        }
     }
 
     async fn refusal(&self, action: Action, failure: Failure) -> Refusal {
         let text = match failure.meaning {
-            Meaning::Denied => self.denials.explain(&failure.text).await,
+            Meaning::Denied => self.denials.explain(action, &failure).await,
             _ => failure.text,
         };
         let mut reason = format!("{}: {text}", failure.outcome);
@@ -86,6 +103,7 @@ where
         meaning,
         text: chain(error),
         request_id: error.request_id().map(str::to_owned),
+        status: error.raw_response().map(|raw| raw.status().as_u16()),
     };
     match error {
         SdkError::ServiceError(told) => {
@@ -102,6 +120,7 @@ where
                 meaning: meaning(code, message, status),
                 text: message.to_owned(),
                 request_id: error.request_id().map(str::to_owned),
+                status: Some(status),
             }
         }
         SdkError::ConstructionFailure(_) => unanswered("request not built", Meaning::Invalid),

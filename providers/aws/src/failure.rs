@@ -4,7 +4,7 @@
 //! Codes follow "Error codes for the Amazon EC2 API"; texts are looked at only
 //! where EC2 uses one code for several things.
 
-use veni_provider::{ErrorClass, ProviderError, Scarcity, SubnetId};
+use veni_provider::{ErrorClass, InterfaceId, ProviderError, Scarcity, SubnetId};
 
 use crate::actions::Action;
 
@@ -174,6 +174,16 @@ impl Refusal {
     pub(crate) fn leaves_doubt(&self) -> bool {
         let silent = matches!(self.meaning, Meaning::NoAnswer | Meaning::ServerTrouble);
         silent && self.action.mutates()
+    }
+
+    /// A line in the log about an interface. What is denied has been said, and
+    /// is not said with every try.
+    pub(crate) fn tell(&self, interface: &InterfaceId, what: &str) {
+        let error = &self.reason;
+        match self.meaning {
+            Meaning::Denied => tracing::debug!(%interface, error, "{what}"),
+            _ => tracing::warn!(%interface, error, "{what}"),
+        }
     }
 
     /// The error of a call that asks no subnet for anything.

@@ -1,5 +1,6 @@
-//! Who this node is: its instance id by instance metadata, the rest by one
-//! Describe. What the settings tell is not asked for.
+//! Who this node is: by instance metadata alone, so that a start needs no EC2;
+//! by one Describe where the settings name an instance, which then need not be
+//! this machine. What the settings tell is not asked for.
 
 use std::net::IpAddr;
 
@@ -11,7 +12,8 @@ use veni_provider::{ErrorClass, ProviderError, SubnetId};
 use crate::actions::Action;
 use crate::ec2::{Ec2, chain};
 use crate::failure::Refusal;
-use crate::settings::{AwsSettings, InstanceOverrides};
+use crate::requests::filter;
+use crate::settings::InstanceOverrides;
 
 /// Followed by the MAC of an interface and what is asked of it.
 pub(crate) const INTERFACES: &str = "/latest/meta-data/network/interfaces/macs/";
@@ -60,6 +62,11 @@ pub(crate) async fn metadata(client: &imds::Client, path: &str) -> Result<String
     })
 }
 
+/// The region by instance metadata, for a configuration that lacks it.
+pub(crate) async fn region(client: &imds::Client) -> Result<Option<String>, ProviderError> {
+    optional(client, "/latest/meta-data/placement/region").await
+}
+
 /// The own instance by instance metadata alone.
 pub(crate) async fn by_metadata(
     known: &InstanceOverrides,
@@ -84,33 +91,30 @@ pub(crate) async fn by_metadata(
     })
 }
 
-/// The own instance, asked for as far as the settings do not tell it.
-pub(crate) async fn instance(
+/// An instance that the settings name, asked for as far as they do not tell it.
+pub(crate) async fn by_ec2(
+    known: &InstanceOverrides,
+    id: &str,
     ec2: &Ec2,
-    settings: &AwsSettings,
-    client: &imds::Client,
 ) -> Result<Instance, ProviderError> {
-    let known = &settings.instance;
-    let id = match &known.instance_id {
-        Some(id) => id.clone(),
-        None => metadata(client, INSTANCE_ID).await?,
-    };
-    if let Some(whole) = all_of(&id, known) {
+    if let Some(whole) = all_of(id, known) {
         return Ok(whole);
     }
-    let call = ec2.client.describe_instances().instance_ids(&id).send();
+    // By filter: without one EC2 charges a smaller bucket.
+    let this = filter("instance-id", id);
+    let call = ec2.client.describe_instances().filters(this).send();
     let answer = ec2.call(Action::DescribeInstances, call).await;
     let answer = answer.map_err(Refusal::error)?;
     let described = answer
         .reservations()
         .iter()
         .flat_map(|reservation| reservation.instances())
-        .find(|instance| instance.instance_id() == Some(&id));
+        .find(|instance| instance.instance_id() == Some(id));
     let missing = |what: &str| {
         let reason = format!("EC2 tells no {what} of instance {id}");
         ProviderError::new(ErrorClass::Fatal, Action::DescribeInstances.label(), reason)
     };
-    of_described(&id, known, described.ok_or_else(|| missing("state"))?).map_err(missing)
+    of_described(id, known, described.ok_or_else(|| missing("state"))?).map_err(missing)
 }
 
 fn all_of(id: &str, known: &InstanceOverrides) -> Option<Instance> {

@@ -69,6 +69,7 @@ pub(crate) fn interface(
         device_index: place.device_index,
         primary,
         managed: managed(claims, described),
+        for_pods: claims.for_pods(primary, subnet),
         state: place.state,
         subnet: SubnetId::new(described.subnet_id()?),
         subnet_cidrs: subnet

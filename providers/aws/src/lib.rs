@@ -2,11 +2,12 @@
 //! addresses and delegated prefixes, through Amazon's own SDK.
 //!
 //! What may be given to a pod comes from a change's own answer or from a
-//! Describe. A call is sent once: the SDK repeats nothing, so that every call
-//! is seen by the limiter and the metrics in front of this provider.
+//! Describe. A call is sent once, after waiting for its budget: the SDK repeats
+//! nothing, so that every call is counted and seen.
 
 mod actions;
 mod attach;
+mod budgets;
 mod connect;
 mod debris;
 mod denials;
@@ -25,13 +26,15 @@ mod ownership;
 mod pace;
 mod provider;
 mod requests;
+mod resume;
 mod settings;
 mod slots;
 mod subnets;
 mod tags;
 
-pub use actions::{Action, ActionObserver, NoActionObserver};
+pub use actions::{Action, ActionCall, ActionObserver, NoActionObserver};
 pub use connect::connect;
 pub use instance_types::{TypeFacts, TypeLookup};
 pub use provider::AwsProvider;
+pub use resume::{Remembered, resume};
 pub use settings::{AwsSettings, CustomNetwork, InstanceOverrides};

@@ -19,6 +19,8 @@ use crate::provider::Core;
 use crate::requests::filter;
 use crate::tags;
 
+/// As long as nothing can be done about what there is to do.
+const TIDY_AT_LEAST: Duration = Duration::from_secs(600);
 /// Younger ones may be on their way to an instance.
 const LEAKED: Duration = Duration::from_secs(300);
 const PAGE: i32 = 1000;
@@ -27,15 +29,19 @@ const PAGE: i32 = 1000;
 pub(crate) async fn run(core: Weak<Core>, tidy_every: Duration, leaks_every: Duration) {
     // Nodes that were started together do not look together.
     let mut leaks = Instant::now() + (leaks_every / 12).mul_f64(rand::rng().random());
+    let mut pause = tidy_every;
     loop {
-        let pause = tidy_every.mul_f64(rand::rng().random_range(0.75..1.25));
-        sleep(pause).await;
+        let jittered = pause.mul_f64(rand::rng().random_range(0.75..1.25));
+        sleep(jittered).await;
         let Some(core) = core.upgrade() else { return };
         if core.settings.metadata_only {
             return;
         }
-        core.clear_debris().await;
-        core.repair().await;
+        let tidy = core.clear_debris().await & core.repair().await;
+        pause = match tidy {
+            true => tidy_every,
+            false => (2 * pause).min(TIDY_AT_LEAST),
+        };
         if Instant::now() >= leaks {
             leaks = Instant::now() + leaks_every;
             if core.settings.leak_cleanup
@@ -58,8 +64,10 @@ enum Leak {
 }
 
 impl Core {
-    /// Sets right what the last inventory found wrong.
-    pub(crate) async fn repair(&self) {
+    /// Sets right what the last inventory found wrong; tells whether nothing is
+    /// left to do.
+    pub(crate) async fn repair(&self) -> bool {
+        let mut done = true;
         for (id, wanted) in self.memory.repairs() {
             let Some(known) = self.memory.known(&id) else {
                 self.memory.needs(&id, Repair::default());
@@ -68,15 +76,16 @@ impl Core {
             // What fails is noted again.
             self.memory.needs(&id, Repair::default());
             if wanted.outlives {
-                self.end_with_instance(&id, known.attachment).await;
+                done &= self.end_with_instance(&id, known.attachment).await;
             }
             if wanted.groups {
-                self.follow_groups(&id).await;
+                done &= self.follow_groups(&id).await;
             }
         }
+        done
     }
 
-    async fn follow_groups(&self, id: &InterfaceId) {
+    async fn follow_groups(&self, id: &InterfaceId) -> bool {
         let call = self
             .ec2
             .client
@@ -87,11 +96,13 @@ impl Core {
         let action = Action::ModifyNetworkInterfaceAttribute;
         match self.ec2.call(action, call).await {
             Ok(_) => {
-                tracing::info!(interface = %id, "security groups of the primary interface set")
+                tracing::info!(interface = %id, "security groups of the primary interface set");
+                true
             }
-            // The next inventory finds it again.
             Err(refusal) => {
-                tracing::warn!(interface = %id, error = %refusal.reason, "failed to set security groups");
+                refusal.tell(id, "failed to set security groups");
+                self.memory.needs_groups(id);
+                false
             }
         }
     }
@@ -130,7 +141,7 @@ impl Core {
             .tags(tags::tag(tags::CREATED, &crate::attach::now()))
             .send();
         if let Err(refusal) = self.ec2.call(Action::CreateTags, call).await {
-            tracing::warn!(interface = %id, error = %refusal.reason, "failed to note the age of an interface");
+            refusal.tell(id, "failed to note the age of an interface");
         }
     }
 
@@ -146,7 +157,7 @@ impl Core {
             // Another node was faster, or it is in use again.
             Err(refusal) if matches!(refusal.meaning, Meaning::NotFound | Meaning::InUse) => {}
             Err(refusal) => {
-                tracing::warn!(interface = %id, error = %refusal.reason, "failed to delete a leaked interface");
+                refusal.tell(id, "failed to delete a leaked interface");
             }
         }
     }

@@ -290,6 +290,16 @@ impl Memory {
         }
     }
 
+    /// It would outlive the instance.
+    pub(crate) fn needs_end(&self, id: &InterfaceId) {
+        self.lock().repairs.entry(id.clone()).or_default().outlives = true;
+    }
+
+    /// It lacks the security groups of the primary interface.
+    pub(crate) fn needs_groups(&self, id: &InterfaceId) {
+        self.lock().repairs.entry(id.clone()).or_default().groups = true;
+    }
+
     pub(crate) fn repairs(&self) -> BTreeMap<InterfaceId, Repair> {
         self.lock().repairs.clone()
     }

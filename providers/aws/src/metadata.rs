@@ -1,18 +1,90 @@
-//! The inventory by instance metadata alone, for a node that may not ask EC2:
-//! others attach interfaces and assign addresses, and Veni uses what is there.
+//! What instance metadata shows of the interfaces: the inventory of a node that
+//! may not ask EC2, where others attach interfaces and assign addresses and
+//! Veni uses what is there; and a glance for all others, which tells when it is
+//! worth asking EC2.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
+use ipnet::IpNet;
+use tokio::time::timeout;
 use veni_provider::{
-    Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError, Subnet, SubnetId,
+    Glimpse, Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError, Subnet,
+    SubnetId,
 };
 
 use crate::identity::{INTERFACES, metadata, optional};
 use crate::provider::Core;
 use crate::subnets::Record;
 
+/// A glance that takes longer is given up; the next one comes soon.
+const GLANCE: Duration = Duration::from_secs(10);
+
+/// What of the primary interface is worth a look when it changes.
+const MARKS: [&str; 3] = [
+    "security-group-ids",
+    "vpc-ipv4-cidr-blocks",
+    "vpc-ipv6-cidr-blocks",
+];
+
 impl Core {
+    /// What metadata shows now; `None` when it does not answer, or is another
+    /// machine's.
+    pub(crate) async fn glance(&self) -> Option<Glimpse> {
+        if !self.at_home {
+            return None;
+        }
+        match timeout(GLANCE, self.glimpse()).await.ok()? {
+            Ok(glimpse) => Some(glimpse),
+            Err(error) => {
+                tracing::debug!(%error, "no glance at the interfaces");
+                None
+            }
+        }
+    }
+
+    async fn glimpse(&self) -> Result<Glimpse, ProviderError> {
+        let mut glimpse = Glimpse::default();
+        let macs = metadata(&self.metadata, INTERFACES).await?;
+        for mac in macs.split_whitespace() {
+            let mac = mac.trim_end_matches('/');
+            let Ok(parsed) = mac.parse::<Mac>() else {
+                continue;
+            };
+            let ranges = self.ranges_by_metadata(mac).await?;
+            glimpse.interfaces.insert(parsed, ranges);
+        }
+        // The other interfaces follow the primary one's groups, and what leaves
+        // the VPC's ranges is translated: both are looked at with an inventory.
+        if let Some(mac) = &self.instance.mac {
+            for what in MARKS {
+                let marks: Vec<String> = all_of(&self.told(mac, what).await?);
+                glimpse.marks.extend(marks);
+            }
+        }
+        Ok(glimpse)
+    }
+
+    async fn ranges_by_metadata(&self, mac: &str) -> Result<BTreeSet<IpNet>, ProviderError> {
+        let mut ranges = BTreeSet::new();
+        for what in ["local-ipv4s", "ipv6s"] {
+            let addresses: Vec<IpAddr> = all_of(&self.told(mac, what).await?);
+            ranges.extend(addresses.into_iter().map(IpNet::from));
+        }
+        for what in ["ipv4-prefix", "ipv6-prefix"] {
+            let prefixes: Vec<IpNet> = all_of(&self.told(mac, what).await?);
+            ranges.extend(prefixes);
+        }
+        Ok(ranges)
+    }
+
+    /// What is told of an interface; `None` where there is no such thing.
+    async fn told(&self, mac: &str, what: &str) -> Result<Option<String>, ProviderError> {
+        optional(&self.metadata, &format!("{INTERFACES}{mac}/{what}")).await
+    }
+
     /// What metadata tells of all interfaces. Nothing is usable for more: EC2 is
     /// not asked for it.
     pub(crate) async fn inventory_by_metadata(&self) -> Result<Inventory, ProviderError> {
@@ -46,8 +118,7 @@ impl Core {
         &self,
         mac: &str,
     ) -> Result<Option<(u32, Interface)>, ProviderError> {
-        let told =
-            async |what: &str| optional(&self.metadata, &format!("{INTERFACES}{mac}/{what}")).await;
+        let told = async |what: &str| self.told(mac, what).await;
         let id = told("interface-id").await?;
         let device_index = told("device-number").await?.and_then(|t| t.parse().ok());
         let subnet = told("subnet-id").await?;
@@ -78,7 +149,7 @@ impl Core {
         addresses.extend(ipv6.iter().filter(|one| !own_ipv6(one)));
         addresses.sort_unstable();
         let mut prefixes = all_of(&told("ipv4-prefix").await?);
-        prefixes.extend(all_of::<ipnet::IpNet>(&told("ipv6-prefix").await?));
+        prefixes.extend(all_of::<IpNet>(&told("ipv6-prefix").await?));
         prefixes.sort_unstable();
         let interface = Interface {
             id: InterfaceId::new(id),
@@ -86,7 +157,8 @@ impl Core {
             device_index,
             primary,
             // Metadata does not tell an interface's tags.
-            managed: card == 0 && (!primary || self.settings.custom_network.is_none()),
+            managed: card == 0,
+            for_pods: !primary || self.settings.custom_network.is_none(),
             state: InterfaceState::Attached,
             gateways: record.gateways(),
             subnet: record.id,

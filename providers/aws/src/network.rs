@@ -1,6 +1,6 @@
 //! The VPC's own ranges. They can grow while a node runs, so they are asked for
-//! again now and then: of instance metadata, which costs nothing, and of EC2
-//! where there is no metadata.
+//! again: of instance metadata each time, which costs nothing, and of EC2 now
+//! and then where there is no metadata.
 
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ impl Network {
         }
     }
 
-    /// The ranges, at most ten minutes old, or older if they cannot be had.
+    /// The ranges as they are; at most ten minutes old where EC2 has to be asked,
+    /// and older if they cannot be had.
     pub(crate) async fn cidrs(
         &self,
         ec2: &Ec2,
@@ -52,7 +53,9 @@ impl Network {
         }
         let mut told = self.told.lock().await;
         let now = Instant::now();
+        let free = self.metadata.is_some() && instance.mac.is_some();
         if let Some((at, cidrs)) = &*told
+            && !free
             && now < *at + FRESH
         {
             return Ok(cidrs.clone());

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_config::imds;
 use tokio::task::JoinHandle;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, ErrorClass, Grant, Interface, InterfaceId,
+    AddressSlots, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface, InterfaceId,
     Inventory, Node, Provider, ProviderError,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
     pub(crate) network: Network,
     pub(crate) metadata: imds::Client,
+    /// Instance metadata is this instance's.
+    pub(crate) at_home: bool,
     pub(crate) memory: Memory,
 }
 
@@ -43,12 +45,11 @@ impl Core {
         Err(ProviderError::new(class, action.label(), reason))
     }
 
-    /// What decides whether an interface is ours to use.
+    /// What decides whether an interface is ours to use, and pods'.
     pub(crate) fn claims(&self) -> Claims<'_> {
         Claims {
             instance: &self.instance.id,
-            untagged: self.settings.manage_untagged,
-            primary: self.settings.custom_network.is_none(),
+            settings: &self.settings,
         }
     }
 }
@@ -109,6 +110,10 @@ impl Provider for AwsProvider {
 
     async fn inventory(&self) -> Result<Inventory, ProviderError> {
         self.core.inventory().await
+    }
+
+    async fn glance(&self) -> Option<Glimpse> {
+        self.core.glance().await
     }
 
     async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {

@@ -68,6 +68,8 @@ pub struct AwsSettings {
     pub metadata_only: bool,
     /// After this time a change shows in Describe, for all that is known.
     pub settle_time: Duration,
+    /// EC2's address (`https://…`), over whatever the SDK finds.
+    pub ec2_endpoint: Option<String>,
     /// Longest time of one call to EC2.
     pub call_timeout: Duration,
     /// How often what was left half done is finished, about.
@@ -100,6 +102,7 @@ impl Default for AwsSettings {
             leak_cleanup: true,
             metadata_only: false,
             settle_time: Duration::from_secs(5),
+            ec2_endpoint: None,
             call_timeout: Duration::from_secs(10),
             tidy_every: Duration::from_secs(20),
             leaks_every: Duration::from_secs(3600),
@@ -124,6 +127,7 @@ impl fmt::Debug for AwsSettings {
             .field("leak_cleanup", &self.leak_cleanup)
             .field("metadata_only", &self.metadata_only)
             .field("settle_time", &self.settle_time)
+            .field("ec2_endpoint", &self.ec2_endpoint)
             .field("call_timeout", &self.call_timeout)
             .finish_non_exhaustive()
     }

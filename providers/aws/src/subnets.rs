@@ -53,6 +53,11 @@ impl Record {
         }
     }
 
+    /// Whether its tags keep pods out, also those of interfaces in it.
+    pub(crate) fn excluded(&self) -> bool {
+        tags::value(&self.tags, tags::SUBNET_ROLE) == Some("0")
+    }
+
     /// Next hops, one per range: the first address after the network's for
     /// IPv4.
     pub(crate) fn gateways(&self) -> Vec<IpAddr> {

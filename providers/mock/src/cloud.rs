@@ -170,6 +170,21 @@ impl MockCloud {
         self.with_subnet(id, |subnet, _| subnet.unfill())
     }
 
+    /// Keeps pods out of a subnet, and of the interfaces in it, from now on.
+    ///
+    /// # Errors
+    /// There is no such subnet.
+    pub fn exclude_subnet(&self, id: &SubnetId) -> Result<(), CloudError> {
+        self.with_subnet(id, |subnet, _| subnet.config.for_pods = false)?;
+        self.lock().keep_pods_out(id);
+        Ok(())
+    }
+
+    /// Adds a range to the network.
+    pub fn add_network_range(&self, range: IpNet) {
+        self.lock().config.vpc_cidrs.push(range);
+    }
+
     /// Sets the time of one operation, or of all.
     pub fn set_latency(&self, operation: Option<Operation>, latency: Latency) {
         let mut state = self.lock();

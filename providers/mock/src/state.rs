@@ -223,6 +223,7 @@ impl State {
             device_index,
             primary: device_index == 0,
             managed: true,
+            for_pods: subnet.config.for_pods,
             state: InterfaceState::Attached,
             subnet: subnet_id.clone(),
             subnet_cidrs: subnet.config.cidrs.clone(),
@@ -312,6 +313,21 @@ impl State {
         Ok(())
     }
 
+    /// Shows the interfaces of a subnet as not for pods.
+    pub(crate) fn keep_pods_out(&mut self, subnet: &SubnetId) {
+        let now = Instant::now();
+        for node in self.nodes.values_mut() {
+            let mut changed = Vec::new();
+            for interface in node.interfaces.iter_mut().filter(|i| i.subnet == *subnet) {
+                interface.for_pods = false;
+                changed.push(interface.id.clone());
+            }
+            for id in changed {
+                node.show(&id, now, std::time::Duration::ZERO);
+            }
+        }
+    }
+
     /// Subnets that a node may use, best first.
     fn subnets_of(&self, instance: &str) -> Result<Vec<Subnet>, Refusal> {
         let node = self.node(instance)?;
@@ -326,14 +342,15 @@ impl State {
             .filter(in_reach)
             .map(SubnetState::as_seen)
             .collect();
-        subnets.sort_by_key(|subnet| std::cmp::Reverse(subnet.free_ipv4));
+        subnets.sort_by_key(|subnet| (!subnet.usable, std::cmp::Reverse(subnet.free_ipv4)));
         Ok(subnets)
     }
 
     fn best_subnet(&self, instance: &str) -> Result<SubnetId, Refusal> {
         let subnets = self.subnets_of(instance)?;
-        let best = subnets.into_iter().next().map(|subnet| subnet.id);
-        best.ok_or_else(|| Refusal::invalid("the zone has no subnet"))
+        let best = subnets.into_iter().find(|subnet| subnet.usable);
+        best.map(|subnet| subnet.id)
+            .ok_or_else(|| Refusal::invalid("the zone has no subnet for pods"))
     }
 
     pub(crate) fn subnet_position(&self, id: &SubnetId) -> Result<usize, Refusal> {

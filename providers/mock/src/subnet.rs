@@ -58,7 +58,7 @@ impl SubnetState {
             id: self.config.id.clone(),
             cidrs: self.config.cidrs.clone(),
             free_ipv4: self.free_ipv4(),
-            usable: true,
+            usable: self.config.for_pods,
         }
     }
 

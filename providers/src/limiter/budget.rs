@@ -14,7 +14,7 @@ use governor::{Quota, RateLimiter};
 use rand::Rng;
 use tokio::time::{Instant, sleep};
 
-use super::{LimiterConfig, Rate};
+use super::{Adaptation, Rate};
 
 /// Tokio's clock for `governor`, so that a paused one works.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +44,10 @@ struct Pace {
     not_before: Option<Instant>,
 }
 
-/// One family's budget.
+/// A budget of calls. Whoever wants to make a call waits for its share, and
+/// tells what came of it.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     full: Rate,
     slowest: f64,
     decrease: f64,
@@ -59,17 +60,18 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(full: Rate, config: &LimiterConfig) -> Self {
+    /// A budget that is full.
+    pub fn new(full: Rate, adaptation: &Adaptation) -> Self {
         let clock = TokioClock {
             origin: Instant::now(),
         };
         let per_second = full.per_second.max(f64::MIN_POSITIVE);
         Self {
             full,
-            slowest: config.slowest.min(per_second),
-            decrease: config.decrease.clamp(0.0, 1.0),
-            increase: config.increase,
-            jitter: config.jitter.max(0.0),
+            slowest: adaptation.slowest.min(per_second),
+            decrease: adaptation.decrease.clamp(0.0, 1.0),
+            increase: adaptation.increase,
+            jitter: adaptation.jitter.max(0.0),
             clock,
             pace: Mutex::new(Pace {
                 per_second,
@@ -82,15 +84,17 @@ impl Budget {
         }
     }
 
-    pub(super) fn per_second(&self) -> f64 {
+    /// Calls per second now.
+    pub fn per_second(&self) -> f64 {
         self.pace().per_second
     }
 
-    /// Waits for this call's share.
+    /// Waits for this call's share, in order of arrival. Dropped, it gives up
+    /// its place.
     ///
     /// `governor`'s own waiting sleeps on the system's clock, which a paused
     /// tokio clock knows nothing of, so the wait is asked for and slept here.
-    pub(super) async fn wait(&self) {
+    pub async fn wait(&self) {
         let _turn = self.turn.lock().await;
         while let Some(wait) = self.must_wait() {
             let extra = wait.mul_f64(rand::rng().random_range(0.0..=self.jitter));
@@ -99,7 +103,7 @@ impl Budget {
     }
 
     /// A call passed that the cloud did not throttle. The new rate, if it changed.
-    pub(super) fn passed(&self) -> Option<f64> {
+    pub fn passed(&self) -> Option<f64> {
         let mut pace = self.pace();
         if pace.per_second >= self.full.per_second {
             return None;
@@ -111,7 +115,7 @@ impl Budget {
 
     /// The cloud throttled a call that began at `started`. The new rate, if it
     /// changed: calls that were on their way together cut it once.
-    pub(super) fn throttled(&self, started: Instant, hint: Option<Duration>) -> Option<f64> {
+    pub fn throttled(&self, started: Instant, hint: Option<Duration>) -> Option<f64> {
         let now = Instant::now();
         let mut pace = self.pace();
         if let Some(hint) = hint {

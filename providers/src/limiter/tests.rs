@@ -129,7 +129,10 @@ fn config() -> LimiterConfig {
             per_second: 10.0,
             burst: 3,
         },
-        jitter: 0.0,
+        adaptation: Adaptation {
+            jitter: 0.0,
+            ..Adaptation::default()
+        },
         ..LimiterConfig::default()
     }
 }
@@ -214,7 +217,10 @@ async fn the_budget_never_falls_below_the_slowest() {
     for _ in 0..20 {
         limited.inventory().await.expect_err("must be throttled");
     }
-    assert_eq!(limited.budget(ApiFamily::Describe), config().slowest);
+    assert_eq!(
+        limited.budget(ApiFamily::Describe),
+        config().adaptation.slowest
+    );
 }
 
 #[tokio::test(start_paused = true)]

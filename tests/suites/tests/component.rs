@@ -26,6 +26,8 @@ mod dels;
 mod doubt;
 #[path = "component/families.rs"]
 mod families;
+#[path = "component/glances.rs"]
+mod glances;
 #[path = "component/interleavings.rs"]
 mod interleavings;
 #[path = "component/kernel_faults.rs"]

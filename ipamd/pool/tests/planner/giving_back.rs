@@ -27,6 +27,21 @@ fn cooling_addresses_are_neither_available_nor_given_back() {
 }
 
 #[test]
+fn half_of_the_spare_may_cool_before_more_is_bought() {
+    let cooling = |count| {
+        let snapshot = m5_large().interface("eni-0").singles(1, count, 4 - count);
+        actions(&plan(&snapshot, &warm_ip(ADDRESS, 4, 0)))
+    };
+    for few in 0..=2 {
+        assert_eq!(cooling(few), [], "{few} come back soon");
+    }
+    let all = [assign("eni-0", ADDRESS, 3)];
+    assert_eq!(cooling(3), all, "once there is a call, it brings all");
+    let waits = m5_large().interface("eni-0").singles(1, 1, 0).demand(1, 0);
+    assert_eq!(actions(&plan(&waits, &warm_ip(ADDRESS, 2, 0))), all);
+}
+
+#[test]
 fn excess_goes_back_only_after_it_has_lasted() {
     let targets = warm_ip(ADDRESS, 1, 0);
     let snapshot = m5_large().interface("eni-0").singles(1, 0, 3);

@@ -162,8 +162,30 @@ async fn pods_with_a_network_of_their_own_take_nothing_of_the_primary_interface(
     let made = provider.attach_interface(&request("custom")).await;
     assert_eq!(made.expect("must attach").subnet, pods);
     let inventory = provider.inventory().await.expect("an inventory");
-    let managed: Vec<bool> = inventory.interfaces.iter().map(|i| i.managed).collect();
-    assert_eq!(managed, [false, true]);
+    let interfaces = inventory.interfaces.iter();
+    let for_pods: Vec<bool> = interfaces.map(|one| one.for_pods).collect();
+    assert_eq!(for_pods, [false, true]);
+}
+
+#[tokio::test]
+async fn a_subnet_that_is_tagged_out_gives_pods_nothing_and_others_go_on() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    tag(site.subnet.as_str(), "kubernetes.io/role/cni", "0").await;
+    let role = ("kubernetes.io/role/cni", "1");
+    let other = make_subnet(&site.vpc, "10.0.1.0/24", None, &[role]).await;
+    let provider = site.provider().await;
+    let made = provider.attach_interface(&request("elsewhere")).await;
+    assert_eq!(made.expect("must attach").subnet, other);
+    let inventory = provider.inventory().await.expect("an inventory");
+    let interfaces = inventory.interfaces.iter();
+    let shown: Vec<_> = interfaces.map(|one| (one.managed, one.for_pods)).collect();
+    assert_eq!(shown, [(true, false), (true, true)]);
+    let usable = inventory.subnets.iter().filter(|subnet| subnet.usable);
+    assert_eq!(
+        usable.map(|subnet| &subnet.id).collect::<Vec<_>>(),
+        [&other]
+    );
 }
 
 #[tokio::test]

@@ -195,6 +195,8 @@ async fn a_missing_permission_is_explained() {
     let text = error.to_string();
     assert!(text.contains("ec2:AssignPrivateIpAddresses on"), "{text}");
     assert!(!text.contains("Encoded authorization"), "{text}");
+    let needed = "the node's role needs ec2:AssignPrivateIpAddresses";
+    assert!(text.contains(needed), "{text}");
 }
 
 #[tokio::test]

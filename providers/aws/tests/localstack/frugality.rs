@@ -1,7 +1,10 @@
 //! What the calls of the trait cost in calls to EC2, counted by the server.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
 use veni_provider::{AddressSlots, AttachRequest, ErrorClass, Family, Provider, ProviderError};
+use veni_provider_aws::{Action, ActionCall, ActionObserver};
 
 use super::cloud::site;
 use super::server::calm;
@@ -112,4 +115,61 @@ async fn a_call_whose_connection_breaks_is_not_repeated() {
         assert_eq!(class, ErrorClass::OutcomeUnknown, "{effect}");
         assert_eq!(calls, 1, "{effect}");
     }
+}
+
+/// A call, what came of it, and HTTP's status.
+type Told = (Action, Result<(), String>, Option<u16>);
+
+/// Writes down what it is told of calls and budgets.
+#[derive(Default)]
+struct Notes {
+    calls: Mutex<Vec<Told>>,
+    budgets: Mutex<Vec<(Action, f64)>>,
+}
+
+impl ActionObserver for Notes {
+    fn action(&self, call: &ActionCall<'_>) {
+        let outcome = call.outcome.map_err(str::to_owned);
+        let mut calls = self.calls.lock().expect("nobody panics in it");
+        calls.push((call.action, outcome, call.status));
+    }
+
+    fn budget(&self, action: Action, per_second: f64) {
+        let mut budgets = self.budgets.lock().expect("nobody panics in it");
+        budgets.push((action, per_second));
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_action_gets_slower_and_all_calls_are_told_of() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let notes = Arc::new(Notes::default());
+    let mut settings = site.settings();
+    settings.observer = notes.clone();
+    let provider = site.provider_with(settings).await;
+    let inventory = provider.inventory().await.expect("an inventory");
+    let told = std::mem::take(&mut *notes.budgets.lock().expect("a lock"));
+    assert_eq!(told.len(), Action::ALL.len(), "all are told at the start");
+    let error = json!({"code": "RequestLimitExceeded", "message": "slow down", "status": 503});
+    let assign = Action::AssignPrivateIpAddresses;
+    let rule = json!({"operations": [assign.label()], "count": 1, "error": error});
+    site.fault(rule).await;
+    let primary = &inventory.interfaces[0].id;
+    provider
+        .assign(primary, TWO)
+        .await
+        .expect_err("is throttled");
+    provider.assign(primary, TWO).await.expect("passes");
+    let full = told.iter().find(|(action, _)| *action == assign);
+    let half = full.expect("is told").1 / 2.0;
+    let changed = notes.budgets.lock().expect("a lock").clone();
+    assert_eq!(changed[0], (assign, half), "{changed:?}");
+    assert!(changed[1].0 == assign && changed[1].1 > half, "{changed:?}");
+    let calls = notes.calls.lock().expect("a lock").clone();
+    let throttled = (assign, Err("RequestLimitExceeded".to_owned()), Some(503));
+    assert_eq!(calls[calls.len() - 2], throttled);
+    assert_eq!(calls[calls.len() - 1], (assign, Ok(()), Some(200)));
+    let counted: u64 = site.total().await;
+    assert_eq!(u64::try_from(calls.len()), Ok(counted), "none is missing");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use veni_provider::{AttachRequest, ErrorClass, InterfaceId, Provider};
+use veni_provider_aws::CustomNetwork;
 
 use super::cloud::{Site, admin, mend, site, tag};
 use super::server::calm;
@@ -86,6 +87,40 @@ async fn secondary_interfaces_follow_the_primary_ones_security_groups() {
     let shown = site.described(&made.id).await;
     let groups: Vec<_> = shown.groups().iter().map(|g| g.group_id()).collect();
     assert_eq!(groups, [Some(group.as_str())]);
+}
+
+#[tokio::test]
+async fn security_groups_are_changed_only_where_they_differ_and_are_not_pods_own() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let modify = "ModifyNetworkInterfaceAttribute";
+    let provider = site.provider().await;
+    let made = provider.attach_interface(&request("groups")).await;
+    made.expect("must attach");
+    drop(provider);
+    // A provider that starts finds nothing to change.
+    let before = site.calls().await.get(modify).copied();
+    let provider = site.provider().await;
+    provider.inventory().await.expect("an inventory");
+    provider.tidy().await;
+    assert_eq!(site.calls().await.get(modify).copied(), before);
+    drop(provider);
+    // Pods with a network of their own have groups of their own.
+    let primary = site.interfaces().await.into_iter().find(|one| {
+        let attachment = one.attachment();
+        attachment.is_some_and(|a| a.device_index() == Some(0))
+    });
+    let primary = primary.and_then(|one| one.network_interface_id);
+    set_new_group(&site, &InterfaceId::new(primary.expect("there is one"))).await;
+    let mut settings = site.settings();
+    settings.custom_network = Some(CustomNetwork {
+        subnet: site.subnet.clone(),
+        security_groups: Vec::new(),
+    });
+    let provider = site.provider_with(settings).await;
+    provider.inventory().await.expect("an inventory");
+    provider.tidy().await;
+    assert_eq!(site.calls().await.get(modify).copied(), before);
 }
 
 async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {

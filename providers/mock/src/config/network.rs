@@ -13,6 +13,14 @@ pub struct SubnetConfig {
     pub zone: String,
     /// Ranges, at most one per family, inside the network's.
     pub cidrs: Vec<IpNet>,
+    /// Whether it takes new interfaces, and pods may have addresses of those
+    /// in it.
+    #[serde(default = "yes")]
+    pub for_pods: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl SubnetConfig {
@@ -22,6 +30,7 @@ impl SubnetConfig {
             id: SubnetId::new(id),
             zone: zone.to_owned(),
             cidrs: cidrs.into_iter().collect(),
+            for_pods: true,
         }
     }
 }

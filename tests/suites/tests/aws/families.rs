@@ -60,16 +60,10 @@ async fn ipv6_is_refused_on_a_type_without_prefixes_and_the_reason_told() {
     let _calm = calm().await;
     let world = World::new("m4.large").await;
     let settings = [("ENABLE_IPv4", "false"), ("ENABLE_IPv6", "true")];
-    let daemon = world.start(&settings).await;
-    let told = daemon
-        .add("pod")
-        .await
-        .expect_err("there is no prefix")
-        .message;
+    let told = world.refusal(&settings).await;
     assert!(
-        told.contains("m4.large") && told.contains("prefix"),
+        told.contains("ENABLE_IPv6=true") && told.contains("m4.large"),
         "{told}"
     );
-    daemon.stop().await;
     world.terminate().await;
 }

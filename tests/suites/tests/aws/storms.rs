@@ -1,45 +1,43 @@
 //! EC2 throttles: all of it, by a small bucket, and by its documented ones.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use veni_provider::{LimiterConfig, Rate};
+use veni_provider::{LimiterConfig, Operation, Rate};
 use veni_testbed::ec2::{calm, knobs, mend, server, site_in};
 
 use crate::lives::{ONE_WARM, ONE_WARM_PREFIX, live_through, live_through_with};
 use crate::world::World;
 
-/// The times, in seconds, at which throttled calls of a node ended.
-async fn throttled(access_key: &str, operation: &str) -> Vec<f64> {
-    let log = server().control.log().await.expect("a log");
-    let of_node = log.iter().filter(|call| {
-        call["access_key"] == access_key
-            && call["operation"] == operation
-            && call["outcome"] == "RequestLimitExceeded"
-    });
-    of_node.filter_map(|call| call["at"].as_f64()).collect()
+/// Calls of a node that EC2 throttled.
+async fn throttled(access_key: &str) -> usize {
+    let told = server().control.calls(Some(access_key)).await;
+    let told = told.expect("counts");
+    let operations = told["operations"].as_object().into_iter().flatten();
+    let refused =
+        operations.filter_map(|(_, one)| one["outcomes"]["RequestLimitExceeded"].as_u64());
+    usize::try_from(refused.sum::<u64>()).expect("a few")
 }
 
-/// The most calls of a family that fit into a span, in seconds, if each is
-/// throttled: those that were under way together when the first was refused, then
-/// what the budget's own numbers allow. Each refusal cuts the rate, and no burst
-/// is left after the first.
-fn most_calls(span: f64, under_way: usize, full: Rate, limits: &LimiterConfig) -> usize {
-    let (mut calls, mut spent, mut rate) = (under_way, 0.0, full.per_second);
-    loop {
-        rate = (rate * limits.decrease).max(limits.slowest);
-        spent += 1.0 / rate;
-        if spent > span {
-            return calls;
-        }
+/// The most calls of a family that fit into a span if all are throttled: those
+/// that were under way together when the first was refused, and what the budget's
+/// own numbers let pass after it: no burst, and no more than the rate that one
+/// refusal has left.
+fn most_calls(span: Duration, under_way: usize, full: Rate, limits: &LimiterConfig) -> usize {
+    let rate = full.per_second * limits.adaptation.decrease;
+    let mut calls = under_way;
+    while (calls - under_way + 1) as f64 <= span.as_secs_f64() * rate {
         calls += 1;
     }
+    calls
 }
 
 #[test]
 fn the_bound_of_a_storm_is_what_the_budget_allows() {
     let limits = LimiterConfig::default();
-    // 5 a second, halved each time: after 0.4, 1.2 and 2.8 seconds.
-    let most = |span| most_calls(span, 1, limits.addresses, &limits);
-    assert_eq!([0.3, 0.5, 2.0, 3.0].map(most), [1, 2, 3, 4]);
+    // 5 a second, halved.
+    let most = |span| most_calls(Duration::from_millis(span), 1, limits.addresses, &limits);
+    assert_eq!([0, 399, 400, 2000].map(most), [1, 1, 2, 6]);
 }
 
 #[tokio::test]
@@ -54,25 +52,34 @@ async fn a_storm_is_met_with_no_more_calls_than_the_budget_allows() {
     let adds: Vec<_> = (0..20)
         .map(|n| daemon.begin_add(&format!("pod-{n}")))
         .collect();
-    let key = world.site.access_key.clone();
-    let refused = async || throttled(&key, "AssignPrivateIpAddresses").await.len() >= 4;
-    daemon.until("four calls are throttled", refused).await;
+    let key = &world.site.access_key;
+    let refused = async || world.calls.of(Operation::Assign) >= 5;
+    daemon.until("four more are refused", refused).await;
+    let refused = throttled(key).await;
     mend(storm).await;
     let limits = LimiterConfig::default();
+    let mut most = 0;
     // One change of an interface at a time, and two interfaces are made at once.
     for (operation, under_way, full) in [
-        ("AssignPrivateIpAddresses", 1, limits.addresses),
-        ("CreateNetworkInterface", 2, limits.interfaces),
+        (Operation::Assign, 1, limits.addresses),
+        (Operation::AttachInterface, 2, limits.interfaces),
     ] {
-        let times = throttled(&key, operation).await;
+        let times = world.calls.times(operation);
+        // The first address was assigned before the storm.
+        let times = &times[usize::from(operation == Operation::Assign)..];
         let span = times[times.len() - 1] - times[0];
-        let most = most_calls(span, under_way, full, &limits);
+        let fit = most_calls(span, under_way, full, &limits);
         let calls = times.len();
         assert!(
-            calls <= most,
-            "{calls} {operation} in {span:.1} s, at most {most} fit"
+            calls <= fit,
+            "{calls} {operation} in {span:?}, at most {fit} fit"
         );
+        most += fit;
     }
+    assert!(
+        refused <= most,
+        "{refused} calls, and {most} fit: none is sent twice"
+    );
     for add in adds {
         add.await
             .expect("no panic")

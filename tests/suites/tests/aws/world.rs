@@ -142,26 +142,45 @@ impl World {
             let _ = ipamd::logging::init(&config);
         }
         let wires = self.wires().await;
+        let app = timeout(LONG, self.start_app(config, provider)).await;
+        let app = app.expect("starts in time");
+        let app = app.expect("starts").expect("nobody stops it");
+        // The next one is no longer the first in this boot.
+        let mark = self.folder.path().join(veni_api::READY_FILE);
+        fs::write(mark, boot_id()).expect("writes");
+        Daemon::new(app, Arc::clone(self), wires)
+    }
+
+    async fn start_app(
+        &self,
+        config: Config,
+        provider: Arc<dyn Provider>,
+    ) -> anyhow::Result<Option<App>> {
         let provider = Recorded {
             inner: provider,
             calls: self.calls.clone(),
         };
         let run_dir = RunDir::try_new(self.folder.path()).expect("the run folder is free");
         let never = CancellationToken::new();
-        let started = App::start(
+        App::start(
             config,
             CloudProfile::Aws,
             run_dir,
             Arc::new(provider),
             Arc::new(self.kernel.clone()),
             &never,
-        );
-        let app = timeout(LONG, started).await.expect("starts in time");
-        let app = app.expect("starts").expect("nobody stops it");
-        // The next one is no longer the first in this boot.
-        let mark = self.folder.path().join(veni_api::READY_FILE);
-        fs::write(mark, boot_id()).expect("writes");
-        Daemon::new(app, Arc::clone(self), wires)
+        )
+        .await
+    }
+
+    /// Why a daemon with these settings does not start.
+    pub(crate) async fn refusal(&self, settings: Settings<'_>) -> String {
+        let config = config(settings);
+        let provider = AwsProvider::connect(self.aws_settings(&config, |_| {})).await;
+        let provider = Arc::new(provider.expect("must connect"));
+        let started = timeout(LONG, self.start_app(config, provider)).await;
+        let refused = started.expect("ends in time").err();
+        refused.expect("must be refused").to_string()
     }
 
     /// What the daemon's own code makes of the settings, pointed at LocalStack.
@@ -173,7 +192,7 @@ impl World {
         let ProviderChoice::Aws(choice) = &config.provider else {
             panic!("this lane is about AWS");
         };
-        let mut settings = aws_settings(config, choice);
+        let mut settings = aws_settings(config, choice, &Arc::default());
         settings.instance.instance_id = Some(self.site.instance.clone());
         settings.settle_time = SETTLE;
         settings.tidy_every = Duration::from_secs(1);

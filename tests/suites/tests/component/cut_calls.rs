@@ -15,6 +15,7 @@ const TWO_SOON: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
     ("IP_COOLDOWN_PERIOD", "1"),
     ("VENI_RELEASE_DELAY", "5"),
+    ("VENI_INVENTORY_INTERVAL", "600"),
 ];
 
 fn lagging() -> CloudConfig {

@@ -137,7 +137,8 @@ async fn a_release_whose_answer_is_lost_settles_with_the_inventory() {
 #[tokio::test(start_paused = true)]
 async fn a_release_that_never_arrived_is_repeated() {
     let world = World::new(lagging(), "m5.large");
-    let daemon = world.start(TWO_SOON).await;
+    let settings = [TWO_SOON, &[("VENI_INVENTORY_INTERVAL", "600")]].concat();
+    let daemon = world.start(&settings).await;
     let lost = FaultKind::Timeout { applied: false };
     world.cloud.inject(Fault::next(Operation::Release, lost));
     scale_up_and_down(&daemon, 6).await;

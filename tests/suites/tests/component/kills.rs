@@ -19,6 +19,7 @@ const SETTINGS: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
     ("IP_COOLDOWN_PERIOD", "1"),
     ("VENI_RELEASE_DELAY", "3"),
+    ("VENI_INVENTORY_INTERVAL", "600"),
 ];
 /// The same with prefixes, for every other history.
 const WITH_PREFIXES: (&str, &str) = ("ENABLE_PREFIX_DELEGATION", "true");

@@ -128,3 +128,92 @@ async fn the_last_prefix_is_taken_before_single_addresses_stand_in() {
     );
     daemon.check().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_excluded_subnet_gives_pods_nothing_more_and_gets_back_what_they_leave() {
+    let mut config = CloudConfig::aws().instant();
+    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
+    config
+        .subnets
+        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    let world = World::new(config, "m5.large");
+    let settings = [
+        ("WARM_IP_TARGET", "2"),
+        ("IP_COOLDOWN_PERIOD", "1"),
+        ("VENI_RELEASE_DELAY", "10"),
+        ("VENI_INVENTORY_INTERVAL", "30"),
+    ];
+    let daemon = world.start(&settings).await;
+    let old = daemon.add_all((0..3).map(|n| format!("old-{n}"))).await;
+    daemon.settle().await;
+    assert!(
+        old.iter().all(|address| !range.contains(address)),
+        "{old:?}"
+    );
+    world
+        .cloud
+        .exclude_subnet(&SubnetId::new(SUBNET))
+        .expect("a subnet");
+    sleep(Duration::from_secs(31)).await;
+    let new = daemon.add_all((0..3).map(|n| format!("new-{n}"))).await;
+    assert!(new.iter().all(|address| range.contains(address)), "{new:?}");
+    // Those that were there keep what they have; what nobody used goes.
+    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.check().await;
+    assert_eq!(world.interfaces()[0].addresses.len(), 3);
+    for number in 0..3 {
+        daemon.del(&format!("old-{number}")).await;
+    }
+    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.check().await;
+    assert!(world.interfaces()[0].addresses.is_empty());
+    assert!(new.iter().all(|address| world.cloud_knows(*address)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_interface_that_is_not_for_pods_is_never_filled() {
+    let mut config = CloudConfig::aws().instant();
+    config.subnets[0].for_pods = false;
+    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
+    config
+        .subnets
+        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    let world = World::new(config, "m5.large");
+    let daemon = world.start(&[("WARM_IP_TARGET", "2")]).await;
+    // All that two other interfaces hold.
+    let given = daemon.add_all((0..18).map(|n| format!("pod-{n}"))).await;
+    assert!(given.iter().all(|address| range.contains(address)));
+    let failure = daemon.add("one more").await.expect_err("there is no room");
+    assert_eq!(failure.code, code::NO_ADDRESS);
+    daemon.settle().await;
+    daemon.check().await;
+    assert!(world.interfaces()[0].addresses.is_empty());
+    assert_eq!(world.holdings().interfaces, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn interfaces_in_other_subnets_go_on_while_one_subnet_is_put_aside() {
+    let mut config = CloudConfig::aws().instant();
+    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
+    config
+        .subnets
+        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    let world = World::new(config, "m5.large");
+    let subnet = SubnetId::new(SUBNET);
+    let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
+    daemon.settle().await;
+    world.cloud.fill_subnet(&subnet, 0).expect("a subnet");
+    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    // The second interface is in the other subnet, and grows at once.
+    let before = world.calls.of(Operation::Assign);
+    daemon.add_all((4..8).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    assert!(world.calls.of(Operation::Assign) > before);
+    assert!(
+        world.interfaces()[1].addresses.len() >= 7,
+        "{:?}",
+        world.interfaces()
+    );
+    daemon.check().await;
+}

@@ -160,6 +160,30 @@ async fn the_plan_tells_what_is_refused_until_it_is_granted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_said_once_until_it_changes() {
+    let world = World::aws("m5.large");
+    world.cloud.deny(Operation::Assign);
+    let daemon = world.start(TWO_WARM).await;
+    let mut events = daemon.app.events.subscribe();
+    let mut said = || {
+        let told = std::iter::from_fn(|| events.try_recv().ok());
+        told.filter(|event| event.message.contains("UnauthorizedOperation"))
+            .count()
+    };
+    sleep(Duration::from_secs(600)).await;
+    assert!(world.calls.of(Operation::Assign) > 10, "it is tried again");
+    // The first may have been before we listened.
+    assert!(said() <= 1);
+    world.cloud.allow(Operation::Assign);
+    sleep(Duration::from_secs(60)).await;
+    daemon.settle().await;
+    world.cloud.deny(Operation::Assign);
+    daemon.add_all((0..2).map(|n| format!("pod-{n}"))).await;
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(said(), 1, "a new refusal is news");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cloud_that_takes_nothing_back_still_gives() {
     let world = World::aws("m5.large");
     let settings = [

@@ -1,0 +1,103 @@
+//! The provider for Amazon EC2, made from the daemon's settings and from what
+//! the daemon before knew of the node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use veni_provider::{Limits, Provider};
+use veni_provider_aws::{
+    Action, ActionCall, ActionObserver, AwsSettings, Remembered, TypeFacts, TypeLookup,
+};
+
+use crate::config::{AwsChoice, Config};
+use crate::metrics::{Metrics, RequestSeen};
+use crate::pool::CloudMemory;
+
+/// Between two tries to find out who the node is.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Puts every request to EC2 into metrics.
+struct RequestMeter(Arc<Metrics>);
+
+impl ActionObserver for RequestMeter {
+    fn action(&self, call: &ActionCall<'_>) {
+        self.0.requests().ended(&RequestSeen {
+            action: call.action.label(),
+            outcome: call.outcome,
+            status: call.status,
+            waited: call.waited,
+            took: call.took,
+        });
+    }
+
+    fn budget(&self, action: Action, per_second: f64) {
+        self.0.requests().budget(action.label(), per_second);
+    }
+}
+
+/// What the daemon's settings tell the provider.
+pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> AwsSettings {
+    let table: TypeLookup = Arc::new(|name: &str| {
+        let known = veni_pool::instance_types::find(name)?;
+        Some(TypeFacts {
+            limits: Limits {
+                interfaces: known.interfaces,
+                ipv4_per_interface: known.ipv4_per_interface,
+                ipv6_per_interface: known.ipv6_per_interface,
+                vcpus: known.vcpus,
+            },
+            prefixes: known.supports_prefixes(),
+        })
+    });
+    AwsSettings {
+        cluster_name: choice.cluster_name.clone(),
+        additional_tags: choice.additional_tags.clone(),
+        manage_untagged: choice.manage_untagged,
+        subnet_discovery: choice.subnet_discovery,
+        leak_cleanup: choice.leak_cleanup && config.targets.provisioning,
+        metadata_only: choice.metadata_only,
+        ec2_endpoint: choice.ec2_endpoint.clone(),
+        call_timeout: config.timing.cloud_deadline.min(choice.http_timeout),
+        instance_types: Some(table),
+        observer: Arc::new(RequestMeter(Arc::clone(metrics))),
+        ..AwsSettings::default()
+    }
+}
+
+/// A node that is remembered is served at once, and found again beside. A new
+/// one has to be found first: instance metadata tells who it is, and while that
+/// does not answer, it is said and tried again.
+pub(super) async fn connect(
+    settings: AwsSettings,
+    remembered: Option<&CloudMemory>,
+) -> Arc<dyn Provider> {
+    if let Some(memory) = remembered {
+        return veni_provider_aws::resume(settings, known_of(memory));
+    }
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match veni_provider_aws::connect(settings.clone()).await {
+            Ok(provider) => return provider,
+            Err(error) => tracing::error!(%error, "not ready: failed to find this node in AWS"),
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn known_of(memory: &CloudMemory) -> Remembered {
+    let could = memory.capabilities.as_ref();
+    Remembered {
+        instance_id: memory.node.instance_id.clone(),
+        instance_type: memory.node.instance_type.clone(),
+        facts: TypeFacts {
+            limits: memory.node.limits,
+            prefixes: could.is_some_and(|could| could.ipv4_prefixes),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
