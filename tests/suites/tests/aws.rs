@@ -32,6 +32,8 @@ mod growth;
 mod leftovers;
 #[path = "aws/lives.rs"]
 mod lives;
+#[path = "aws/metadata.rs"]
+mod metadata;
 #[path = "aws/modes.rs"]
 mod modes;
 #[path = "aws/others.rs"]

@@ -14,4 +14,5 @@ mod doubts;
 mod frugality;
 mod identity;
 mod leftovers;
-mod server;
+
+use veni_testbed::ec2 as server;

@@ -197,7 +197,7 @@ async fn assign(interface: &str, count: i32) {
     call.send().await.expect("must be assigned");
 }
 
-async fn unassign(interface: &str, address: IpAddr) {
+pub(crate) async fn unassign(interface: &str, address: IpAddr) {
     let call = admin()
         .unassign_private_ip_addresses()
         .network_interface_id(interface)

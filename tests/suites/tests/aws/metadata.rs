@@ -1,0 +1,42 @@
+//! Instance metadata of one node, out of what EC2 describes when it is told to look.
+
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use veni_cloudlab::metadata::{Service, Settings, describe};
+use veni_testbed::ec2::admin;
+
+use crate::world::World;
+
+/// The service, while it runs.
+pub(crate) struct Metadata {
+    service: Service,
+    pub(crate) url: String,
+    _stop: DropGuard,
+}
+
+impl Metadata {
+    /// Whoever asks is told of the world's node.
+    pub(crate) async fn of(world: &World) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let settings = Settings {
+            pinned: Some(world.site.instance.clone()),
+            ..Settings::default()
+        };
+        let view = describe(&admin()).await.expect("a view");
+        let service = Service::new(view, settings);
+        let stop = CancellationToken::new();
+        tokio::spawn(service.clone().serve(listener, stop.clone()));
+        Self {
+            service,
+            url,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// From now on it tells what EC2 describes now.
+    pub(crate) async fn look(&self) {
+        self.service
+            .publish(describe(&admin()).await.expect("a view"));
+    }
+}
