@@ -81,9 +81,10 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
     set.map_err(|_| LoggingError::Twice)
 }
 
-/// Has the next line open the log's file anew, if there is one.
+/// Opens the log's file anew, if there is one, and says so in it.
 pub fn reopen() {
     REOPEN.store(true, Ordering::Relaxed);
+    tracing::info!("the log goes on after SIGHUP");
 }
 
 /// A file that lines are added to, wherever its name leads at the time.

@@ -167,6 +167,7 @@ async fn the_log_goes_on_in_a_new_file_after_a_rotation_and_sighup() {
     let pid = daemon.pid().await.expect("it runs");
     let pid = Pid::from_raw(i32::try_from(pid).expect("small")).expect("not 0");
     kill_process(pid, Signal::HUP).expect("signals");
+    eventually("a new file", async || std::fs::metadata(&log).map(drop)).await;
     assert_eq!(daemon.terminate().await, Death::Exited(0));
     let text = |path: &Path| std::fs::read_to_string(path).expect("reads");
     assert!(text(&rotated).contains("effective configuration"));
