@@ -157,7 +157,7 @@ async fn ec2_takes_the_role_s_credentials_and_counts_them_by_their_predictable_k
     let inventory = provider.inventory().await.expect("an inventory");
     assert_eq!(inventory.interfaces.len(), 1);
     let key = access_key_id(&site.instance);
-    let counted = server().get(&format!("calls?access_key={key}")).await;
+    let counted = server().control.calls(Some(&key)).await.expect("told");
     let calls = &counted["operations"]["DescribeNetworkInterfaces"]["calls"];
     assert!(calls.as_u64().is_some_and(|calls| calls > 0), "{counted}");
 }

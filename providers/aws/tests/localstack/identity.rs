@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use aws_config::SdkConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use veni_provider::{AddressSlots, ErrorClass, Family, Limits, Mac, Provider};
+use veni_provider::{ErrorClass, Limits, Mac, Provider};
 use veni_provider_aws::{AwsProvider, AwsSettings, Remembered, TypeFacts, TypeLookup, resume};
 
 use super::cloud::{Site, site};
@@ -250,6 +250,14 @@ fn two_interfaces() -> BTreeMap<String, String> {
         ],
     );
     general.into_iter().chain(primary).chain(second).collect()
+}
+
+fn remembered() -> Remembered {
+    Remembered {
+        instance_id: "i-1".to_owned(),
+        instance_type: "m9.unheard".to_owned(),
+        facts: M5_LARGE,
+    }
 }
 
 /// A provider that starts again on a node whose EC2 nobody reaches.
