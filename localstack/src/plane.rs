@@ -58,6 +58,10 @@ pub(crate) struct Ground {
 impl ControlPlane {
     /// Makes the cloud with its nodes; a process that is started for it keeps its
     /// files in the lab's folder.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(unused_variables, reason = "the mock cloud needs less than EC2")
+    )]
     pub(crate) async fn start(
         config: PlaneConfig,
         folder: &Path,
@@ -112,6 +116,10 @@ impl ControlPlane {
     }
 
     /// Lets the nodes reach it, by a socket in the lab's folder or by the network.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(unused_variables, reason = "the mock cloud needs less than EC2")
+    )]
     pub(crate) async fn open(
         &mut self,
         folder: &Path,

@@ -1,8 +1,6 @@
 //! The control plane of a lab: chosen by `veni lab up`, described to who asks.
 
-use std::net::SocketAddr;
-
-use anyhow::{Context, bail};
+use anyhow::bail;
 use veni_cloudlab::mock::CloudConfig;
 use veni_cloudlab::{Lab, LabConfig, with_ipv6};
 
@@ -76,7 +74,10 @@ async fn localstack(name: &str, options: &UpArguments) -> anyhow::Result<LabConf
 }
 
 #[cfg(feature = "aws")]
-async fn resolve(server: &str) -> anyhow::Result<SocketAddr> {
+async fn resolve(server: &str) -> anyhow::Result<std::net::SocketAddr> {
+    use std::net::SocketAddr;
+
+    use anyhow::Context;
     let unknown = || format!("--localstack-url names the host {server}, which has no address");
     let found = tokio::net::lookup_host(server)
         .await
@@ -92,6 +93,8 @@ async fn resolve(server: &str) -> anyhow::Result<SocketAddr> {
 #[cfg(feature = "aws")]
 fn run_script() -> anyhow::Result<std::path::PathBuf> {
     use std::path::{Path, PathBuf};
+
+    use anyhow::Context;
     const TOLD: &str = "VENI_LOCALSTACK_RUN";
     const SCRIPT: &str = "localstack/ec2/run";
     if let Some(told) = std::env::var_os(TOLD).filter(|told| !told.is_empty()) {
