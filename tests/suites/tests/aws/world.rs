@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use veni_dataplane::memory::{MemoryKernel, NamespaceId};
 use veni_provider::{Mac, Provider};
 use veni_provider_aws::{AwsProvider, AwsSettings};
-use veni_testbed::ec2::{Holding, Site, admin, in_truth, of_state, sdk_config, server, site};
+use veni_testbed::ec2::{Holding, Site, admin, of_state, sdk_config, server, site};
 
 use crate::daemon::Daemon;
 use crate::recorder::{Calls, Recorded};
@@ -31,7 +31,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 /// Variable with a filter for the daemons' log; for a look at a single test.
 const LOG: &str = "VENI_TEST_LOG";
 /// How often EC2's state is read for the wires.
-const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+const FOLLOW_EVERY: Duration = Duration::from_millis(120);
 
 /// A few settings of a daemon, by variable.
 pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
@@ -96,7 +96,13 @@ impl World {
 
     /// What the node's interfaces hold in truth, in order of device index.
     pub(crate) async fn interfaces(&self) -> Vec<Holding> {
-        let all = in_truth(&self.site).await.into_iter();
+        let mut states = STATES.subscribe();
+        // The first may have been on its way when it was asked for.
+        for _ in 0..2 {
+            states.changed().await.expect("published for ever");
+        }
+        let state = Arc::clone(&states.borrow_and_update());
+        let all = of_state(&state, &self.site.vpc).into_iter();
         let mut own: Vec<Holding> = all.filter(|one| one.serves(&self.site.instance)).collect();
         own.sort_by_key(|one| one.attached.as_ref().map(|at| at.index));
         own
