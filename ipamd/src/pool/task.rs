@@ -20,7 +20,7 @@ use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
 use super::looking::REST;
-use super::snapshot::PlanMemory;
+use super::snapshot::{PlanMemory, millis};
 use super::state::PoolState;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
 use crate::attachment::AttachmentKey;
@@ -213,12 +213,11 @@ impl PoolTask {
     fn turn(&mut self) {
         let now = Instant::now();
         self.state.expire(now);
-        if self.hold.as_ref().is_some_and(|hold| hold.until <= now) {
-            self.hold = None;
-        }
-        if self.keep_all.as_ref().is_some_and(|keep| keep.until <= now) {
-            self.keep_all = None;
-        }
+        // In the planner's milliseconds: for both it is over in the same turn.
+        let epoch = self.epoch;
+        let over = |hold: &mut Hold| millis(epoch, hold.until) <= millis(epoch, now);
+        drop(self.hold.take_if(over));
+        drop(self.keep_all.take_if(over));
         self.serve_waiters(now);
         self.look_if_due(now);
         self.glance_if_due(now);
