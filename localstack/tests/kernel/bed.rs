@@ -78,8 +78,12 @@ pub(crate) async fn ip_set(node: &Node, arguments: &str) {
 
 /// Gives a node an address that lives on its loopback, as a pod's would live behind it.
 pub(crate) async fn hold(node: &Node, address: IpAddr) {
-    let length = if address.is_ipv4() { 32 } else { 128 };
-    ip_set(node, &format!("address add {address}/{length} dev lo")).await;
+    // Without nodad an IPv6 address cannot be bound to until the kernel finds the time.
+    let text = match address {
+        IpAddr::V4(_) => format!("address add {address}/32 dev lo"),
+        IpAddr::V6(_) => format!("address add {address}/128 dev lo nodad"),
+    };
+    ip_set(node, &text).await;
 }
 
 /// Whether a ping from a node (by the address its routes choose) is answered.
