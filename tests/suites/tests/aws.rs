@@ -51,5 +51,7 @@ mod subnets;
 mod waiting;
 #[path = "aws/wires.rs"]
 mod wires;
+#[path = "aws/wires_credentials.rs"]
+mod wires_credentials;
 #[path = "aws/world.rs"]
 mod world;
