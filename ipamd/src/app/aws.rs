@@ -63,6 +63,9 @@ pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> 
         metadata_only: choice.metadata_only,
         ec2_endpoint: choice.ec2_endpoint.clone(),
         call_timeout: config.timing.cloud_deadline.min(choice.http_timeout),
+        // A change takes up to three calls. While one waits unsent for its turn the
+        // deadline must not strike, or nobody would know whether it was made.
+        budget_patience: config.timing.cloud_deadline / 3,
         instance_types: Some(table),
         observer: Arc::new(RequestMeter(Arc::clone(metrics))),
         ..AwsSettings::default()

@@ -13,13 +13,14 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use veni_provider::{Adaptation, Budget, Rate};
 
 use crate::actions::Action;
 
-/// EC2 tells no time to come back at, so a node finds its share by halving. The
-/// slowest pace still ends a change of three calls within the daemon's deadline.
+/// EC2 tells no time to come back at, so a node finds its share by halving. At the
+/// slowest pace a change of three calls still ends within the daemon's deadline as
+/// it is by default.
 const ADAPTATION: Adaptation = Adaptation {
     slowest: 0.2,
     decrease: 0.5,
@@ -76,11 +77,12 @@ impl Budgets {
         self.of(action).per_second()
     }
 
-    /// Waits for a call's share, and tells for how long.
-    pub(crate) async fn wait(&self, action: Action) -> Duration {
+    /// Waits for a call's share, and tells for how long; `None` when it has not
+    /// come after `patience`, and the place in the queue is given up.
+    pub(crate) async fn wait(&self, action: Action, patience: Duration) -> Option<Duration> {
         let asked = Instant::now();
-        self.of(action).wait().await;
-        asked.elapsed()
+        timeout(patience, self.of(action).wait()).await.ok()?;
+        Some(asked.elapsed())
     }
 
     /// Takes note of a call that began then. The new pace, if it changed.
@@ -96,6 +98,8 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
 
     #[test]
     fn every_action_has_its_own_place() {
@@ -124,9 +128,10 @@ mod tests {
         let budgets = Budgets::new();
         let action = Action::AttachNetworkInterface;
         for _ in 0..share(action).burst {
-            assert_eq!(budgets.wait(action).await, Duration::ZERO);
+            assert_eq!(budgets.wait(action, LONG).await, Some(Duration::ZERO));
         }
-        assert!(budgets.wait(action).await >= Duration::from_millis(300));
+        let waited = budgets.wait(action, LONG).await;
+        assert!(waited.is_some_and(|waited| waited >= Duration::from_millis(300)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -137,13 +142,13 @@ mod tests {
             Action::CreateNetworkInterface,
         );
         let full = budgets.per_second(slow);
-        budgets.wait(slow).await;
+        budgets.wait(slow, LONG).await;
         let began = Instant::now();
         assert_eq!(budgets.ended(slow, began, true), Some(full / 2.0));
         assert_eq!(budgets.per_second(other), share(other).per_second);
         let mut calls = 0;
         while budgets.per_second(slow) < full {
-            budgets.wait(slow).await;
+            budgets.wait(slow, LONG).await;
             budgets.ended(slow, Instant::now(), false);
             calls += 1;
         }
@@ -155,13 +160,13 @@ mod tests {
         let budgets = Budgets::new();
         let action = Action::AssignPrivateIpAddresses;
         for _ in 0..20 {
-            budgets.wait(action).await;
+            budgets.wait(action, LONG).await;
             budgets.ended(action, Instant::now(), true);
         }
         assert_eq!(budgets.per_second(action), ADAPTATION.slowest);
         let began = Instant::now();
         for _ in 0..6 {
-            budgets.wait(action).await;
+            budgets.wait(action, LONG).await;
         }
         assert!(began.elapsed() >= Duration::from_secs(25));
     }

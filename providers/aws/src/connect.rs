@@ -135,6 +135,7 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
         denials: Denials::new(aws_sdk_sts::Client::from_conf(sts)),
         observer: Arc::clone(&settings.observer),
         budgets,
+        patience: settings.budget_patience,
     }
 }
 

@@ -1,10 +1,12 @@
 //! One call to EC2: sent once when its budget allows, timed, told to the
-//! observer, and its failure put into words. Whether a failed call can have reached EC2 is decided here.
+//! observer, and its failure put into words. Whether a failed call can have
+//! reached EC2 is decided here.
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::Client;
@@ -24,6 +26,8 @@ pub(crate) struct Ec2 {
     pub(crate) denials: Denials,
     pub(crate) observer: Arc<dyn ActionObserver>,
     pub(crate) budgets: Budgets,
+    /// Longest wait for a budget; what waits longer is not sent.
+    pub(crate) patience: Duration,
 }
 
 impl fmt::Debug for Ec2 {
@@ -44,7 +48,9 @@ pub(crate) struct Failure {
 }
 
 impl Ec2 {
-    /// Waits for the call's budget, sends it and waits for the answer.
+    /// Waits for the call's budget, sends it and waits for the answer. A call that
+    /// would wait too long is refused as throttled, so that nobody has to doubt
+    /// whether it was made.
     pub(crate) async fn call<T, E>(
         &self,
         action: Action,
@@ -53,7 +59,9 @@ impl Ec2 {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let waited = self.budgets.wait(action).await;
+        let Some(waited) = self.budgets.wait(action, self.patience).await else {
+            return Err(self.not_sent(action));
+        };
         let began = Instant::now();
         let answer = sent.await.map_err(|error| failure_of(&error));
         let took = began.elapsed();
@@ -79,6 +87,17 @@ impl Ec2 {
             }
             Err(failure) => Err(self.refusal(action, failure).await),
         }
+    }
+
+    fn not_sent(&self, action: Action) -> Refusal {
+        let reason = format!(
+            "not sent: its turn has not come within {:?}, as this node makes {:.2} such calls per \
+             second for now",
+            self.patience,
+            self.budgets.per_second(action),
+        );
+        tracing::debug!(%action, reason, "ec2 call");
+        Refusal::new(action, Meaning::Throttled, reason)
     }
 
     async fn refusal(&self, action: Action, failure: Failure) -> Refusal {
@@ -165,4 +184,59 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<Meaning> {
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = sources(error).map(ToString::to_string).collect();
     texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use aws_sdk_ec2::operation::assign_private_ip_addresses::AssignPrivateIpAddressesError;
+    use veni_provider::ErrorClass;
+
+    use super::*;
+    use crate::actions::NoActionObserver;
+
+    fn ec2(patience: Duration) -> Ec2 {
+        let version = aws_config::BehaviorVersion::latest();
+        let ec2 = aws_sdk_ec2::Config::builder().behavior_version(version);
+        let sts = aws_sdk_sts::Config::builder().behavior_version(version);
+        Ec2 {
+            client: Client::from_conf(ec2.build()),
+            denials: Denials::new(aws_sdk_sts::Client::from_conf(sts.build())),
+            observer: Arc::new(NoActionObserver),
+            budgets: Budgets::new(),
+            patience,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_turn_does_not_come_is_throttled_and_not_in_doubt() {
+        // The first turn comes after 5 to 6.25 seconds, the next 2.5 later at least.
+        let patience = Duration::from_secs(7);
+        let ec2 = ec2(patience);
+        let action = Action::AssignPrivateIpAddresses;
+        for _ in 0..20 {
+            ec2.budgets.ended(action, Instant::now(), true);
+        }
+        let sent = AtomicU32::new(0);
+        let call = || {
+            ec2.call(action, async {
+                sent.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, SdkError<AssignPrivateIpAddressesError, HttpResponse>>(())
+            })
+        };
+        let began = Instant::now();
+        let (first, second, third) = tokio::join!(call(), call(), call());
+        first.expect("its turn comes");
+        for refused in [second, third] {
+            let refused = refused.expect_err("its turn does not come in time");
+            assert!(!refused.leaves_doubt());
+            let error = refused.error();
+            assert_eq!(error.class, ErrorClass::Throttled { retry_after: None });
+            assert!(error.reason.starts_with("not sent: "), "{error}");
+        }
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        let took = began.elapsed();
+        assert!(took < patience + Duration::from_secs(1), "{took:?}");
+    }
 }

@@ -72,6 +72,9 @@ pub struct AwsSettings {
     pub ec2_endpoint: Option<String>,
     /// Longest time of one call to EC2.
     pub call_timeout: Duration,
+    /// Longest wait of one call to EC2 for this node's own budget; then it is
+    /// refused as throttled, and was not sent.
+    pub budget_patience: Duration,
     /// How often what was left half done is finished, about.
     pub tidy_every: Duration,
     /// How often interfaces of dead nodes are looked for; the first time after a
@@ -104,6 +107,7 @@ impl Default for AwsSettings {
             settle_time: Duration::from_secs(5),
             ec2_endpoint: None,
             call_timeout: Duration::from_secs(10),
+            budget_patience: Duration::from_secs(20),
             tidy_every: Duration::from_secs(20),
             leaks_every: Duration::from_secs(3600),
             instance_types: None,
@@ -129,6 +133,7 @@ impl fmt::Debug for AwsSettings {
             .field("settle_time", &self.settle_time)
             .field("ec2_endpoint", &self.ec2_endpoint)
             .field("call_timeout", &self.call_timeout)
+            .field("budget_patience", &self.budget_patience)
             .finish_non_exhaustive()
     }
 }
