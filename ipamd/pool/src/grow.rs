@@ -4,7 +4,7 @@
 //! Room on interfaces that are there comes first, the fullest first, several at
 //! once; then room on interfaces that are coming; then new interfaces. When
 //! slots are taken up by unused slots of the other kind, those make room. When
-//! no subnet has a prefix left, single addresses stand in.
+//! no subnet has an IPv4 prefix left, single addresses stand in.
 
 mod other_kind;
 mod reason;
@@ -12,7 +12,7 @@ mod reason;
 use crate::goal::Goal;
 use crate::ledger::{Holdings, Ledger, Line, saturate, slot_size};
 use crate::subnets::{Shortage, Subnets};
-use crate::{Action, InterfaceState, PlannedAction, SlotKind};
+use crate::{Action, Family, InterfaceState, PlannedAction, SlotKind};
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
@@ -123,7 +123,10 @@ impl<'a> Grower<'a> {
         let attached = self.attach(left);
         left = left.saturating_sub(attached);
         left = left.saturating_sub(self.make_room(left).slots);
-        if kind == SlotKind::Prefix && left > 0 {
+        // Single addresses of IPv6 are the interfaces' own: where the node's own is one
+        // of several, nobody could tell it from pods'.
+        let may_stand_in = self.ledger.snapshot.family == Family::V4;
+        if kind == SlotKind::Prefix && left > 0 && may_stand_in {
             let lacking = self.goal.usable - either;
             let allowed = self.allowed.saturating_sub(self.held.free_other);
             self.stand_in(

@@ -146,7 +146,8 @@ pub(crate) fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabili
         attach_while_running: !settings.metadata_only,
         ipv4_prefixes: facts.prefixes,
         ipv6_prefixes: facts.prefixes && ipv6,
-        ipv6_addresses: ipv6,
+        // On the primary interface they are the node's own.
+        ipv6_addresses: false,
         source_routing: true,
         release: !settings.metadata_only,
         batch: BATCH,

@@ -30,7 +30,8 @@ pub(crate) struct Instance {
     pub(crate) vpc: String,
     /// MAC of the primary interface, as EC2 writes it.
     pub(crate) mac: Option<String>,
-    /// The node's own IPv6 address.
+    /// The IPv6 address that EC2 tells as the instance's: the first of its primary
+    /// interface, whoever assigned it.
     pub(crate) ipv6: Option<IpAddr>,
 }
 

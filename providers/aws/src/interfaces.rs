@@ -41,8 +41,11 @@ pub(crate) fn id_of(interface: &NetworkInterface) -> Option<InterfaceId> {
 /// The interface in the trait's words. `None` when EC2's description lacks what
 /// no interface lacks.
 ///
-/// `own_ipv6` is the node's own address on its primary interface: EC2 does not
-/// mark it there as it marks the primary IPv4 address.
+/// All single IPv6 addresses of the primary interface are the node's own, and
+/// pods get IPv6 out of prefixes alone: EC2 does not mark the node's address
+/// there as it marks the primary IPv4 address, and the host may take any of
+/// them by DHCP. `own_ipv6` is the one that EC2 tells as the instance's, which
+/// on a node that was started without may be one that came later.
 pub(crate) fn interface(
     described: &NetworkInterface,
     place: Place,
@@ -53,14 +56,14 @@ pub(crate) fn interface(
     let primary = place.device_index == 0 && place.card == 0;
     let (mut own_addresses, mut addresses) = (Vec::new(), Vec::new());
     for (address, own) in all_addresses(described) {
-        if own || (primary && own_ipv6 == Some(address)) {
+        if own || (primary && address.is_ipv6()) {
             own_addresses.push(address);
         } else {
             addresses.push(address);
         }
     }
     let mut prefixes = all_prefixes(described);
-    own_addresses.sort_unstable_by_key(|address| (Family::of(*address), *address));
+    own_first(&mut own_addresses, own_ipv6);
     addresses.sort_unstable();
     prefixes.sort_unstable();
     Some(Interface {
@@ -80,6 +83,14 @@ pub(crate) fn interface(
         addresses,
         prefixes,
     })
+}
+
+/// Puts own addresses in order: IPv4 first, and of IPv6 the instance's.
+pub(crate) fn own_first(own: &mut [IpAddr], instance_ipv6: Option<IpAddr>) {
+    own.sort_unstable_by_key(|address| {
+        let another = instance_ipv6 != Some(*address);
+        (Family::of(*address), another, *address)
+    });
 }
 
 /// All single addresses, and whether EC2 calls them the interface's own.

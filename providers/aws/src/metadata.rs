@@ -16,6 +16,7 @@ use veni_provider::{
 };
 
 use crate::identity::INTERFACES;
+use crate::interfaces::own_first;
 use crate::provider::Core;
 use crate::subnets::Record;
 
@@ -139,8 +140,8 @@ impl Core {
             return Ok(None);
         };
         let primary = device_index == 0 && card == 0;
-        let own_ipv6 = if primary { self.instance.ipv6 } else { None };
-        let (own_addresses, addresses) = own_and_others(&ipv4, &ipv6, own_ipv6);
+        let (mut own_addresses, addresses) = own_and_others(&ipv4, &ipv6, primary);
+        own_first(&mut own_addresses, self.instance.ipv6);
         let record = Record::told(SubnetId::new(subnet), ranges);
         let interface = Interface {
             id: InterfaceId::new(id),
@@ -163,19 +164,14 @@ impl Core {
 }
 
 /// The interface's own addresses, and all others in order. The first IPv4
-/// address is its own.
-fn own_and_others(
-    ipv4: &[IpAddr],
-    ipv6: &[IpAddr],
-    own_ipv6: Option<IpAddr>,
-) -> (Vec<IpAddr>, Vec<IpAddr>) {
-    let (mut own, ipv4) = match ipv4 {
-        [first, others @ ..] => (vec![*first], others),
-        [] => (Vec::new(), ipv4),
-    };
-    own.extend(ipv6.iter().filter(|one| own_ipv6 == Some(**one)));
-    let ipv6 = ipv6.iter().filter(|one| own_ipv6 != Some(**one));
-    let mut others: Vec<IpAddr> = ipv4.iter().chain(ipv6).copied().collect();
+/// address is its own, and so are all of IPv6 on the primary interface.
+fn own_and_others(ipv4: &[IpAddr], ipv6: &[IpAddr], primary: bool) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let (first, further) = ipv4.split_at(ipv4.len().min(1));
+    let (mut own, mut others) = (first.to_vec(), further.to_vec());
+    match primary {
+        true => own.extend(ipv6),
+        false => others.extend(ipv6),
+    }
     others.sort_unstable();
     (own, others)
 }

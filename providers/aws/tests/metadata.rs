@@ -152,7 +152,7 @@ async fn the_inventory_has_what_others_attached_and_assigned() {
 }
 
 #[tokio::test]
-async fn ipv6_addresses_and_prefixes_are_found_and_the_node_s_own_is_kept_for_it() {
+async fn single_ipv6_addresses_of_the_primary_interface_are_the_node_s_and_prefixes_are_pods() {
     let mut instance = node();
     for interface in &mut instance.interfaces {
         interface.subnet_cidrs = all(&["10.0.0.0/24", "2600:1f14:0:1::/64"]);
@@ -160,7 +160,7 @@ async fn ipv6_addresses_and_prefixes_are_found_and_the_node_s_own_is_kept_for_it
             .vpc_cidrs
             .extend(all::<ipnet::IpNet>(&["2600:1f14::/56"]));
     }
-    instance.interfaces[0].ipv6 = all(&["2600:1f14:0:1::10", "2600:1f14:0:1::11"]);
+    instance.interfaces[0].ipv6 = all(&["2600:1f14:0:1::11", "2600:1f14:0:1::10"]);
     instance.interfaces[1].prefixes = all(&["10.0.0.32/28", "2600:1f14:0:1:1::/80"]);
     let site = site(instance).await;
     let provider = site.provider().await.unwrap();
@@ -170,11 +170,12 @@ async fn ipv6_addresses_and_prefixes_are_found_and_the_node_s_own_is_kept_for_it
     let [primary, second] = &interfaces(&provider).await[..] else {
         panic!("two interfaces");
     };
+    // The instance's comes first, whatever others there are.
     assert_eq!(
         texts(&primary.own_addresses),
-        ["127.0.0.1", "2600:1f14:0:1::10"]
+        ["127.0.0.1", "2600:1f14:0:1::11", "2600:1f14:0:1::10"]
     );
-    assert_eq!(texts(&primary.addresses), ["10.0.0.9", "2600:1f14:0:1::11"]);
+    assert_eq!(texts(&primary.addresses), ["10.0.0.9"]);
     assert_eq!(texts(&primary.gateways), ["10.0.0.1", "fe80:ec2::1"]);
     assert_eq!(
         texts(&second.prefixes),

@@ -166,6 +166,18 @@ fn one_prefix_on_the_primary_interface_is_enough_for_ipv6() {
 }
 
 #[test]
+fn no_single_address_of_ipv6_stands_in_for_a_prefix() {
+    let snapshot = node(3, 9, 110)
+        .with(|node| {
+            node.family = Family::V6;
+            node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000);
+        })
+        .interface("eni-0")
+        .demand(1, 0);
+    assert_eq!(actions(&plan(&snapshot, &warm_prefix(1))), []);
+}
+
+#[test]
 fn a_cloud_without_prefixes_gets_single_addresses() {
     let snapshot = m5_large()
         .with(|node| node.abilities.prefixes = false)
