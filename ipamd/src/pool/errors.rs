@@ -100,8 +100,9 @@ impl PoolTask {
                 return false;
             }
             ErrorClass::OutcomeUnknown => {
-                let settled = now + self.state.capabilities.settle_time;
-                self.unsettle(family, action, settled, false);
+                // A cloud in trouble is asked ever less often, for the look too.
+                let pause = self.pause().max(self.state.capabilities.settle_time);
+                self.unsettle(family, action, now + pause, false);
                 return false;
             }
         }

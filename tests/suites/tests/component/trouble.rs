@@ -140,6 +140,30 @@ async fn passing_trouble_is_tried_again_with_growing_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cloud_that_leaves_changes_in_doubt_is_asked_ever_less_often() {
+    let mut config = CloudConfig::aws().instant();
+    config.settle_time = Duration::ZERO;
+    let world = World::new(config, "m5.large");
+    let daemon = world.start(TWO_WARM).await;
+    daemon.settle().await;
+    let before = world.calls.of(Operation::Assign);
+    world.cloud.inject(
+        refusing(ErrorClass::OutcomeUnknown)
+            .on(Operation::Assign)
+            .times(5),
+    );
+    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
+    let times = world.calls.times(Operation::Assign).split_off(before);
+    let pauses: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
+    // Each is half to all of 0.5, 1, 2, 4 and 8 seconds.
+    assert!(pauses.len() >= 5, "{pauses:?}");
+    assert!(pauses[2] > pauses[0] && pauses[4] > pauses[2], "{pauses:?}");
+    assert!(pauses[4] >= Duration::from_secs(4), "{pauses:?}");
+    daemon.settle().await;
+    daemon.check().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_plan_tells_what_is_refused_until_it_is_granted() {
     let world = World::aws("m5.large");
     world.cloud.deny(Operation::Assign);
