@@ -1,8 +1,11 @@
-//! The composition root: the only place that names concrete providers and the
-//! real kernel, and the order in which things start and stop.
+//! The composition root: what the daemon is made of, and the order in which it
+//! starts. Which provider, which tasks and how it serves and stops stand beside.
 
 #[cfg(feature = "aws")]
 mod aws;
+mod provider;
+mod serving;
+mod tasks;
 
 #[cfg(feature = "aws")]
 pub use aws::settings as aws_settings;
@@ -10,45 +13,29 @@ pub use aws::settings as aws_settings;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use veni_dataplane::DataPlane;
 use veni_dataplane::plan::egress_range;
-use veni_dataplane::{DataPlane, NodePlan};
-use veni_pool::SlotKind;
-use veni_provider::{Limited, LimiterConfig, Node, Provider};
+use veni_provider::Provider;
 
-use crate::attachment::AttachmentKey;
-use crate::cloud::{CallMeter, FirstLook, first_look, remembered};
-use crate::config::{CloudProfile, Config, NodeFacts, ProviderChoice, Setting};
-use crate::endpoints::{EndpointSettings, Endpoints, Reaper, Record, RecordState, Tools};
-use crate::eni_config::{Place, region_of};
-use crate::events::{EventKind, Events};
+use crate::cloud::{first_look, limited, remembered};
+use crate::config::{CloudProfile, Config, ProviderChoice, Setting};
+use crate::endpoints::{EndpointSettings, Endpoints, Tools};
+use crate::eni_config::Place;
+use crate::events::Events;
 use crate::host::HostWatch;
-use crate::host::install::{Order, keep_trying};
-use crate::introspection;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::node::{egress, keep_node, node_plan, own_addresses, prepare, untranslated};
-use crate::operator::{OperatorDesk, Ready};
-use crate::pool::{CloudMemory, Known, Pool, PoolSettings, PoolTask, soft_cooldown};
+use crate::node::{egress, node_plan, own_addresses, place, prepare};
+use crate::operator::OperatorDesk;
+use crate::pool::{Known, Pool, PoolTask, Worlds};
 use crate::progress::Progress;
-use crate::recovery::{Recovered, work_off_notes};
-use crate::rpc::serve_cni;
+use crate::recovery::report_repairs;
 use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::{check, pool_settings};
-
-/// Audits of endpoints to one of the node's own rules, tables and settings.
-const NODE_ROUNDS: u64 = 6;
-/// How long ADDs and DELs may go on after the daemon was told to stop.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long the pool and the reaper may take after that.
-const CORE_GRACE: Duration = Duration::from_millis(2300);
-/// How long answers that are ready may take to go out.
-const ANSWERS: Duration = Duration::from_millis(300);
+use crate::targets::{check, facts, pool_settings};
 
 /// The daemon's parts, running.
 pub struct App {
@@ -100,7 +87,7 @@ pub async fn run(
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = connect(&config, remembered.as_ref(), &observers) => connected?,
+        connected = provider::connect(&config, remembered.as_ref(), &observers) => connected?,
     };
     let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
@@ -117,76 +104,6 @@ pub async fn run(
         Some(app) => app.serve(desk, shutdown).await,
         None => Ok(()),
     }
-}
-
-/// The provider that the settings choose, for the node that the daemon before
-/// knew in this boot, if there was one.
-#[cfg_attr(
-    not(feature = "aws"),
-    expect(
-        unused_variables,
-        reason = "only a provider that looks for its node needs them"
-    )
-)]
-async fn connect(
-    config: &Config,
-    remembered: Option<&CloudMemory>,
-    observers: &Observers,
-) -> anyhow::Result<(Arc<dyn Provider>, CloudProfile)> {
-    match &config.provider {
-        #[cfg(feature = "aws")]
-        ProviderChoice::Aws(choice) => {
-            let mut settings = aws::settings(config, choice, &observers.metrics);
-            if config.custom_network.is_some() {
-                let waits_for = "waiting for AWS to tell where this node is, for its ENIConfig";
-                observers.progress.waits_for(waits_for);
-            }
-            settings.custom_network =
-                aws::custom_network::find(config, &settings, remembered).await?;
-            let provider = aws::connect(settings, remembered, &observers.progress).await;
-            Ok((provider, CloudProfile::Aws))
-        }
-        // The settings refuse what a build does not have.
-        #[cfg(not(feature = "aws"))]
-        ProviderChoice::Aws(_) => anyhow::bail!("this build has no provider for AWS"),
-        #[cfg(feature = "mock")]
-        ProviderChoice::Mock {
-            endpoint,
-            instance_id,
-            instance_type,
-            primary_link,
-            primary_address,
-            profile,
-        } => {
-            use veni_provider_mock::{MockSettings, Profile};
-            let mut settings = MockSettings::new(instance_id);
-            settings.endpoint.clone_from(endpoint);
-            settings.instance_type.clone_from(instance_type);
-            settings.profile = match profile {
-                CloudProfile::Aws => Profile::Aws,
-                CloudProfile::Azure => Profile::Azure,
-            };
-            if endpoint.is_none() {
-                settings.primary_mac = Some(mac_of(primary_link)?);
-                settings.primary_address = Some(primary_address.addr());
-                settings.subnet_cidrs = vec![primary_address.trunc()];
-                settings.vpc_cidrs = vec![primary_address.trunc()];
-            }
-            let provider = veni_provider_mock::connect(&settings)
-                .await
-                .context("failed to make the mock cloud")?;
-            Ok((provider, *profile))
-        }
-    }
-}
-
-#[cfg(feature = "mock")]
-fn mac_of(link: &str) -> anyhow::Result<veni_provider::Mac> {
-    let path = format!("/sys/class/net/{link}/address");
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("VENI_MOCK_PRIMARY_LINK={link}: failed to read {path}; is there such a link?")
-    })?;
-    Ok(text.trim().parse()?)
 }
 
 impl App {
@@ -230,7 +147,7 @@ impl App {
         let settings = pool_settings(&config, profile, node, can);
         let in_force = config.settings(Some(&facts(profile, node, &settings)));
         let place = place(&config, node);
-        metrics.set_max_interfaces(look.memory.node.limits.interfaces);
+        metrics.set_max_interfaces(node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let egress = egress(&config, &own);
         let node_plan = node_plan(&config, &look.memory, &own, egress);
@@ -248,12 +165,12 @@ impl App {
         };
         let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own, egress), tools);
         report_repairs(&recovered.repairs, &events, &metrics);
-        let known = known_pool(&look, &recovered, &settings, &provider, &run_dir);
+        let known = Known::of(&look, &recovered, &settings, can, run_dir.was_ready());
         endpoints.restore(recovered.records);
         let task = PoolTask::new(
             known,
             settings,
-            crate::pool::Worlds {
+            Worlds {
                 provider,
                 kernel: Arc::clone(&kernel),
             },
@@ -278,147 +195,6 @@ impl App {
         app.spawn_audit(kernel, node_plan);
         Ok(Some(app))
     }
-
-    fn spawn_core(&mut self, task: PoolTask, reaper: Reaper) {
-        let stop = self.stop_pool.clone();
-        self.tasks.spawn(task.run(stop.clone()));
-        self.tasks.spawn(reaper.run(stop));
-    }
-
-    fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, mut plan: NodePlan) {
-        let stop = self.stop_pool.clone();
-        let pool = self.pool.clone();
-        let further = self.config.network.untranslated.clone();
-        let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
-        let (folder, boot) = (
-            self.run_dir.folder().to_owned(),
-            self.run_dir.boot().to_owned(),
-        );
-        self.tasks.spawn(async move {
-            for round in 1_u64.. {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(interval) => {}
-                }
-                if let Err(error) = endpoints.audit().await {
-                    tracing::warn!(%error, "failed to compare endpoints with the kernel");
-                }
-                work_off_notes(&folder, &boot, &endpoints).await;
-                if round.is_multiple_of(NODE_ROUNDS) {
-                    if let Some(network) = pool.network().await {
-                        plan.untranslated = untranslated(network, &further);
-                    }
-                    keep_node(&kernel, &plan).await;
-                    pool.recheck();
-                }
-            }
-        });
-    }
-
-    /// Serves the plugin, operators, metrics and introspection until `shutdown`,
-    /// then ends in order:
-    /// no new request, ADDs and DELs under way, the pool.
-    ///
-    /// # Errors
-    /// The plugin's socket cannot be made.
-    pub(crate) async fn serve(
-        mut self,
-        desk: OperatorDesk,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let cni = self.run_dir.listen(veni_api::CNI_SOCKET)?;
-        // Listening, then notes, then answering: a plugin that finds nobody
-        // leaves a note before there is a socket, or is answered after.
-        let (folder, boot) = (self.run_dir.folder(), self.run_dir.boot());
-        work_off_notes(folder, boot, &self.endpoints).await;
-        let mut servers = JoinSet::new();
-        servers.spawn(serve_cni(
-            cni,
-            Arc::clone(&self.endpoints),
-            shutdown.clone(),
-        ));
-        self.serve_http(&mut servers, &shutdown);
-        self.run_dir.mark_ready()?;
-        let ready = Ready {
-            pool: self.pool.clone(),
-            endpoints: Arc::clone(&self.endpoints),
-            events: self.events.clone(),
-            settings: self.settings.clone(),
-        };
-        let watch = desk.watch().clone();
-        desk.ready(ready, &mut servers).await;
-        if let Some(order) = Order::try_new(&self.config, self.run_dir.folder()) {
-            let shutdown = shutdown.clone();
-            servers.spawn(async move {
-                keep_trying(order, watch, shutdown).await;
-                Ok(())
-            });
-        }
-        tracing::info!(run_dir = %self.run_dir.folder().display(), "ready");
-        loop {
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break,
-                Some(died) = self.tasks.join_next() => {
-                    died.context("a task of the daemon has died")?;
-                    anyhow::bail!("a task of the daemon has ended by itself");
-                }
-                // The metrics endpoint may end: pods do not need it.
-                Some(ended) = servers.join_next() => {
-                    ended.context("a server of the daemon has died")??;
-                }
-            }
-        }
-        tracing::info!("stopping");
-        self.stop().await;
-        // Answers go out in a moment; streams of events do not end by themselves.
-        let answered = async { while servers.join_next().await.is_some() {} };
-        drop(tokio::time::timeout(ANSWERS, answered).await);
-        servers.shutdown().await;
-        Ok(())
-    }
-
-    /// Metrics and introspection.
-    fn serve_http(&self, servers: &mut JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) {
-        if let Some(address) = self.config.metrics {
-            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
-            servers.spawn(async move {
-                introspection::serve_metrics(address, metrics, shutdown).await;
-                Ok(())
-            });
-        }
-        if let Some(address) = self.config.introspection.clone() {
-            let shutdown = shutdown.clone();
-            let shown = introspection::Shown {
-                pool: self.pool.clone(),
-                endpoints: Arc::clone(&self.endpoints),
-                settings: self.settings.clone(),
-                custom: self.config.custom_network.clone(),
-                place: self.place.clone(),
-            };
-            servers.spawn(async move {
-                introspection::serve(address, shown, shutdown).await;
-                Ok(())
-            });
-        }
-    }
-
-    /// Ends what is under way, journalled; pods keep their network.
-    pub async fn stop(mut self) {
-        self.pool.close();
-        if tokio::time::timeout(GRACE, self.endpoints.drained())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some adds or dels did not end in time; the next start undoes them");
-        }
-        self.stop_pool.cancel();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(CORE_GRACE, ended).await.is_err() {
-            tracing::warn!("some of the daemon's tasks did not end in time");
-        }
-    }
 }
 
 /// The host is watched where the daemon manages its network, which a node of a
@@ -426,43 +202,6 @@ impl App {
 fn watch(config: &Config) -> HostWatch {
     let real = matches!(config.provider, ProviderChoice::Aws(_));
     HostWatch::new(&config.host, real)
-}
-
-fn facts(profile: CloudProfile, node: &Node, settings: &PoolSettings) -> NodeFacts {
-    NodeFacts {
-        profile,
-        instance_type: node.instance_type.clone(),
-        max_interfaces: node.limits.interfaces,
-        max_pods: settings.max_pods,
-        prefixes: settings.targets.mode == SlotKind::Prefix,
-    }
-}
-
-/// Where the node is, as far as its cloud tells.
-fn place(config: &Config, node: &Node) -> Place {
-    Place {
-        region: region_of(&node.zone),
-        zone: node.zone.clone(),
-        instance_type: node.instance_type.clone(),
-        node_name: config.name().to_owned(),
-    }
-}
-
-fn limited(
-    config: &Config,
-    provider: Arc<dyn Provider>,
-    metrics: &Arc<Metrics>,
-    events: &Events,
-) -> Arc<dyn Provider> {
-    let limits = LimiterConfig {
-        deadline: config.timing.cloud_deadline,
-        ..LimiterConfig::default()
-    };
-    let meter = CallMeter {
-        metrics: Arc::clone(metrics),
-        events: events.clone(),
-    };
-    Arc::new(Limited::new(provider, &limits, Arc::new(meter)))
 }
 
 fn endpoint_settings(
@@ -478,51 +217,5 @@ fn endpoint_settings(
         node_addresses,
         egress: egress.map(egress_range),
         no_ipv6: config.kernel.no_pod_ipv6,
-    }
-}
-
-/// The pool as journal and cloud describe it.
-fn known_pool(
-    look: &FirstLook,
-    recovered: &Recovered,
-    settings: &PoolSettings,
-    provider: &Arc<dyn Provider>,
-    run_dir: &RunDir,
-) -> Known {
-    let mut known = Known::new(look, settings, provider.capabilities());
-    for (entry, cidrs) in &recovered.releases {
-        known.bury(entry, cidrs);
-    }
-    known.take_in(look);
-    let is_dying = |record: &&Record| record.state == RecordState::Dying;
-    let (dying, living): (Vec<&Record>, Vec<&Record>) =
-        recovered.records.iter().partition(is_dying);
-    // The dead first: a living pod may have one's address by now, and keeps it.
-    for record in dying {
-        cool_the_rest(&mut known, record, &record.addresses(), settings.cooldown);
-    }
-    for record in living {
-        known.state.restore_lease(&record.key, &record.addresses());
-    }
-    if !run_dir.was_ready() {
-        soft_cooldown(&mut known.state, Instant::now(), settings.cooldown);
-    }
-    known
-}
-
-fn cool_the_rest(known: &mut Known, record: &Record, addresses: &[IpAddr], cooldown: Duration) {
-    let released = record.released_ms.unwrap_or_default();
-    let since = Duration::from_millis(crate::events::unix_millis().saturating_sub(released));
-    let until = Instant::now() + cooldown.saturating_sub(since);
-    let key: &AttachmentKey = &record.key;
-    known.state.restore_lease(key, addresses);
-    known.state.give_back(key, addresses, Some(until));
-}
-
-fn report_repairs(repairs: &[String], events: &Events, metrics: &Metrics) {
-    for repair in repairs {
-        tracing::info!(repair, "repaired at the start");
-        metrics.repaired();
-        events.emit(EventKind::Repair, repair.clone());
     }
 }

@@ -8,8 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_provider::limiter::CallObserver;
-use veni_provider::{ApiFamily, ErrorClass, Operation, Provider, ProviderError};
+use veni_provider::{
+    ApiFamily, ErrorClass, Limited, LimiterConfig, Operation, Provider, ProviderError,
+};
 
+use crate::config::Config;
 use crate::events::{Events, unix_millis};
 use crate::journal::{Journal, JournalError, Shelf};
 use crate::metrics::Metrics;
@@ -52,6 +55,24 @@ impl CallObserver for CallMeter {
     fn budget(&self, family: ApiFamily, per_second: f64) {
         self.metrics.cloud_budget(family.label(), per_second);
     }
+}
+
+/// The provider behind budgets, a deadline and metrics.
+pub(crate) fn limited(
+    config: &Config,
+    provider: Arc<dyn Provider>,
+    metrics: &Arc<Metrics>,
+    events: &Events,
+) -> Arc<dyn Provider> {
+    let limits = LimiterConfig {
+        deadline: config.timing.cloud_deadline,
+        ..LimiterConfig::default()
+    };
+    let meter = CallMeter {
+        metrics: Arc::clone(metrics),
+        events: events.clone(),
+    };
+    Arc::new(Limited::new(provider, &limits, Arc::new(meter)))
 }
 
 /// What is known of the cloud at the start, and whether it is only remembered.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::{DataPlane, NodePlan};
-use veni_provider::{Family, Inventory};
+use veni_provider::{Family, Inventory, Node};
 
 use crate::config::Config;
+use crate::eni_config::{Place, region_of};
 use crate::journal::Journal;
 use crate::pool::CloudMemory;
 use crate::progress::Progress;
@@ -75,6 +76,16 @@ pub(crate) fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {
     let mut own = primary.map_or_else(Vec::new, |i| i.own_addresses.clone());
     own.sort_by_key(IpAddr::is_ipv6);
     own
+}
+
+/// Where the node is, as far as its cloud tells.
+pub(crate) fn place(config: &Config, node: &Node) -> Place {
+    Place {
+        region: region_of(&node.zone),
+        zone: node.zone.clone(),
+        instance_type: node.instance_type.clone(),
+        node_name: config.name().to_owned(),
+    }
 }
 
 /// Where pods keep their own address: in the network, and in further ranges.

@@ -16,8 +16,9 @@ use veni_dataplane::{
 
 use crate::attachment::{AttachmentKey, PodName};
 use crate::endpoints::{Endpoints, Record, RecordState};
-use crate::events::unix_millis;
+use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Contents, Journal, JournalError, Shelf};
+use crate::metrics::Metrics;
 
 /// Network name of an endpoint whose journal entry was lost: its address stays
 /// taken until its link is gone, whoever it belongs to.
@@ -76,6 +77,15 @@ pub(crate) async fn recover(
     }
     adopt_strangers(journal, kernel, &observed, &mut recovered).await?;
     Ok(recovered)
+}
+
+/// Tells what was repaired.
+pub(crate) fn report_repairs(repairs: &[String], events: &Events, metrics: &Metrics) {
+    for repair in repairs {
+        tracing::info!(repair, "repaired at the start");
+        metrics.repaired();
+        events.emit(EventKind::Repair, repair.clone());
+    }
 }
 
 fn note_damage(damaged: &[(String, String)], recovered: &mut Recovered) {

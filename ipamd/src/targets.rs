@@ -6,7 +6,7 @@ use veni_pool::max_pods::{self, Machine, Settings};
 use veni_pool::{Scheme, SlotKind, Targets};
 use veni_provider::{Capabilities, Family, Node};
 
-use crate::config::{CloudProfile, Config, TargetSettings};
+use crate::config::{CloudProfile, Config, NodeFacts, TargetSettings};
 use crate::pool::PoolSettings;
 
 /// Refuses settings that this node cannot follow at all, and says which it
@@ -99,6 +99,17 @@ pub(crate) fn pool_settings(
         glance_interval: config.timing.glance,
         interface_mtu: config.network.interface_mtu,
         families: families(config),
+    }
+}
+
+/// What the node has told, for the settings in force.
+pub(crate) fn facts(profile: CloudProfile, node: &Node, settings: &PoolSettings) -> NodeFacts {
+    NodeFacts {
+        profile,
+        instance_type: node.instance_type.clone(),
+        max_interfaces: node.limits.interfaces,
+        max_pods: settings.max_pods,
+        prefixes: settings.targets.mode == SlotKind::Prefix,
     }
 }
 

@@ -11,7 +11,9 @@ use super::pick::addresses;
 use super::state::{Cooling, PoolState, family_of};
 use super::task::PoolSettings;
 use crate::cloud::FirstLook;
+use crate::endpoints::{Record, RecordState};
 use crate::events::unix_millis;
+use crate::recovery::Recovered;
 
 /// What the owner task starts with.
 pub(crate) struct Known {
@@ -27,6 +29,46 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// The pool as journal and cloud describe it. Unless the daemon was ready before
+    /// in this boot, what is found cools once.
+    pub(crate) fn of(
+        look: &FirstLook,
+        recovered: &Recovered,
+        settings: &PoolSettings,
+        capabilities: &Capabilities,
+        was_ready: bool,
+    ) -> Self {
+        let mut known = Self::new(look, settings, capabilities);
+        for (entry, cidrs) in &recovered.releases {
+            known.bury(entry, cidrs);
+        }
+        known.take_in(look);
+        let is_dying = |record: &&Record| record.state == RecordState::Dying;
+        let (dying, living): (Vec<&Record>, Vec<&Record>) =
+            recovered.records.iter().partition(is_dying);
+        // The dead first: a living pod may have one's address by now, and keeps it.
+        for record in dying {
+            known.cool_the_rest(record, settings.cooldown);
+        }
+        for record in living {
+            known.state.restore_lease(&record.key, &record.addresses());
+        }
+        if !was_ready {
+            soft_cooldown(&mut known.state, Instant::now(), settings.cooldown);
+        }
+        known
+    }
+
+    /// The addresses of the dead go on cooling from where they were.
+    fn cool_the_rest(&mut self, record: &Record, cooldown: Duration) {
+        let released = record.released_ms.unwrap_or_default();
+        let since = Duration::from_millis(unix_millis().saturating_sub(released));
+        let until = Instant::now() + cooldown.saturating_sub(since);
+        let addresses = record.addresses();
+        self.state.restore_lease(&record.key, &addresses);
+        self.state.give_back(&record.key, &addresses, Some(until));
+    }
+
     /// A pool that knows its node and nothing else.
     pub(crate) fn new(
         look: &FirstLook,
@@ -83,7 +125,7 @@ impl Known {
 
 /// After a reboot others may still send to yesterday's pods: every address that
 /// is found cools once, unless an ADD waits for it.
-pub(crate) fn soft_cooldown(state: &mut PoolState, now: Instant, cooldown: Duration) {
+fn soft_cooldown(state: &mut PoolState, now: Instant, cooldown: Duration) {
     let until = now + cooldown;
     let held: Vec<IpNet> = state
         .interfaces

@@ -27,7 +27,7 @@ use veni_provider::{Capabilities, Inventory, Node};
 use crate::attachment::AttachmentKey;
 
 pub(crate) use jobs::Worlds;
-pub(crate) use known::{Known, soft_cooldown};
+pub(crate) use known::Known;
 pub(crate) use report::LevelCounts;
 pub use state::Lease;
 pub(crate) use task::{PoolSettings, PoolTask};
