@@ -33,6 +33,15 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    /// Of two the one that lasts longer, with its own reason: a call that was
+    /// throttled does not make one hopeful that was denied.
+    fn or_longer(self, before: Option<Self>) -> Self {
+        match before {
+            Some(before) if before.until > self.until => before,
+            _ => self,
+        }
+    }
+
     /// What an ADD that waits is told.
     pub(crate) fn hopeless(&self) -> Option<String> {
         self.lasting.then(|| self.reason.clone())
@@ -157,12 +166,12 @@ impl PoolTask {
     }
 
     fn hold_for(&mut self, pause: Duration, error: &ProviderError, lasting: bool, now: Instant) {
-        let before = self.hold.as_ref().map(|hold| hold.until);
-        self.hold = Some(Hold {
-            until: before.map_or(now + pause, |until| until.max(now + pause)),
+        let new = Hold {
+            until: now + pause,
             reason: error.to_string(),
             lasting,
-        });
+        };
+        self.hold = Some(new.or_longer(self.hold.take()));
     }
 
     /// The cloud gives all or nothing, and what it last told of free addresses
@@ -266,5 +275,25 @@ fn asks_for_several(action: &Action) -> bool {
         // One for the interface itself, the others for pods.
         Action::Attach { count, .. } => *count > 0,
         Action::Release { .. } | Action::Detach { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hold_that_lasts_longer_keeps_its_own_reason() {
+        let now = Instant::now();
+        let hold = |seconds, lasting| Hold {
+            until: now + Duration::from_secs(seconds),
+            reason: format!("{seconds} s"),
+            lasting,
+        };
+        let denied = hold(300, true).or_longer(None);
+        let still = hold(1, false).or_longer(Some(denied));
+        assert_eq!(still.hopeless(), Some("300 s".to_owned()));
+        let longer = hold(600, false).or_longer(Some(still));
+        assert_eq!((longer.reason.as_str(), longer.hopeless()), ("600 s", None));
     }
 }
