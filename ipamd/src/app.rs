@@ -29,11 +29,11 @@ use crate::events::Events;
 use crate::host::HostWatch;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::node::{egress, node_plan, own_addresses, place, prepare};
+use crate::node::{egress, egress_of_pods, node_plan, own_addresses, place, prepare};
 use crate::operator::OperatorDesk;
 use crate::pool::{Known, Pool, PoolTask, Worlds};
 use crate::progress::Progress;
-use crate::recovery::report_repairs;
+use crate::recovery::{node_local, report_repairs};
 use crate::run_dir::{NodeClaim, RunDir};
 use crate::targets::{check, facts, pool_settings};
 
@@ -150,7 +150,9 @@ impl App {
         metrics.set_max_interfaces(node.limits.interfaces);
         let own = own_addresses(&look.memory.inventory);
         let egress = egress(&config, &own);
-        let node_plan = node_plan(&config, &look.memory, &own, egress);
+        let of_pods = node_local(&journal)?;
+        let translated = egress.or_else(|| egress_of_pods(of_pods, &own));
+        let node_plan = node_plan(&config, &look.memory, &own, translated);
         let Some(recovered) = prepare(&kernel, &node_plan, &journal, &progress, shutdown).await?
         else {
             return Ok(None);

@@ -169,6 +169,20 @@ impl Journal {
         Ok(contents)
     }
 
+    /// The entries of this boot that can be read, and nothing is removed.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn peek<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Vec<T>, JournalError> {
+        let folder = self.folder.join(shelf.folder());
+        let entries = fs::read_dir(&folder).map_err(|source| failed("list", &folder, source))?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        let whole = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        let parsed = whole.filter_map(|path| parse::<T>(&fs::read(path).ok()?).ok());
+        let current = parsed.filter(|(boot, _)| *boot == self.boot);
+        Ok(current.map(|(_, entry)| entry).collect())
+    }
+
     fn path(&self, shelf: Shelf, name: &str) -> PathBuf {
         self.folder
             .join(shelf.folder())
@@ -265,5 +279,21 @@ mod tests {
         assert_eq!(names(&contents.damaged), ["edited", "torn"]);
         let left = fs::read_dir(&shelf).expect("lists").count();
         assert_eq!(left, 1, "only the good file stays");
+    }
+
+    #[test]
+    fn a_peek_shows_what_is_whole_and_of_this_boot_and_removes_nothing() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let before = Journal::try_new(folder.path(), "boot-1").expect("opens");
+        before.write(Shelf::Endpoints, "old", &1).expect("writes");
+        let journal = Journal::try_new(folder.path(), "boot-2").expect("opens");
+        journal.write(Shelf::Endpoints, "new", &2).expect("writes");
+        let damaged = journal.path(Shelf::Endpoints, "damaged");
+        fs::write(damaged, "nonsense").expect("writes");
+        let shown = journal.peek::<u32>(Shelf::Endpoints).expect("reads");
+        assert_eq!(shown, [2]);
+        let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
+        assert_eq!(names(&contents.damaged), ["damaged"]);
+        assert_eq!(names(&contents.earlier), ["old"]);
     }
 }

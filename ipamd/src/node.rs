@@ -112,6 +112,18 @@ pub(crate) fn egress(config: &Config, own: &[IpAddr]) -> Option<IpAddr> {
     found.copied()
 }
 
+/// The node's own address that the node-local addresses of pods are translated to
+/// that run already. What the settings say of new pods must not end their flows.
+pub(crate) fn egress_of_pods(
+    node_local: impl IntoIterator<Item = IpAddr>,
+    own: &[IpAddr],
+) -> Option<IpAddr> {
+    node_local.into_iter().find_map(|pods| {
+        let same = |address: &&IpAddr| address.is_ipv4() == pods.is_ipv4();
+        own.iter().find(same).copied()
+    })
+}
+
 pub(crate) fn node_plan(
     config: &Config,
     memory: &CloudMemory,
@@ -140,5 +152,25 @@ pub(crate) fn node_plan(
         no_tcp_early_demux: config.kernel.no_tcp_early_demux,
         egress,
         veth_prefix: config.network.veth_prefix.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(texts: &[&str]) -> Vec<IpAddr> {
+        let parsed = texts.iter().map(|text| text.parse());
+        parsed.map(|address| address.expect("an address")).collect()
+    }
+
+    #[test]
+    fn pods_that_have_node_local_addresses_keep_their_way_out() {
+        let own = all(&["10.0.0.4", "2600::4"]);
+        let of = |pods: &[&str], own: &[IpAddr]| egress_of_pods(all(pods), own);
+        assert_eq!(of(&["169.254.172.9"], &own), Some(own[0]));
+        assert_eq!(of(&["fd00::ac:9"], &own), Some(own[1]));
+        assert_eq!(of(&["fd00::ac:9"], &own[..1]), None, "the node has none");
+        assert_eq!(of(&[], &own), None);
     }
 }

@@ -79,6 +79,14 @@ pub(crate) async fn recover(
     Ok(recovered)
 }
 
+/// The node-local addresses of endpoints in the journal. To be called before
+/// [`recover`], which tells what is damaged: this removes nothing.
+pub(crate) fn node_local(journal: &Journal) -> Result<Vec<IpAddr>, JournalError> {
+    let endpoints = journal.peek::<Record>(Shelf::Endpoints)?;
+    let egress = endpoints.iter().filter_map(|record| record.plan.egress);
+    Ok(egress.collect())
+}
+
 /// Tells what was repaired.
 pub(crate) fn report_repairs(repairs: &[String], events: &Events, metrics: &Metrics) {
     for repair in repairs {

@@ -83,6 +83,7 @@ pub(super) async fn connect(
     if let Some(memory) = remembered {
         return veni_provider_aws::resume(settings, known_of(memory));
     }
+    progress.waits_for("waiting for AWS to tell which node this is");
     let mut pause = FIRST_PAUSE;
     loop {
         match veni_provider_aws::connect(settings.clone()).await {
