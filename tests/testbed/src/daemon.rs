@@ -108,10 +108,13 @@ impl Daemon {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.expect("the daemon's log can be written");
         let mut command = command_in(&self.namespace, binaries::ipamd());
-        // What the caller has set for its own AWS clients is none of a node's.
+        // What the caller has set for its own AWS clients and for the tests is none
+        // of a node's.
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"AWS_") {
-                command.env_remove(name);
+            let is_of_caller =
+                |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+            if ["AWS_", "VENI_TEST_"].iter().any(is_of_caller) {
+                command.env_remove(&name);
             }
         }
         command
