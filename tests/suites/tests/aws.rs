@@ -57,6 +57,8 @@ mod wires_credentials;
 mod wires_custom;
 #[path = "aws/wires_leftovers.rs"]
 mod wires_leftovers;
+#[path = "aws/wires_machine.rs"]
+mod wires_machine;
 #[path = "aws/wires_modes.rs"]
 mod wires_modes;
 #[path = "aws/wires_outside.rs"]

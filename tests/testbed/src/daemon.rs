@@ -108,12 +108,11 @@ impl Daemon {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.expect("the daemon's log can be written");
         let mut command = command_in(&self.namespace, binaries::ipamd());
-        // What the caller has set for its own AWS clients and for the tests is none
+        // What the caller has set, for the tests and for its own AWS clients, is none
         // of a node's.
         for (name, _) in std::env::vars_os() {
-            let is_of_caller =
-                |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-            if ["AWS_", "VENI_TEST_"].iter().any(is_of_caller) {
+            let begins = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+            if ["AWS_", "VENI_"].iter().any(begins) {
                 command.env_remove(&name);
             }
         }

@@ -135,6 +135,11 @@ async fn pods_of_an_eni_config_keep_their_place_when_the_daemon_is_killed() {
     stream.lost_nothing().await;
     bed.check(&here, &added).await.expect("it kept its address");
     bed.sound(&[&here, &there, &late]).await;
-    assert_eq!(forged(&bed).await, 0);
+    assert_eq!(
+        forged(&bed).await,
+        0,
+        "late {late_added:?} here {added:?} other {other:?} {}",
+        bed.daemon(0).log()
+    );
     bed.end().await;
 }

@@ -123,6 +123,8 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_off() {
         held.addresses > 0
     })
     .await;
+    // EC2 shows it a moment before the daemon has the answer.
+    bed.sound(&[&old, &peer]).await;
     let (new, added) = bed.running(0, "new").await;
     assert!(!is_of_a_prefix(&bed, 0, added.address()).await, "{added:?}");
     assert!(reaches(new.path(), other.address()).await);
@@ -175,6 +177,8 @@ async fn pods_live_on_single_addresses_while_the_subnet_has_no_free_prefix() {
         })
         .await;
     }
+    // EC2 shows them a moment before the daemons have the answers.
+    bed.sound(&[&here, &there]).await;
     let (late, late_added) = bed.running(0, "late").await;
     let (far, far_added) = bed.running(1, "far").await;
     for (node, added) in [(0, &late_added), (1, &far_added)] {
