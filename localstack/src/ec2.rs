@@ -189,9 +189,9 @@ impl Ec2Cloud {
         SocketAddr::new(host.unwrap_or(IpAddr::from([0, 0, 0, 0])), API_PORT)
     }
 
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self, host_root: &Path) -> Vec<(&'static str, String)> {
         let endpoint = format!("http://{}", self.endpoint());
-        // Files of the machine's own user are none of a node.
+        // Files of the machine and of its user are none of a node.
         let none = || "/dev/null".to_owned();
         vec![
             ("VENI_PROVIDER", "aws".to_owned()),
@@ -199,6 +199,7 @@ impl Ec2Cloud {
             ("AWS_ENDPOINT_URL_STS", endpoint),
             ("AWS_CONFIG_FILE", none()),
             ("AWS_SHARED_CREDENTIALS_FILE", none()),
+            ("VENI_HOST_ROOT", host_root.display().to_string()),
         ]
     }
 

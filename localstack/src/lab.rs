@@ -134,8 +134,7 @@ impl Lab {
     /// The settings by which a node's daemon finds its cloud. Variables of the
     /// caller's own that begin with `AWS_` must not reach it besides.
     pub fn environment(&self, node: &Node) -> Vec<(String, String)> {
-        self.plane
-            .environment(node.instance_id(), self.folder.path())
+        self.plane.environment(node, self.folder.path())
     }
 
     /// Addresses of the internet host.
@@ -315,17 +314,18 @@ impl Network {
 async fn make_node(number: u32, instance: &str, path: &Path) -> Result<Node, LabError> {
     let name = format!("node{number}");
     let folder = path.join(&name);
-    std::fs::create_dir_all(folder.join("run")).map_err(LabError::io(format!(
-        "make the folder {}",
-        folder.display()
-    )))?;
-    Ok(Node {
+    let node = Node {
         number,
         instance_id: instance.to_owned(),
         addresses: Vec::new(),
         folder,
         namespace: Namespace::create(name).await?,
-    })
+    };
+    for folder in [node.run_dir(), node.host_root()] {
+        let operation = format!("make the folder {}", folder.display());
+        std::fs::create_dir_all(folder).map_err(LabError::io(operation))?;
+    }
+    Ok(node)
 }
 
 /// Does what a machine's boot does to its first interface.

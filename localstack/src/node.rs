@@ -57,6 +57,12 @@ impl Node {
         self.folder.join("run")
     }
 
+    /// Folder that stands for the root of the node's files, and is empty: the
+    /// software of the machine that a lab runs on is none of its nodes'.
+    pub fn host_root(&self) -> PathBuf {
+        self.folder.join("host")
+    }
+
     /// A program to be started on the node: in its network namespace.
     pub fn exec(&self, program: impl AsRef<OsStr>) -> Command {
         self.namespace.command(program)

@@ -17,6 +17,7 @@ use veni_provider_mock::{Change, CloudConfig, MockCloud, NodeConfig};
 use crate::config::PlaneConfig;
 use crate::error::LabError;
 use crate::feed;
+use crate::node::Node;
 use crate::processes::Processes;
 use crate::wiring::Wiring;
 
@@ -139,7 +140,7 @@ impl ControlPlane {
     }
 
     /// The settings by which a node's daemon finds its cloud.
-    pub(crate) fn environment(&self, instance: &str, folder: &Path) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self, node: &Node, folder: &Path) -> Vec<(String, String)> {
         let settings = match self {
             Self::Mock(_) => vec![
                 ("VENI_PROVIDER", "mock".to_owned()),
@@ -147,10 +148,10 @@ impl ControlPlane {
                     "VENI_MOCK_ENDPOINT",
                     folder.join(CLOUD_SOCKET).display().to_string(),
                 ),
-                ("VENI_INSTANCE_ID", instance.to_owned()),
+                ("VENI_INSTANCE_ID", node.instance_id().to_owned()),
             ],
             #[cfg(feature = "aws")]
-            Self::Ec2(cloud) => cloud.environment(),
+            Self::Ec2(cloud) => cloud.environment(&node.host_root()),
         };
         settings
             .into_iter()

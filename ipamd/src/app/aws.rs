@@ -60,6 +60,7 @@ pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> 
         manage_untagged: choice.manage_untagged,
         subnet_discovery: choice.subnet_discovery,
         leak_cleanup: choice.leak_cleanup && config.targets.provisioning,
+        leaks_every: choice.leak_interval,
         metadata_only: choice.metadata_only,
         ec2_endpoint: choice.ec2_endpoint.clone(),
         call_timeout: config.timing.cloud_deadline.min(choice.http_timeout),

@@ -31,6 +31,7 @@ fn read_aws(reader: &mut Reader<'_>) -> AwsChoice {
         manage_untagged: reader.boolean("MANAGE_UNTAGGED_ENI", true),
         subnet_discovery: reader.boolean("ENABLE_SUBNET_DISCOVERY", true),
         leak_cleanup: !reader.boolean("DISABLE_LEAKED_ENI_CLEANUP", false) && !metadata_only,
+        leak_interval: reader.seconds("VENI_LEAK_INTERVAL", 1..=86_400, 3600),
         metadata_only,
         ec2_endpoint: read_endpoint(reader),
         http_timeout: reader.seconds("HTTP_TIMEOUT", 10..=600, 10),

@@ -58,6 +58,8 @@ pub struct AwsChoice {
     pub subnet_discovery: bool,
     /// `DISABLE_LEAKED_ENI_CLEANUP`, turned round.
     pub leak_cleanup: bool,
+    /// `VENI_LEAK_INTERVAL`.
+    pub leak_interval: Duration,
     /// `ENABLE_IMDS_ONLY_MODE`.
     pub metadata_only: bool,
     /// `AWS_EC2_ENDPOINT`.

@@ -251,12 +251,13 @@ fn used_with(what: &str) -> Option<String> {
 }
 
 /// What only the AWS provider is told.
-const OF_AWS: [&str; 9] = [
+const OF_AWS: [&str; 10] = [
     "CLUSTER_NAME",
     "ADDITIONAL_ENI_TAGS",
     "MANAGE_UNTAGGED_ENI",
     "ENABLE_SUBNET_DISCOVERY",
     "DISABLE_LEAKED_ENI_CLEANUP",
+    "VENI_LEAK_INTERVAL",
     "ENABLE_IMDS_ONLY_MODE",
     "AWS_EC2_ENDPOINT",
     "HTTP_TIMEOUT",

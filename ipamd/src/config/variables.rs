@@ -60,6 +60,11 @@ pub(super) const VARIABLES: &[Variable] = &[
         "AWS: leave interfaces alone that dead nodes have left behind.",
     ),
     variable(
+        "VENI_LEAK_INTERVAL",
+        "3600",
+        "AWS: seconds between two searches for interfaces that dead nodes have left behind; the first comes after a random part of a twelfth.",
+    ),
+    variable(
         "ENABLE_IMDS_ONLY_MODE",
         "false",
         "AWS: never call EC2; use what instance metadata shows. Nothing is changed, as with DISABLE_NETWORK_RESOURCE_PROVISIONING.",

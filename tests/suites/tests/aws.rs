@@ -53,5 +53,15 @@ mod waiting;
 mod wires;
 #[path = "aws/wires_credentials.rs"]
 mod wires_credentials;
+#[path = "aws/wires_custom.rs"]
+mod wires_custom;
+#[path = "aws/wires_leftovers.rs"]
+mod wires_leftovers;
+#[path = "aws/wires_machine.rs"]
+mod wires_machine;
+#[path = "aws/wires_modes.rs"]
+mod wires_modes;
+#[path = "aws/wires_outside.rs"]
+mod wires_outside;
 #[path = "aws/world.rs"]
 mod world;

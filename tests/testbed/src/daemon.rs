@@ -108,10 +108,12 @@ impl Daemon {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.expect("the daemon's log can be written");
         let mut command = command_in(&self.namespace, binaries::ipamd());
-        // What the caller has set for its own AWS clients is none of a node's.
+        // What the caller has set, for the tests and for its own AWS clients, is none
+        // of a node's.
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"AWS_") {
-                command.env_remove(name);
+            let begins = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+            if ["AWS_", "VENI_"].iter().any(begins) {
+                command.env_remove(&name);
             }
         }
         command

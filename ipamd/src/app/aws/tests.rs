@@ -98,6 +98,7 @@ fn unreachable_aws() -> AwsSettings {
         manage_untagged: true,
         subnet_discovery: true,
         leak_cleanup: true,
+        leak_interval: Duration::from_secs(3600),
         metadata_only: false,
         ec2_endpoint: Some(NOBODY.to_owned()),
         http_timeout: Duration::from_secs(10),

@@ -12,13 +12,13 @@ use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Added, Bed, BedConfig, TestPod, eventually, kernel};
 
 /// Packets that the VPC has dropped as forged, all interfaces together.
-async fn forged(bed: &Bed) -> u64 {
+pub(crate) async fn forged(bed: &Bed) -> u64 {
     let counters = bed.lab().counters().await.expect("counters");
     counters.values().map(|dropped| dropped.forged).sum()
 }
 
 /// Interfaces of a node, as EC2 describes them, by device index.
-async fn described(bed: &Bed, node: usize) -> Vec<NetworkInterface> {
+pub(crate) async fn described(bed: &Bed, node: usize) -> Vec<NetworkInterface> {
     let instance = bed.lab().node(node).instance_id();
     let of_node = Filter::builder()
         .name("attachment.instance-id")
@@ -42,7 +42,7 @@ fn index(interface: &NetworkInterface) -> i32 {
 
 /// Device index of the interface that EC2 describes an address on, alone or in a
 /// prefix.
-async fn carrier(bed: &Bed, node: usize, address: IpAddr) -> i32 {
+pub(crate) async fn carrier(bed: &Bed, node: usize, address: IpAddr) -> i32 {
     let holds = |interface: &&NetworkInterface| {
         let mut single = interface.private_ip_addresses().iter();
         let mut prefixes = interface.ipv4_prefixes().iter();
@@ -60,7 +60,7 @@ async fn carrier(bed: &Bed, node: usize, address: IpAddr) -> i32 {
 }
 
 /// Pods on a node until one has an address of a secondary interface: that one last.
-async fn until_secondary(bed: &Bed, node: usize, name: &str) -> Vec<(TestPod, Added)> {
+pub(crate) async fn until_secondary(bed: &Bed, node: usize, name: &str) -> Vec<(TestPod, Added)> {
     let mut pods = Vec::new();
     for number in 1..=20 {
         pods.push(bed.running(node, &format!("{name}{number}")).await);
@@ -72,7 +72,7 @@ async fn until_secondary(bed: &Bed, node: usize, name: &str) -> Vec<(TestPod, Ad
     panic!("twenty pods found room on the primary interface");
 }
 
-fn all(pods: &[Vec<(TestPod, Added)>]) -> Vec<&TestPod> {
+pub(crate) fn all(pods: &[Vec<(TestPod, Added)>]) -> Vec<&TestPod> {
     pods.iter().flatten().map(|(pod, _)| pod).collect()
 }
 
