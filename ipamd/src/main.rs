@@ -72,12 +72,18 @@ fn names_set() -> impl Iterator<Item = String> {
 /// Prints the settings: those of the environment, or of an empty one.
 fn print_settings(of_environment: bool) -> anyhow::Result<()> {
     let lookup = |name: &str| std::env::var(name).ok().filter(|_| of_environment);
+    if of_environment {
+        // Before problems: a misspelt name is often the reason for one.
+        for remark in misspelt(names_set()) {
+            eprintln!("{remark}");
+        }
+    }
     let config = Config::try_new(&lookup, &host_name())?;
     if of_environment {
         if let Some(custom) = &config.custom_network {
             ipamd::eni_config::EniConfigs::try_new(custom)?.check()?;
         }
-        for remark in config.remarks.iter().chain(&misspelt(names_set())) {
+        for remark in &config.remarks {
             eprintln!("{remark}");
         }
     }

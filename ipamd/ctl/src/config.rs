@@ -93,7 +93,12 @@ fn is_changed(setting: &Setting) -> bool {
 fn explanation(setting: &Setting) -> String {
     let mut parts = vec![setting.effect.clone()];
     if !setting.why.is_empty() {
-        parts.push(format!("{}: {}.", setting.disposition, setting.why));
+        let label = match setting.disposition.as_str() {
+            // What is in force was not: the daemon runs.
+            "refused" => "other values are refused",
+            other => other,
+        };
+        parts.push(format!("{label}: {}.", setting.why));
     }
     if !setting.note.is_empty() {
         parts.push(format!("({})", setting.note));
@@ -290,7 +295,9 @@ mod tests {
         };
         let text = as_text(std::slice::from_ref(&refused), None);
         assert!(
-            text.contains("refused: there is nothing of the kind. (used only with X)"),
+            text.contains(
+                "other values are refused: there is nothing of the kind. (used only with X)"
+            ),
             "{text}"
         );
         let json = as_json(&refused);

@@ -214,6 +214,10 @@ pub(crate) fn owner(endpoint: &Endpoint) -> String {
 }
 
 fn milliseconds(micros: u64) -> String {
+    // Under way still, or done by a daemon before this one.
+    if micros == 0 {
+        return "–".to_owned();
+    }
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 
@@ -264,6 +268,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_time_that_is_not_known_is_no_time_of_zero() {
+        assert_eq!(milliseconds(23_940), "23.9 ms");
+        assert_eq!(milliseconds(0), "–");
+    }
+
     use veni_api::v1::{PlanAction, PoolAddress};
 
     fn report() -> Report {

@@ -75,11 +75,25 @@ const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"]
 pub(super) fn read_provider(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
     let aws = read_aws(reader);
     let mock = read_mock(reader, host_name);
-    if reader.choice("VENI_PROVIDER", PROVIDERS, "mock") == "aws" {
-        ProviderChoice::Aws(aws)
-    } else {
-        mock
+    match chosen_provider(reader) {
+        "aws" => ProviderChoice::Aws(aws),
+        _ => mock,
     }
+}
+
+fn chosen_provider(reader: &mut Reader<'_>) -> &'static str {
+    let name = "VENI_PROVIDER";
+    #[cfg(not(feature = "aws"))]
+    if let Some(text) = reader.text(name).filter(|text| text == "aws") {
+        reader.problem(
+            name,
+            &text,
+            "this build cannot use EC2: it lacks Amazon's SDK; `cargo build -p ipamd --features aws` \
+             makes one that can",
+        );
+        return "mock";
+    }
+    reader.choice(name, PROVIDERS, "mock")
 }
 
 fn read_mock(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
@@ -95,7 +109,10 @@ fn read_mock(reader: &mut Reader<'_>, host_name: &str) -> ProviderChoice {
             .text("VENI_MOCK_PRIMARY_LINK")
             .unwrap_or_else(|| "eth0".to_owned()),
         primary_address: reader
-            .parsed("VENI_MOCK_PRIMARY_ADDRESS")
+            .parsed(
+                "VENI_MOCK_PRIMARY_ADDRESS",
+                "an address with the length of its subnet, as 10.0.0.4/20",
+            )
             .unwrap_or_else(|| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 4), 20))),
         profile: reader.choice(
             "VENI_MOCK_PROFILE",
@@ -244,7 +261,7 @@ pub(super) fn read_network(reader: &mut Reader<'_>) -> NetworkSettings {
             ],
             SourceNatPorts::FullyRandom,
         ),
-        untranslated: reader.list("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"),
+        untranslated: reader.ranges("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"),
         node_ports: reader.boolean("AWS_VPC_CNI_NODE_PORT_SUPPORT", true),
     }
 }
@@ -281,7 +298,10 @@ pub(super) fn read_timing(reader: &mut Reader<'_>) -> Timing {
 
 pub(super) fn read_metrics(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     let address = reader
-        .parsed("VENI_METRICS_ADDRESS")
+        .parsed(
+            "VENI_METRICS_ADDRESS",
+            "an address and a port, as 127.0.0.1:61678 or [::]:61678",
+        )
         .unwrap_or_else(|| SocketAddr::from(([0u16; 8], 61_678)));
     let disabled = reader.boolean("DISABLE_METRICS", false);
     (!disabled).then_some(address)

@@ -56,11 +56,11 @@ impl FromStr for IntrospectionAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("unix:") {
             Some(path) if Path::new(path).is_absolute() => Ok(Self::Unix(PathBuf::from(path))),
-            Some(_) => Err("must have an absolute path after unix:"),
+            Some(_) => Err("no absolute path after unix:"),
             None => text
                 .parse()
                 .map(Self::Tcp)
-                .map_err(|_| "must be an address and a port, or unix: and a path"),
+                .map_err(|_| "no address with a port"),
         }
     }
 }
@@ -150,7 +150,10 @@ pub(super) fn read_log_target(reader: &mut Reader<'_>) -> LogTarget {
 
 pub(super) fn read_introspection(reader: &mut Reader<'_>) -> Option<IntrospectionAddress> {
     let address = reader
-        .parsed("INTROSPECTION_BIND_ADDRESS")
+        .parsed(
+            "INTROSPECTION_BIND_ADDRESS",
+            "an address and a port, as 127.0.0.1:61679, or unix: and an absolute path",
+        )
         .unwrap_or_else(|| {
             IntrospectionAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 61_679)))
         });

@@ -96,7 +96,7 @@ fn parse_mark(text: &str) -> Result<u32, &'static str> {
 
 fn read_external_services(reader: &mut Reader<'_>) -> Vec<IpNet> {
     let name = "AWS_EXTERNAL_SERVICE_CIDRS";
-    let ranges: Vec<IpNet> = reader.list(name);
+    let ranges = reader.ranges(name);
     for everything in ranges.iter().filter(|range| range.prefix_len() == 0) {
         reader.problem(
             name,

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::variables::find;
 
 /// What the environment sets, in its usual spelling, by name.
@@ -125,12 +127,8 @@ impl<'a> Reader<'a> {
         default
     }
 
-    /// A list separated by commas.
-    pub(super) fn list<T>(&mut self, name: &'static str) -> Vec<T>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
+    /// Ranges of addresses, separated by commas.
+    pub(super) fn ranges(&mut self, name: &'static str) -> Vec<IpNet> {
         let Some(text) = self.text(name) else {
             return Vec::new();
         };
@@ -142,23 +140,23 @@ impl<'a> Reader<'a> {
         {
             match item.parse() {
                 Ok(value) => values.push(value),
-                Err(error) => self.problem(name, item, error),
+                Err(_) => self.problem(
+                    name,
+                    item,
+                    "must be a range of addresses, as 10.0.0.0/16 or fd00::/64",
+                ),
             }
         }
         values
     }
 
-    /// Anything that can be parsed.
-    pub(super) fn parsed<T>(&mut self, name: &'static str) -> Option<T>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
+    /// Anything that can be parsed; `must_be` says what it has to look like.
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &'static str, must_be: &str) -> Option<T> {
         let text = self.text(name)?;
         match text.parse() {
             Ok(value) => Some(value),
-            Err(error) => {
-                self.problem(name, &text, error);
+            Err(_) => {
+                self.problem(name, &text, format_args!("must be {must_be}"));
                 None
             }
         }

@@ -320,7 +320,11 @@ fn block(setting: &Setting) -> String {
     };
     line("", variable.effect);
     let disposition = variable.disposition;
-    line(&format!("{}: ", disposition.label()), disposition.why());
+    let label = match disposition {
+        Disposition::Refused { .. } => "other values are refused",
+        other => other.label(),
+    };
+    line(&format!("{label}: "), disposition.why());
     line("", &setting.note);
     text
 }

@@ -47,7 +47,11 @@ fn all_problems_are_named_at_once() {
             .to_string()
             .contains("WARM_IP_TARGET=-3: must be a whole number")
     );
-    assert!(error.to_string().contains("10.0.0.0/99"));
+    assert!(
+        error
+            .to_string()
+            .contains("10.0.0.0/99: must be a range of addresses")
+    );
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Denials {
         let mut text = self.readable(&failure.text).await;
         if is_permission(&failure.outcome) {
             let permission = action.permission();
+            text.truncate(text.trim_end_matches('.').len());
             text.push_str(&format!("; the node's role needs {permission}"));
         }
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);

@@ -211,5 +211,5 @@ fn blocks_tell_value_source_default_and_effect() {
     let text = in_blocks(&config(&pairs).settings(Some(&facts())));
     assert!(text.contains("MAX_ENI=2 [environment; default the instance type's limit]\n    Most"));
     assert!(text.contains("ENABLE_POD_ENI=false [environment; default false]\n"));
-    assert!(text.contains("    refused: Veni makes no branch interfaces"));
+    assert!(text.contains("    other values are refused: Veni makes no branch interfaces"));
 }

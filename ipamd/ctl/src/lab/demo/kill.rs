@@ -181,7 +181,7 @@ async fn amid_adds(control: &Control) -> anyhow::Result<()> {
         outcomes = pods::add(control, &lab, &node.name, missing).await?;
     }
     println!(
-        "all have their network after {:.2} s; {failed} ADDs failed and were repeated, the others waited for the daemon",
+        "all have their network after {:.2} s; {failed} of their ADDs failed and were repeated, the others waited for the daemon",
         began.elapsed().as_secs_f64()
     );
     agree(control, &node).await
