@@ -124,14 +124,15 @@ async fn pods_of_an_eni_config_keep_their_place_when_the_daemon_is_killed() {
     let (here, added) = bed.running(0, "here").await;
     let (there, other) = bed.running(1, "there").await;
     let stream = Stream::start(here.path(), other.address()).await;
+    // The next daemon would learn of a change that this one has asked for before
+    // the wires follow it.
+    bed.sound(&[&here, &there]).await;
     bed.daemon(0).kill().await;
     let path = bed.folder().join("eniconfigs.json");
     let file = path.to_str().expect("utf-8");
     let settings = [("VENI_ENI_CONFIG_FILE", file)];
     bed.daemon(0).start_with(&settings).await;
     bed.daemon(0).ready().await;
-    // A change that the killed one had asked for may still be on its way to the wires.
-    bed.lab().settled().await.expect("wires");
     let (late, late_added) = bed.running(0, "late").await;
     let range: ipnet::IpNet = PODS.parse().expect("a range");
     assert!(range.contains(&late_added.address()), "{late_added:?}");
