@@ -8,7 +8,7 @@ use veni_testbed::cloudlab::address_seen_by_internet;
 use veni_testbed::cloudlab::sdk::types::{IpPermission, UserIdGroupPair};
 use veni_testbed::ec2::{ZONE, calm};
 use veni_testbed::traffic::{Stream, is_silent, reaches};
-use veni_testbed::{Bed, BedConfig, PATIENCE};
+use veni_testbed::{Bed, BedConfig, PATIENCE, eventually};
 
 use crate::wires::{carrier, described, forged};
 
@@ -125,7 +125,15 @@ async fn pods_of_an_eni_config_keep_their_place_when_the_daemon_is_killed() {
     let (there, other) = bed.running(1, "there").await;
     let stream = Stream::start(here.path(), other.address()).await;
     // The next daemon would learn of a change that this one has asked for before
-    // the wires follow it.
+    // the wires follow it: nothing must be under way.
+    eventually(
+        "a warm address beside the interface's and the pod's",
+        async || {
+            let held = described(&bed, 0).await[1].private_ip_addresses().len();
+            (held >= 3).then_some(()).ok_or(format!("{held} are held"))
+        },
+    )
+    .await;
     bed.sound(&[&here, &there]).await;
     bed.daemon(0).kill().await;
     let path = bed.folder().join("eniconfigs.json");
