@@ -31,7 +31,7 @@ fn settings_are_printed_with_defaults_whatever_the_environment_says() {
         "{text}"
     );
     assert!(
-        text.contains("    refused: Veni makes no branch interfaces"),
+        text.contains("    other values are refused: Veni makes no branch interfaces"),
         "{text}"
     );
 }
@@ -56,12 +56,12 @@ fn a_good_environment_is_printed_as_it_is_in_force() {
     let remarks = text(&output.stderr);
     let lines: Vec<&str> = remarks.lines().collect();
     assert_eq!(lines.len(), 2, "{remarks}");
+    let question = "warning: ENABLE_IPV6: not a setting; did you mean ENABLE_IPv6?";
+    assert_eq!(lines[0], question);
     assert!(
-        lines[0].starts_with("note: MY_POD_NAME: without effect"),
+        lines[1].starts_with("note: MY_POD_NAME: without effect"),
         "{remarks}"
     );
-    let question = "warning: ENABLE_IPV6: not a setting; did you mean ENABLE_IPv6?";
-    assert_eq!(lines[1], question);
 }
 
 #[test]
