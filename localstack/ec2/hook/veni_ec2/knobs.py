@@ -29,7 +29,7 @@ class Knobs:
     #: Real seconds that every answered call takes at least.
     latency_seconds: float = 0.0
     #: Real seconds that an answer waits for the follower of the VPC it has changed.
-    follower_patience_seconds: float = 5.0
+    follower_patience_seconds: float = 20.0
 
     def change(self, values: dict[str, Any]) -> None:
         """Sets several knobs at once, or none.
