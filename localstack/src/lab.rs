@@ -296,10 +296,15 @@ impl Network {
         }
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let paths = (&vpc_path, internet.namespace().path());
-        plane.open(folder, paths.0, paths.1, stop.clone()).await?;
         let (wires, requests) = mpsc::channel(16);
-        let rewiring = tokio::spawn(rewire(vpc, follower, holders, requests, stop));
+        // What EC2 tells waits for the wires: they follow before anybody asks.
+        let rewiring = tokio::spawn(rewire(vpc, follower, holders, requests, stop.clone()));
+        let inside = internet.namespace().path();
+        if let Err(error) = plane.open(folder, &vpc_path, inside, stop).await {
+            drop(guard);
+            drop(rewiring.await);
+            return Err(error);
+        }
         Ok(Self {
             nodes,
             internet,

@@ -41,6 +41,12 @@ def interfaces(state):
     return {one["NetworkInterfaceId"]: one for region in state["regions"] for one in region["interfaces"]}
 
 
+def described(ec2, vpc):
+    """What DescribeNetworkInterfaces shows of a VPC, by id."""
+    answer = ec2.describe_network_interfaces(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])
+    return {one["NetworkInterfaceId"]: one for one in answer["NetworkInterfaces"]}
+
+
 def assign(ec2, interface):
     answer = ec2.assign_private_ip_addresses(NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=1)
     return answer["AssignedPrivateIpAddresses"][0]["PrivateIpAddress"]
@@ -132,6 +138,31 @@ def test_the_answer_to_a_change_waits_for_the_follower(server, ec2, vpc, interfa
     assert told["generation"] != known and not change.is_done()
     look(server, vpc, told["generation"], follow=True)
     change.result()
+
+
+def test_what_the_follower_has_not_acted_on_is_not_shown(server, ec2, vpc, interface):
+    server.knobs(follower_patience_seconds=PATIENCE)
+    other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]
+    known = look(server, vpc)["generation"]
+    look(server, vpc, known, follow=True)
+    change = Background(lambda: assign(ec2, interface))
+    told = look(server, vpc, known, wait=LONG, follow=True)
+    showing = Background(lambda: described(ec2, vpc))
+    assert described(ec2, other) == {}
+    assert not showing.is_done() and not change.is_done()
+    look(server, vpc, told["generation"], follow=True)
+    addresses = showing.result()[interface]["PrivateIpAddresses"]
+    assert change.result() in [one["PrivateIpAddress"] for one in addresses]
+
+
+def test_a_change_by_a_stock_call_is_one_of_the_vpcs_that_it_names(server, ec2, vpc):
+    other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]
+    before, elsewhere = look(server, vpc)["generation"], look(server, other)["generation"]
+    group = ec2.create_security_group(GroupName="by-name", Description="-", VpcId=vpc["VpcId"])["GroupId"]
+    after = look(server, vpc)["generation"]
+    ec2.delete_security_group(GroupId=group)
+    assert before < after < look(server, vpc)["generation"]
+    assert look(server, other)["generation"] == elsewhere
 
 
 def test_a_follower_that_has_gone_is_not_waited_for_again(server, ec2, vpc, interface):

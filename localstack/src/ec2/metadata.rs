@@ -80,7 +80,7 @@ impl Metadata {
 impl Source {
     /// The VPC's instances. Each has a role, as a node has that may call EC2.
     async fn view(&self) -> Result<View, DescribeError> {
-        let mut view = describe(&self.client).await?.of_vpc(&self.vpc);
+        let mut view = describe(&self.client, &self.vpc).await?;
         for instance in view.instances.values_mut() {
             instance.role.get_or_insert_with(role);
         }

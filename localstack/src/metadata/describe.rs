@@ -1,10 +1,10 @@
-//! A view out of EC2's own Describe calls, all pages of them.
+//! A view of one VPC out of EC2's own Describe calls, all pages of them.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    AttachmentStatus, HttpTokensState, Instance as DescribedInstance,
+    AttachmentStatus, Filter, HttpTokensState, Instance as DescribedInstance,
     InstanceMetadataEndpointState, InstanceMetadataOptionsResponse, InstanceMetadataProtocolState,
     InstanceMetadataTagsState, InstanceStateName, NetworkInterface, Reservation, Subnet,
     SubnetCidrBlockStateCode, Vpc, VpcCidrBlockStateCode,
@@ -30,17 +30,17 @@ impl DescribeError {
     }
 }
 
-/// What EC2 says of all instances that run or are about to, in all VPCs of the
-/// client's account and region.
+/// What EC2 says of all instances of a VPC that run or are about to.
 ///
 /// # Errors
 /// When one of the four Describe calls fails; the source tells EC2's reason.
-pub async fn describe(client: &Client) -> Result<View, DescribeError> {
+pub async fn describe(client: &Client, vpc: &str) -> Result<View, DescribeError> {
+    let here = Filter::builder().name("vpc-id").values(vpc).build();
     let (reservations, interfaces, subnets, vpcs) = tokio::try_join!(
-        reservations(client),
-        interfaces(client),
-        subnets(client),
-        vpcs(client)
+        reservations(client, here.clone()),
+        interfaces(client, here.clone()),
+        subnets(client, here.clone()),
+        vpcs(client, here)
     )?;
     let ranges = Ranges {
         subnets: subnets
@@ -81,14 +81,19 @@ struct Ranges<'a> {
     vpcs: BTreeMap<&'a str, Vec<IpNet>>,
 }
 
-async fn reservations(client: &Client) -> Result<Vec<Reservation>, DescribeError> {
-    let pages = client.describe_instances().into_paginator().items().send();
+async fn reservations(client: &Client, here: Filter) -> Result<Vec<Reservation>, DescribeError> {
+    let pages = client
+        .describe_instances()
+        .filters(here)
+        .into_paginator()
+        .items()
+        .send();
     let all = pages.collect::<Result<Vec<_>, _>>().await;
     all.map_err(DescribeError::of("instances"))
 }
 
-async fn interfaces(client: &Client) -> Result<Vec<NetworkInterface>, DescribeError> {
-    let call = client.describe_network_interfaces();
+async fn interfaces(client: &Client, here: Filter) -> Result<Vec<NetworkInterface>, DescribeError> {
+    let call = client.describe_network_interfaces().filters(here);
     let pages = call
         .include_managed_resources(true)
         .into_paginator()
@@ -98,14 +103,24 @@ async fn interfaces(client: &Client) -> Result<Vec<NetworkInterface>, DescribeEr
     all.map_err(DescribeError::of("network interfaces"))
 }
 
-async fn subnets(client: &Client) -> Result<Vec<Subnet>, DescribeError> {
-    let pages = client.describe_subnets().into_paginator().items().send();
+async fn subnets(client: &Client, here: Filter) -> Result<Vec<Subnet>, DescribeError> {
+    let pages = client
+        .describe_subnets()
+        .filters(here)
+        .into_paginator()
+        .items()
+        .send();
     let all = pages.collect::<Result<Vec<_>, _>>().await;
     all.map_err(DescribeError::of("subnets"))
 }
 
-async fn vpcs(client: &Client) -> Result<Vec<Vpc>, DescribeError> {
-    let pages = client.describe_vpcs().into_paginator().items().send();
+async fn vpcs(client: &Client, here: Filter) -> Result<Vec<Vpc>, DescribeError> {
+    let pages = client
+        .describe_vpcs()
+        .filters(here)
+        .into_paginator()
+        .items()
+        .send();
     let all = pages.collect::<Result<Vec<_>, _>>().await;
     all.map_err(DescribeError::of("VPCs"))
 }

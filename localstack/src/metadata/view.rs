@@ -134,17 +134,6 @@ impl View {
         }
     }
 
-    /// The part of it that is in one VPC: another one may use the same addresses.
-    #[must_use]
-    pub fn of_vpc(mut self, vpc: &str) -> Self {
-        self.instances.retain(|_, instance| {
-            instance
-                .primary()
-                .is_some_and(|interface| interface.vpc == vpc)
-        });
-        self
-    }
-
     /// The instance that sends from an address: one that EC2 has assigned to an
     /// interface of it. Addresses that IPv6 maps IPv4 into count as IPv4.
     pub fn instance_at(&self, address: IpAddr) -> Option<&Instance> {

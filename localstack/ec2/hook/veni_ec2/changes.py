@@ -4,9 +4,9 @@ Every VPC has a generation, a number that grows with each change of what is in
 it. A follower asks for the state that comes after the generation it knows
 (``GET /_veni/state?vpc=…&after=…``), and by asking says that it has acted on
 what it knows. The answer to a change is held until the VPC's follower has said
-so: when a client reads that an address is assigned, the wires carry it. Real
-EC2 promises no such order; a test bed without it would drop packets that EC2
-lets pass.
+so, and so is one that shows what others have changed: when a client reads that
+an address is assigned, the wires carry it. Real EC2 promises no such order; a
+test bed without it would drop packets that EC2 lets pass.
 """
 
 import threading
@@ -24,7 +24,7 @@ _followers: dict[str, int] = {}
 #: Grows when followers must look again although no generation has.
 _alarms = 0
 _stopping = False
-#: What the call of this thread has changed: VPC → its generation then.
+#: What the call of this thread has changed or shows: VPC → its generation then.
 _of_call = threading.local()
 
 
@@ -37,8 +37,14 @@ def changed(vpc_id: str | None = None) -> None:
         else:
             _generations[vpc_id] = _generations.get(vpc_id, 0) + 1
         touched = _followers if vpc_id is None else [vpc_id]
-        _of_call.generations = _changed_by_call() | {one: _generation(one) for one in touched}
+        _of_call.generations = _of_this_call() | {one: _generation(one) for one in touched}
         _condition.notify_all()
+
+
+def shown(vpc_ids: set[str]) -> None:
+    """Notes that this thread's answer shows what is in these VPCs now."""
+    with _condition:
+        _of_call.generations = _of_this_call() | {one: _generation(one) for one in vpc_ids & _followers.keys()}
 
 
 def generation(vpc_id: str | None) -> int:
@@ -89,16 +95,16 @@ def await_other(vpc_id: str | None, known: int, seconds: float, settle: Callable
 
 
 def begin_call() -> None:
-    """Forgets what an earlier call of this thread has changed."""
+    """Forgets what an earlier call of this thread has changed and shown."""
     _of_call.generations = {}
 
 
 def await_followers() -> None:
-    """Waits until the followers have acted on what this thread's call has changed.
+    """Waits until the followers have acted on what this thread's call has changed or shows.
 
     A follower that does not within its patience is one no more, until it asks again.
     """
-    wanted = _changed_by_call()
+    wanted = _of_this_call()
     begin_call()
     deadline = time.monotonic() + KNOBS.follower_patience_seconds
     with _condition:
@@ -118,5 +124,5 @@ def _generation(vpc_id: str | None) -> int:
     return own + _everywhere
 
 
-def _changed_by_call() -> dict[str, int]:
+def _of_this_call() -> dict[str, int]:
     return getattr(_of_call, "generations", {})

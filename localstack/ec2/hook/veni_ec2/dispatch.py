@@ -20,7 +20,10 @@ from .region import find_region
 
 _ACCESS_KEY = re.compile(r"Credential=([^/]+)/")
 _FATE = "veni_fate"
+_CONCERNED = "veni_concerned"
 _DECODE = "sts:DecodeAuthorizationMessage"
+#: What they make is nobody's yet.
+_CONCERN_NOBODY = frozenset({"CreateVpc"})
 
 
 def install() -> None:
@@ -59,6 +62,9 @@ def _before(chain: Any, context: RequestContext, response: Response) -> None:
         elif _name(context) == _DECODE:
             _answer(context, response, denials.decode(request))
         else:
+            if is_ec2 and family(operation, request) == MUTATING:
+                # Asked before: what the call deletes is not found afterwards.
+                setattr(context, _CONCERNED, _concerned(context, operation, request))
             return
     except CommonServiceException as error:
         _refuse(context, response, error)
@@ -71,7 +77,15 @@ def _run(context: RequestContext, operation: str, request: dict[str, Any]) -> di
         raise errors.dry_run()
     with region.lock:
         region.settle()
-        return OPERATIONS[operation](Call(context, region, request))
+        result = OPERATIONS[operation](Call(context, region, request))
+        changes.shown(_networks_in(result))
+        return result
+
+
+def _networks_in(result: dict[str, Any]) -> set[str]:
+    """The VPCs whose interfaces an answer shows."""
+    instances = (i for reservation in result.get("Reservations", ()) for i in reservation["Instances"])
+    return {one["VpcId"] for one in (*result.get("NetworkInterfaces", ()), *instances) if "VpcId" in one}
 
 
 def _answer(context: RequestContext, response: Response, result: dict[str, Any]) -> None:
@@ -99,10 +113,18 @@ def _after(_chain: Any, context: RequestContext, response: Response) -> None:
     outcome = getattr(context, _FATE, None) or outcome
     operation, request = context.operation.name, dict(context.service_request or {})
     calls.finished(_name(context), request, access_key(context), outcome)
-    # What the hook does not answer itself, it does not see the extent of.
-    if context.service.service_name == "ec2" and operation not in OPERATIONS and family(operation, request) == MUTATING:
-        changes.changed()
+    for vpc_id in getattr(context, _CONCERNED, ()):
+        changes.changed(vpc_id)
     changes.await_followers()
+
+
+def _concerned(context: RequestContext, operation: str, request: dict[str, Any]) -> set[str | None]:
+    """Where a call changes something that the hook does not answer itself; None is anywhere."""
+    if operation in _CONCERN_NOBODY:
+        return set()
+    region = find_region(context.account_id, context.region)
+    with region.lock:
+        return region.networks_named_in(request) or {None}
 
 
 def _name(context: RequestContext) -> str:

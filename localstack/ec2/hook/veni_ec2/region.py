@@ -77,6 +77,25 @@ class Region:
             found.append(group)
         return found
 
+    def networks_named_in(self, request: Any) -> set[str]:
+        """The VPCs that a request names, or parts of which it names."""
+        if isinstance(request, dict):
+            return self.networks_named_in(list(request.values()))
+        if isinstance(request, list):
+            return {vpc_id for value in request for vpc_id in self.networks_named_in(value)}
+        if not isinstance(request, str):
+            return set()
+        if request in self.backend.vpcs:
+            return {request}
+        if request in self.backend.enis:
+            return {self.backend.enis[request].subnet.vpc_id}
+        parts = [subnets[request] for subnets in self.backend.subnets.values() if request in subnets]
+        if request.startswith("sg-"):
+            parts.append(self.backend.get_security_group_from_id(request))
+        if request.startswith("i-"):
+            parts.append(self.backend.get_instance_by_id(request))
+        return {part.vpc_id for part in parts if part is not None and part.vpc_id}
+
     # -- addresses ----------------------------------------------------------
 
     def ipv4_space(self, subnet: Any) -> Ipv4Space:

@@ -2,7 +2,7 @@
 
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use veni_cloudlab::metadata::{Service, Settings, describe};
+use veni_cloudlab::metadata::{Service, Settings, View, describe};
 use veni_testbed::ec2::admin;
 
 use crate::world::World;
@@ -10,6 +10,7 @@ use crate::world::World;
 /// The service, while it runs.
 pub(crate) struct Metadata {
     service: Service,
+    vpc: String,
     pub(crate) url: String,
     _stop: DropGuard,
 }
@@ -23,12 +24,13 @@ impl Metadata {
             pinned: Some(world.site.instance.clone()),
             ..Settings::default()
         };
-        let view = describe(&admin()).await.expect("a view");
-        let service = Service::new(view, settings);
+        let vpc = world.site.vpc.clone();
+        let service = Service::new(seen(&vpc).await, settings);
         let stop = CancellationToken::new();
         tokio::spawn(service.clone().serve(listener, stop.clone()));
         Self {
             service,
+            vpc,
             url,
             _stop: stop.drop_guard(),
         }
@@ -36,7 +38,10 @@ impl Metadata {
 
     /// From now on it tells what EC2 describes now.
     pub(crate) async fn look(&self) {
-        self.service
-            .publish(describe(&admin()).await.expect("a view"));
+        self.service.publish(seen(&self.vpc).await);
     }
+}
+
+async fn seen(vpc: &str) -> View {
+    describe(&admin(), vpc).await.expect("a view")
 }

@@ -254,8 +254,6 @@ async fn pods_notice_nothing_of_a_daemon_that_is_killed_and_comes_back() {
     let stream = Stream::start(here.path(), other.address()).await;
     bed.daemon(0).kill().await;
     bed.daemon(0).start().await;
-    // A Describe shows at once what the killed one had asked for; the wires follow.
-    bed.lab().settled().await.expect("wires");
     let (late, _) = bed.running(0, "late").await;
     assert!(reaches(late.path(), other.address()).await);
     stream.lost_nothing().await;
