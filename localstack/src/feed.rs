@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use ipnet::IpNet;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use veni_provider_mock::config::{Peer, SecurityGroup, SecurityRule as CloudRule};
@@ -77,17 +76,13 @@ pub(crate) fn wiring<'a>(
 
 fn wire(held: &InterfaceDump, node: u32) -> WiredInterface {
     let interface = &held.interface;
-    let addresses = interface.own_addresses.iter().chain(&interface.addresses);
     WiredInterface {
         id: interface.id.clone(),
         node,
         device_index: interface.device_index,
         mac: interface.mac,
         own_addresses: interface.own_addresses.clone(),
-        sources: addresses
-            .map(|address| IpNet::from(*address))
-            .chain(interface.prefixes.iter().copied())
-            .collect(),
+        sources: interface.ranges(),
         subnet_cidrs: interface.subnet_cidrs.clone(),
         gateways: interface.gateways.clone(),
         ingress: Vec::new(),

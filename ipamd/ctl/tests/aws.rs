@@ -8,93 +8,29 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod place;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// Long enough for anything that will happen at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+use place::{Place, eventually};
 
-/// A place for labs that no other test shares.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn veni(&self, line: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_veni"))
-            .args(line.split(' '))
-            .env("XDG_RUNTIME_DIR", self.0.path())
-            // A user's own account must not come into it.
-            .env("AWS_ACCESS_KEY_ID", "the-user-s-own")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .output()
-            .unwrap()
-    }
-
-    fn good(&self, line: &str) -> String {
-        let output = self.veni(line);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "veni {line}: {error}{told}");
-        told
-    }
-
-    fn bad(&self, line: &str) -> String {
-        let output = self.veni(line);
-        assert!(!output.status.success(), "veni {line} must fail");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn folder(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("veni-lab-{name}"))
-    }
-
-    /// The process of a lab's register that is described so.
-    fn process(&self, name: &str, what: &str) -> u32 {
-        let text = std::fs::read_to_string(self.folder(name).join("processes")).unwrap();
-        let mut lines = text.lines();
-        let line = lines.find(|line| line.ends_with(what));
-        let line = line.unwrap_or_else(|| panic!("no {what} in {text}"));
-        line.split(' ').next().unwrap().parse().unwrap()
-    }
-
-    fn owner(&self, name: &str) -> u32 {
-        let text = std::fs::read_to_string(self.folder(name).join("lock")).unwrap();
-        text.trim().parse().unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        for entry in std::fs::read_dir(self.0.path()).unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(name) = name.strip_prefix("veni-lab-") {
-                self.veni(&format!("lab --name {name} down"));
-            }
-        }
-    }
+/// The process of a lab's register that is described so.
+fn process(place: &Place, lab: &str, what: &str) -> u32 {
+    let text = std::fs::read_to_string(place.folder(lab).join("processes")).unwrap();
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.ends_with(what));
+    let line = line.unwrap_or_else(|| panic!("no {what} in {text}"));
+    line.split(' ').next().unwrap().parse().unwrap()
 }
 
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let rest = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
     rest.is_some_and(|rest| !rest.starts_with(['Z', 'X']))
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Where a lab's LocalStack answers, out of what `up` or `status` has printed.
@@ -138,7 +74,7 @@ fn made(server: &str) -> (usize, usize) {
 fn a_lab_on_localstack_is_a_working_cluster_and_leaves_nothing() {
     let place = Place::new();
     let told = place.good("lab --name a up --cloud localstack");
-    let localstack = place.process("a", "LocalStack");
+    let localstack = process(&place, "a", "LocalStack");
     assert!(runs(localstack), "the look sees it while it runs");
     assert!(told.contains("node2"), "{told}");
 
@@ -168,11 +104,9 @@ fn a_lab_on_localstack_is_a_working_cluster_and_leaves_nothing() {
 fn a_lab_that_is_killed_takes_its_localstack_with_it() {
     let place = Place::new();
     place.good("lab --name a up --cloud localstack --without-daemons --nodes 1");
-    let localstack = place.process("a", "LocalStack");
+    let localstack = process(&place, "a", "LocalStack");
     assert!(runs(localstack));
-    let owner = place.owner("a").to_string();
-    let killed = Command::new("kill").args(["-KILL", &owner]).status();
-    assert!(killed.unwrap().success());
+    place.kill("a");
     eventually("LocalStack is left", || !runs(localstack));
     assert!(place.good("lab --name a down").contains("had been killed"));
     assert!(!place.folder("a").exists());
@@ -197,10 +131,7 @@ fn a_localstack_that_runs_already_is_shared_and_cleared() {
 
     // What a killed one has left goes when it comes up again.
     place.good(&format!("{b} --without-daemons"));
-    let owner = place.owner("b").to_string();
-    let killed = Command::new("kill").args(["-KILL", &owner]).status();
-    assert!(killed.unwrap().success());
-    let gone = Path::new("/proc").join(owner);
+    let gone = Path::new("/proc").join(place.kill("b").to_string());
     eventually("the killed lab lives", || !gone.join("ns/net").exists());
     assert_ne!(made(&server), before, "a killed lab cannot clear its cloud");
     place.good(&format!("{b} --without-daemons --nodes 1"));
@@ -267,12 +198,9 @@ fn what_cannot_be_is_said_with_what_to_do() {
     assert!(profile.contains("mock cloud"), "{profile}");
     let url = place.bad("lab --name a up --localstack-url http://127.0.0.1:1");
     assert!(url.contains("--cloud localstack"), "{url}");
-    let missing = Command::new(env!("CARGO_BIN_EXE_veni"))
-        .args(up.split(' '))
-        .env("XDG_RUNTIME_DIR", place.0.path())
-        .env("VENI_LOCALSTACK_RUN", "/no/such/program")
-        .output()
-        .unwrap();
+    let mut missing = place.command(up);
+    missing.env("VENI_LOCALSTACK_RUN", "/no/such/program");
+    let missing = missing.output().unwrap();
     let missing = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert!(
         missing.contains("VENI_LOCALSTACK_RUN=/no/such/program"),

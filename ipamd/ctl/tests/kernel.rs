@@ -7,69 +7,15 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod place;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use place::{Place, eventually};
 
-/// Long enough for anything that will happen at all.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A place for labs that no other test shares.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn veni(&self, line: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_veni"))
-            .args(line.split(' '))
-            .env("XDG_RUNTIME_DIR", self.0.path())
-            .output()
-            .unwrap()
-    }
-
-    fn good(&self, line: &str) -> String {
-        let output = self.veni(line);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "veni {line}: {error}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn bad(&self, line: &str) -> String {
-        let output = self.veni(line);
-        assert!(!output.status.success(), "veni {line} must fail");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn folder(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("veni-lab-{name}"))
-    }
-
-    fn up(&self, name: &str) {
-        self.good(&format!("lab --name {name} up --without-daemons"));
-    }
-
-    /// The process that owns a lab.
-    fn owner(&self, name: &str) -> u32 {
-        let text = std::fs::read_to_string(self.folder(name).join("lock")).unwrap();
-        text.trim().parse().unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        for entry in std::fs::read_dir(self.0.path()).unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(name) = name.strip_prefix("veni-lab-") {
-                self.veni(&format!("lab --name {name} down"));
-            }
-        }
-    }
+fn up(place: &Place, name: &str) {
+    place.good(&format!("lab --name {name} up --without-daemons"));
 }
 
 fn namespace_of(process: &Path) -> Option<PathBuf> {
@@ -104,18 +50,10 @@ fn in_use(namespaces: &BTreeSet<PathBuf>) -> usize {
     namespaces.intersection(&used).count()
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_lab_comes_up_can_be_used_and_leaves_nothing() {
     let place = Place::new();
-    place.up("a");
+    up(&place, "a");
     let namespaces = namespaces_of_children(place.owner("a"));
     assert_eq!(namespaces.len(), 4, "two nodes, the VPC, the internet");
     assert_eq!(
@@ -136,24 +74,18 @@ fn a_lab_comes_up_can_be_used_and_leaves_nothing() {
 #[test]
 fn a_killed_lab_takes_its_namespaces_with_it_and_its_name_can_be_used_again() {
     let place = Place::new();
-    place.up("a");
+    up(&place, "a");
     let owner = place.owner("a");
     let namespaces = namespaces_of_children(owner);
     assert_eq!(in_use(&namespaces), 4);
-    assert!(
-        Command::new("kill")
-            .args(["-KILL", &owner.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    place.kill("a");
     eventually("namespaces are left", || in_use(&namespaces) == 0);
     assert!(
         place.folder("a").exists(),
         "a killed lab cannot remove its folder"
     );
 
-    place.up("a");
+    up(&place, "a");
     assert_ne!(place.owner("a"), owner);
     place.good("lab --name a matrix");
     place.good("lab --name a down");
@@ -163,15 +95,8 @@ fn a_killed_lab_takes_its_namespaces_with_it_and_its_name_can_be_used_again() {
 #[test]
 fn what_a_killed_lab_has_left_is_removed_by_down() {
     let place = Place::new();
-    place.up("a");
-    let owner = place.owner("a");
-    assert!(
-        Command::new("kill")
-            .args(["-KILL", &owner.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    up(&place, "a");
+    let owner = place.kill("a");
     let gone = PathBuf::from(format!("/proc/{owner}/ns/net"));
     eventually("the killed lab lives", || {
         std::fs::read_link(&gone).is_err()
@@ -183,8 +108,8 @@ fn what_a_killed_lab_has_left_is_removed_by_down() {
 #[test]
 fn labs_live_side_by_side_by_name_and_a_name_is_used_once() {
     let place = Place::new();
-    place.up("a");
-    place.up("b");
+    up(&place, "a");
+    up(&place, "b");
     let refused = place.bad("lab --name a up --without-daemons");
     assert!(refused.contains("running already"), "{refused}");
     place.good("lab --name a down");
@@ -196,7 +121,7 @@ fn labs_live_side_by_side_by_name_and_a_name_is_used_once() {
 fn what_is_not_there_is_named_with_what_to_do() {
     let place = Place::new();
     assert!(place.bad("lab --name a status").contains("veni lab up"));
-    place.up("a");
+    up(&place, "a");
     assert!(
         place
             .bad("lab --name a exec node7 -- true")

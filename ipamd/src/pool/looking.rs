@@ -17,9 +17,9 @@ use crate::events::EventKind;
 
 /// At rest a look at the inventory comes so often where the node cannot see by
 /// itself that somebody has changed something.
-pub(super) const REST: Duration = Duration::from_secs(600);
+pub const LOOK_AT_REST: Duration = Duration::from_secs(600);
 /// And so often where it can.
-const REST_WITH_GLANCES: Duration = Duration::from_secs(3600);
+pub const LOOK_AT_REST_WITH_GLANCES: Duration = Duration::from_secs(3600);
 
 impl PoolTask {
     pub(super) fn look_if_due(&mut self, now: Instant) {
@@ -40,8 +40,8 @@ impl PoolTask {
 
     pub(super) fn look_due(&self) -> Instant {
         let rest = match self.glances.answered {
-            true => REST_WITH_GLANCES,
-            false => REST,
+            true => LOOK_AT_REST_WITH_GLANCES,
+            false => LOOK_AT_REST,
         };
         let at_rest = self.last_look + self.settings.inventory_interval.unwrap_or(rest);
         self.next_look.map_or(at_rest, |next| next.min(at_rest))

@@ -28,6 +28,7 @@ use crate::attachment::AttachmentKey;
 
 pub(crate) use jobs::Worlds;
 pub(crate) use known::Known;
+pub use looking::{LOOK_AT_REST, LOOK_AT_REST_WITH_GLANCES};
 pub(crate) use report::LevelCounts;
 pub use state::Lease;
 pub(crate) use task::{PoolSettings, PoolTask};

@@ -19,7 +19,7 @@ use super::errors::Hold;
 use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
-use super::looking::REST;
+use super::looking::LOOK_AT_REST;
 use super::snapshot::{PlanMemory, millis};
 use super::state::PoolState;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
@@ -379,7 +379,7 @@ impl PoolTask {
     fn next_wake(&self) -> Instant {
         // What is under way wakes us when it ends.
         let under_way = |which: Work| self.work.values().any(|work| *work == which);
-        let mut wake = Instant::now() + REST;
+        let mut wake = Instant::now() + LOOK_AT_REST;
         if !under_way(Work::Inventory) {
             wake = wake.min(self.look_due());
         }

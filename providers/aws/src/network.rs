@@ -13,7 +13,7 @@ use veni_provider::{ErrorClass, ProviderError};
 use crate::actions::Action;
 use crate::ec2::Ec2;
 use crate::failure::Refusal;
-use crate::identity::Instance;
+use crate::identity::{INTERFACES, Instance};
 use crate::imds::Metadata;
 
 const FRESH: Duration = Duration::from_secs(600);
@@ -92,7 +92,7 @@ impl Network {
 }
 
 async fn of_metadata(metadata: &Metadata, mac: &str) -> Result<Vec<IpNet>, ProviderError> {
-    let path = |what: &str| format!("/latest/meta-data/network/interfaces/macs/{mac}/{what}");
+    let path = |what: &str| format!("{INTERFACES}{mac}/{what}");
     let ipv4 = metadata.required(&path("vpc-ipv4-cidr-blocks")).await?;
     // A VPC without IPv6 has no such path.
     let ipv6 = metadata.optional(&path("vpc-ipv6-cidr-blocks")).await?;
@@ -117,6 +117,12 @@ async fn of_ec2(ec2: &Ec2, vpc: &str) -> Result<Vec<IpNet>, ProviderError> {
             state.is_none_or(|state| *state == VpcCidrBlockStateCode::Associated)
         });
         let ipv6 = described.ipv6_cidr_block_association_set().iter();
+        let ipv6 = ipv6.filter(|association| {
+            let state = association
+                .ipv6_cidr_block_state()
+                .and_then(|state| state.state());
+            state.is_none_or(|state| *state == VpcCidrBlockStateCode::Associated)
+        });
         let texts = described
             .cidr_block()
             .into_iter()

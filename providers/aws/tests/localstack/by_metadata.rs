@@ -21,6 +21,10 @@ use veni_provider_aws::{InstanceOverrides, TypeFacts};
 use super::cloud::{admin, site, tag};
 use super::server::{calm, server};
 
+async fn seen(vpc: &str) -> View {
+    describe(&admin(), vpc).await.expect("a view")
+}
+
 /// Serves the first instance of a view until the guard goes; the address comes back.
 async fn serve(view: View) -> (String, DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -82,7 +86,7 @@ async fn metadata_shows_a_node_what_ec2_would() {
     }
     by_ec2.tidy().await;
 
-    let view = describe(&admin()).await.expect("a view").of_vpc(&site.vpc);
+    let view = seen(&site.vpc).await;
     let (endpoint, _serving) = serve(view).await;
     let mut settings = site.settings();
     settings.instance = InstanceOverrides::default();
@@ -105,7 +109,7 @@ async fn metadata_shows_a_node_what_ec2_would() {
 async fn what_its_owner_sets_for_metadata_and_tags_is_taken_over() {
     let _calm = calm().await;
     let site = site("m5.large").await;
-    let before = describe(&admin()).await.expect("a view").of_vpc(&site.vpc);
+    let before = seen(&site.vpc).await;
     assert_eq!(before.instances[&site.instance].options, Options::default());
     let call = admin()
         .modify_instance_metadata_options()
@@ -117,7 +121,7 @@ async fn what_its_owner_sets_for_metadata_and_tags_is_taken_over() {
         .instance_metadata_tags(InstanceMetadataTagsState::Enabled);
     call.send().await.expect("must be modified");
     tag(&site.instance, "Name", "a node").await;
-    let after = describe(&admin()).await.expect("a view").of_vpc(&site.vpc);
+    let after = seen(&site.vpc).await;
     let instance = &after.instances[&site.instance];
     let expected = Options {
         enabled: true,
@@ -135,7 +139,7 @@ async fn what_its_owner_sets_for_metadata_and_tags_is_taken_over() {
 async fn ec2_takes_the_role_s_credentials_and_counts_them_by_their_predictable_key() {
     let _calm = calm().await;
     let site = site("m5.large").await;
-    let mut view = describe(&admin()).await.expect("a view").of_vpc(&site.vpc);
+    let mut view = seen(&site.vpc).await;
     for instance in view.instances.values_mut() {
         instance.role = Some(Role {
             name: "node".to_owned(),

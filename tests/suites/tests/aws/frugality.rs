@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipamd::pool::{LOOK_AT_REST, LOOK_AT_REST_WITH_GLANCES};
 use veni_testbed::ec2::calm;
 
 use crate::daemon::Daemon;
@@ -194,11 +195,13 @@ async fn a_node_at_rest_calls_less_than_ten_times_an_hour() {
     let _calm = calm().await;
     // Intervals are scaled: a look every second, leaks looked for every four.
     const SECONDS: u64 = 8;
+    const LEAKS: Duration = Duration::from_secs(4);
     let world = World::new("m5.xlarge").await;
     let settings = [("VENI_INVENTORY_INTERVAL", "1"), ("WARM_IP_TARGET", "5")];
+    let mut by_default = Duration::ZERO;
     let daemon = world
         .start_with(&settings, |settings| {
-            settings.leaks_every = Duration::from_secs(4)
+            by_default = std::mem::replace(&mut settings.leaks_every, LEAKS);
         })
         .await;
     daemon.until_holding(1, 5, 0).await;
@@ -208,17 +211,20 @@ async fn a_node_at_rest_calls_less_than_ten_times_an_hour() {
     let rested = since(&before, &calls(&world).await);
     print("any", "at rest, 8 looks", &rested);
     let looks = of(&rested, &["DescribeSubnets"]);
-    let leaks = of(&rested, &["DescribeNetworkInterfaces"]) - looks;
-    assert_eq!(
-        rested.values().sum::<u64>(),
-        2 * looks + leaks,
-        "{rested:?}"
-    );
-    assert!(leaks <= SECONDS / 4 + 1, "{rested:?}");
-    // Without instance metadata six looks an hour would be due; with it, one.
-    let an_hour = 2 + 1;
-    println!("at rest: {an_hour} calls an hour");
-    assert!(an_hour < 10);
+    let searches = of(&rested, &["DescribeNetworkInterfaces"]) - looks;
+    let total: u64 = rested.values().sum();
+    assert_eq!(total, 2 * looks + searches, "{rested:?}");
+    assert!(searches <= SECONDS / LEAKS.as_secs() + 1, "{rested:?}");
+    let hourly = |each: Duration| 3600_u64.div_ceil(each.as_secs());
+    for (where_, rest) in [
+        ("with instance metadata", LOOK_AT_REST_WITH_GLANCES),
+        ("without", LOOK_AT_REST),
+    ] {
+        let a_look = (total - searches).div_ceil(looks);
+        let an_hour = a_look * hourly(rest) + hourly(by_default);
+        println!("at rest {where_}: {an_hour} calls an hour");
+        assert!(rest == LOOK_AT_REST || an_hour < 10, "{an_hour}");
+    }
     daemon.finish_with_looks().await;
 }
 
