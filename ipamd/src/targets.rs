@@ -144,6 +144,9 @@ fn max_pods_of(
             let settings = Settings {
                 max_interfaces: targets.max_eni,
                 custom_networking,
+                // The recommendation is for who sets kubelet's number. Here it would
+                // refuse pods that kubelet has been told to take.
+                uncapped: true,
                 ..Settings::new(targets.mode)
             };
             max_pods::aws(&machine, &settings).pods

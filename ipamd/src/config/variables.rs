@@ -171,7 +171,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     variable(
         "MAX_PODS",
-        "what the interfaces allow, at most 110, or 250 above 30 virtual CPUs",
+        "what the interfaces allow",
         "Most pods of the node; the pool does not grow beyond.",
     ),
     variable(

@@ -15,10 +15,10 @@ use aws_sdk_ec2::types::{
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use veni_cloudlab::metadata::{Options, Role, Service, Settings, View, access_key_id, describe};
-use veni_provider::{AddressSlots, AttachRequest, Family, Interface, Limits, Provider};
-use veni_provider_aws::{InstanceOverrides, TypeFacts};
+use veni_provider::{AddressSlots, AttachRequest, Family, Interface, Provider};
+use veni_provider_aws::InstanceOverrides;
 
-use super::cloud::{admin, site, tag};
+use super::cloud::{M5_LARGE, admin, site, tag};
 use super::server::{calm, server};
 
 async fn seen(vpc: &str) -> View {
@@ -45,18 +45,6 @@ fn sorted(mut interfaces: Vec<Interface>) -> Vec<Interface> {
         one.prefixes.sort_unstable();
     }
     interfaces
-}
-
-fn m5_large(_: &str) -> Option<TypeFacts> {
-    Some(TypeFacts {
-        limits: Limits {
-            interfaces: 3,
-            ipv4_per_interface: 10,
-            ipv6_per_interface: 10,
-            vcpus: 2,
-        },
-        prefixes: true,
-    })
 }
 
 #[tokio::test]
@@ -92,7 +80,7 @@ async fn metadata_shows_a_node_what_ec2_would() {
     settings.instance = InstanceOverrides::default();
     settings.metadata_only = true;
     settings.metadata_endpoint = Some(endpoint);
-    settings.instance_types = Some(Arc::new(m5_large));
+    settings.instance_types = Some(Arc::new(|_: &str| Some(M5_LARGE)));
     let by_metadata = site.provider_with(settings).await;
     let (seen, told) = (by_ec2.inventory().await, by_metadata.inventory().await);
     assert_eq!(

@@ -11,13 +11,24 @@ use aws_sdk_ec2::types::NetworkInterface;
 use serde_json::json;
 use veni_cloudlab::Fill;
 use veni_provider::conformance::{Fixture, TestNode};
-use veni_provider::{InterfaceId, Operation, SubnetId};
-use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides};
+use veni_provider::{InterfaceId, Limits, Operation, SubnetId};
+use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides, TypeFacts};
 use veni_testbed::ec2;
 
 pub(crate) use ec2::{admin, mend, sdk_config, tag};
 
 use super::server::server;
+
+/// What EC2 says of the type m5.large.
+pub(crate) const M5_LARGE: TypeFacts = TypeFacts {
+    limits: Limits {
+        interfaces: 3,
+        ipv4_per_interface: 10,
+        ipv6_per_interface: 10,
+        vcpus: 2,
+    },
+    prefixes: true,
+};
 
 /// A VPC with one subnet and a node in it, in the provider's nouns.
 #[derive(Clone)]

@@ -11,9 +11,9 @@ use veni_provider::{
     AddressSlots, AttachRequest, ErrorClass, Family, InterfaceId, InterfaceState, Provider,
     SubnetId,
 };
-use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides, TypeFacts};
+use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides};
 
-use super::cloud::{mend, sdk_config, site};
+use super::cloud::{M5_LARGE, mend, sdk_config, site};
 use super::server::{calm, knobs, server};
 
 const TWO: AddressSlots = AddressSlots::Addresses {
@@ -122,15 +122,6 @@ async fn a_call_that_takes_too_long_leaves_doubt_and_a_look_none() {
 
 /// A provider of which everything is known, so that connecting asks nobody.
 async fn provider_by(sdk_config: SdkConfig) -> AwsProvider {
-    let facts = TypeFacts {
-        limits: veni_provider::Limits {
-            interfaces: 3,
-            ipv4_per_interface: 10,
-            ipv6_per_interface: 10,
-            vcpus: 2,
-        },
-        prefixes: true,
-    };
     let settings = AwsSettings {
         instance: InstanceOverrides {
             instance_id: Some("i-1".to_owned()),
@@ -139,7 +130,7 @@ async fn provider_by(sdk_config: SdkConfig) -> AwsProvider {
             subnet: Some(SubnetId::new("subnet-1")),
             vpc: Some("vpc-1".to_owned()),
         },
-        instance_types: Some(std::sync::Arc::new(move |_: &str| Some(facts))),
+        instance_types: Some(std::sync::Arc::new(|_: &str| Some(M5_LARGE))),
         sdk_config: Some(sdk_config),
         ..AwsSettings::default()
     };

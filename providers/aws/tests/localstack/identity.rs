@@ -8,23 +8,13 @@ use std::sync::{Arc, Mutex};
 use aws_config::SdkConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use veni_provider::{ErrorClass, Limits, Mac, Provider};
-use veni_provider_aws::{AwsProvider, AwsSettings, Remembered, TypeFacts, TypeLookup, resume};
+use veni_provider::{ErrorClass, Mac, Provider};
+use veni_provider_aws::{AwsProvider, AwsSettings, Remembered, TypeLookup, resume};
 
-use super::cloud::{Site, site};
+use super::cloud::{M5_LARGE, Site, site};
 use super::server::calm;
 
 const TOKEN: &str = "a-token";
-const M5_LARGE: TypeFacts = TypeFacts {
-    limits: Limits {
-        interfaces: 3,
-        ipv4_per_interface: 10,
-        ipv6_per_interface: 10,
-        vcpus: 2,
-    },
-    prefixes: true,
-};
-
 /// Nobody listens there: whoever asks EC2 fails.
 fn nobody() -> SdkConfig {
     super::cloud::sdk_config("nobody", "127.0.0.1:1")

@@ -76,6 +76,22 @@ pub(crate) fn all(pods: &[Vec<(TestPod, Added)>]) -> Vec<&TestPod> {
     pods.iter().flatten().map(|(pod, _)| pod).collect()
 }
 
+/// Two pods reach each other.
+pub(crate) async fn talk(one: (&TestPod, &Added), other: (&TestPod, &Added)) {
+    for ((from, _), (to, added)) in [(one, other), (other, one)] {
+        let reached = reaches(from.path(), added.address()).await;
+        assert!(reached, "{} does not reach {}", from.name(), to.name());
+    }
+}
+
+/// Takes down a bed on which these pods are all there is, nothing is unsound and
+/// nothing was taken for forged.
+pub(crate) async fn end_well(bed: Bed, pods: &[&TestPod]) {
+    bed.sound(pods).await;
+    assert_eq!(forged(&bed).await, 0);
+    bed.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_two_nodes_reach_each_other() {
     let _calm = calm().await;
@@ -83,11 +99,8 @@ async fn pods_on_two_nodes_reach_each_other() {
     let (here, added) = bed.running(0, "here").await;
     let (there, other) = bed.running(1, "there").await;
     assert_eq!(carrier(&bed, 0, added.address()).await, 0);
-    assert!(reaches(here.path(), other.address()).await);
-    assert!(reaches(there.path(), added.address()).await);
-    bed.sound(&[&here, &there]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    talk((&here, &added), (&there, &other)).await;
+    end_well(bed, &[&here, &there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +116,7 @@ async fn pods_on_secondary_interfaces_reach_each_other_by_them_alone() {
         until_secondary(&bed, 1, "there").await,
     ];
     let [(here, added), (there, other)] = pods.each_ref().map(|some| &some[some.len() - 1]);
-    assert!(reaches(here.path(), other.address()).await);
-    assert!(reaches(there.path(), added.address()).await);
+    talk((here, added), (there, other)).await;
     assert!(reaches(here.path(), bed.node_address(1)).await);
     bed.sound(&all(&pods)).await;
     assert_eq!(forged(&bed).await, 0, "every packet left by its interface");
@@ -217,11 +229,8 @@ async fn pods_live_in_prefixes() {
         });
         assert!(within, "{} is in no prefix", added.address());
     }
-    assert!(reaches(here.path(), other.address()).await);
-    assert!(reaches(there.path(), added.address()).await);
-    bed.sound(&[&here, &there]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    talk((&here, &added), (&there, &other)).await;
+    end_well(bed, &[&here, &there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,9 +246,7 @@ async fn pods_of_both_families_reach_each_other() {
     for address in &other.addresses {
         assert!(reaches(here.path(), *address).await, "{address}");
     }
-    bed.sound(&[&here, &there]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &[&here, &there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,12 +293,9 @@ async fn pods_live_on_an_interface_in_a_second_subnet_when_the_first_is_full() {
     let [(here, added), (there, other)] = pods.each_ref().map(|some| &some[some.len() - 1]);
     let second: ipnet::IpNet = "10.0.16.0/20".parse().expect("a range");
     assert!(second.contains(&added.address()), "{}", added.address());
-    assert!(reaches(here.path(), other.address()).await);
-    assert!(reaches(there.path(), added.address()).await);
+    talk((here, added), (there, other)).await;
     assert!(reaches(here.path(), bed.node_address(1)).await);
-    bed.sound(&all(&pods)).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &all(&pods)).await;
 }
 
 /// Whether the server has refused a call of a node as unavailable.
@@ -362,7 +366,5 @@ async fn an_interface_that_takes_its_time_is_plugged_in_when_it_is_attached() {
     let pods = [pods];
     let mut everybody = all(&pods);
     everybody.push(&peer);
-    bed.sound(&everybody).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &everybody).await;
 }

@@ -10,7 +10,7 @@ use veni_testbed::ec2::{ZONE, calm};
 use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Bed, BedConfig, PATIENCE, eventually};
 
-use crate::wires::{carrier, described, forged};
+use crate::wires::{carrier, described, end_well, forged, talk};
 
 /// Range of the second subnet of a bed.
 const PODS: &str = "10.0.16.0/20";
@@ -97,8 +97,7 @@ async fn pods_live_in_the_subnet_and_the_security_group_of_their_zone_s_eni_conf
             assert_eq!(groups.collect::<Vec<_>>(), [Some(group.as_str())]);
         }
     }
-    assert!(reaches(here.path(), other.address()).await);
-    assert!(reaches(there.path(), added.address()).await);
+    talk((&here, &added), (&there, &other)).await;
     assert!(reaches(bed.node(0), added.address()).await);
 
     // Out of the VPC they go with their node's address, by its own interface.
@@ -112,9 +111,7 @@ async fn pods_live_in_the_subnet_and_the_security_group_of_their_zone_s_eni_conf
     assert!(is_silent(bed.node(1), added.address()).await);
     let_in(&bed, bed.ec2().security_group(), &group).await;
     assert!(reaches(bed.node(1), added.address()).await);
-    bed.sound(&[&here, &there]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &[&here, &there]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use veni_testbed::ec2::{calm, tag};
 use veni_testbed::traffic::{Stream, reaches};
 use veni_testbed::{Bed, BedConfig, eventually};
 
-use crate::wires::{all, forged, until_secondary};
+use crate::wires::{all, end_well, until_secondary};
 
 /// Older than any interface on its way to an instance.
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";
@@ -71,7 +71,5 @@ async fn a_node_s_daemon_deletes_what_another_node_s_left_between_detach_and_del
     let pods = [pods];
     let mut everybody = all(&pods);
     everybody.push(&living);
-    bed.sound(&everybody).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &everybody).await;
 }

@@ -9,7 +9,7 @@ use veni_testbed::ec2::calm;
 use veni_testbed::traffic::{Stream, reaches};
 use veni_testbed::{Bed, BedConfig, Death, eventually};
 
-use crate::wires::{all, described, forged, until_secondary};
+use crate::wires::{all, described, end_well, talk, until_secondary};
 
 const DELEGATION: &str = "ENABLE_PREFIX_DELEGATION";
 
@@ -80,8 +80,7 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_on() {
     .await;
     let (new, added) = bed.running(0, "new").await;
     assert!(is_of_a_prefix(&bed, 0, added.address()).await, "{added:?}");
-    assert!(reaches(new.path(), other.address()).await);
-    assert!(reaches(peer.path(), added.address()).await);
+    talk((&new, &added), (&peer, &other)).await;
     for (pod, added) in &old {
         bed.check(pod, added).await.expect("it kept its address");
     }
@@ -102,9 +101,7 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_on() {
     })
     .await;
     stream.lost_nothing().await;
-    bed.sound(&everybody).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &everybody).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,8 +124,7 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_off() {
     bed.sound(&[&old, &peer]).await;
     let (new, added) = bed.running(0, "new").await;
     assert!(!is_of_a_prefix(&bed, 0, added.address()).await, "{added:?}");
-    assert!(reaches(new.path(), other.address()).await);
-    assert!(reaches(peer.path(), added.address()).await);
+    talk((&new, &added), (&peer, &other)).await;
     assert!(is_of_a_prefix(&bed, 0, kept.address()).await, "{kept:?}");
     bed.check(&old, &kept).await.expect("it kept its address");
     stream.lost_nothing().await;
@@ -141,9 +137,7 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_off() {
     })
     .await;
     stream.lost_nothing().await;
-    bed.sound(&[&old, &new, &peer]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &[&old, &new, &peer]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,8 +158,7 @@ async fn pods_live_on_single_addresses_while_the_subnet_has_no_free_prefix() {
         let prefixes = held(&bed, node).await.prefixes;
         assert!(prefixes.is_empty(), "no block of 16 is free: {prefixes:?}");
     }
-    assert!(reaches(here.path(), other.address()).await);
-    assert!(reaches(there.path(), added.address()).await);
+    talk((&here, &added), (&there, &other)).await;
     bed.sound(&[&here, &there]).await;
 
     let stream = Stream::start(there.path(), added.address()).await;
@@ -190,7 +183,5 @@ async fn pods_live_on_single_addresses_while_the_subnet_has_no_free_prefix() {
     assert!(reaches(late.path(), far_added.address()).await);
     assert!(reaches(far.path(), added.address()).await);
     stream.lost_nothing().await;
-    bed.sound(&[&here, &there, &late, &far]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &[&here, &there, &late, &far]).await;
 }

@@ -9,7 +9,7 @@ use veni_testbed::ec2::calm;
 use veni_testbed::traffic::is_silent;
 use veni_testbed::{Bed, BedConfig, Death, PATIENCE, eventually, kernel};
 
-use crate::wires::{all, forged, until_secondary};
+use crate::wires::{all, end_well, forged, until_secondary};
 
 const METADATA: &str = "169.254.169.254:80";
 const TOKEN: &str = "PUT /latest/api/token HTTP/1.1\r\nHost: metadata\r\n\
@@ -45,9 +45,7 @@ async fn the_internet_sees_pods_of_all_interfaces_with_their_node_s_address() {
     let (last, _) = &pods[pods.len() - 1];
     assert!(is_silent(last.path(), internet).await);
     assert_ne!(untranslatable(&bed).await, 0, "the check sees it");
-    bed.sound(&all(&[pods])).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &all(&[pods])).await;
 }
 
 /// Asks for a token from inside a namespace.
@@ -122,7 +120,5 @@ async fn a_pod_gets_a_token_of_instance_metadata_that_may_travel_two_hops() {
     let (pod, _) = bed.running(0, "pod").await;
     assert_eq!(answer(ask_for_token(pod.path()).await).await, GIVEN);
     assert_eq!(died_at(bed.node(0)).await, 0);
-    bed.sound(&[&pod]).await;
-    assert_eq!(forged(&bed).await, 0);
-    bed.end().await;
+    end_well(bed, &[&pod]).await;
 }

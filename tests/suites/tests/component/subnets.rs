@@ -18,6 +18,16 @@ const PREFIXES: Settings<'_> = &[
     ("IP_COOLDOWN_PERIOD", "1"),
 ];
 
+/// A cloud with a second subnet in the nodes' zone, and that subnet's range.
+fn with_another_subnet() -> (CloudConfig, IpNet) {
+    let mut config = CloudConfig::aws().instant();
+    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
+    config
+        .subnets
+        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    (config, range)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fragmented_subnet_gives_single_addresses_and_prefixes_come_back_later() {
     let world = World::aws("m5.large");
@@ -88,11 +98,7 @@ async fn an_exhausted_subnet_is_left_alone_for_a_while_and_then_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn another_subnet_of_the_zone_helps_out() {
-    let mut config = CloudConfig::aws().instant();
-    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
-    config
-        .subnets
-        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    let (config, range) = with_another_subnet();
     let world = World::new(config, "m5.large");
     world
         .cloud
@@ -131,11 +137,7 @@ async fn the_last_prefix_is_taken_before_single_addresses_stand_in() {
 
 #[tokio::test(start_paused = true)]
 async fn an_excluded_subnet_gives_pods_nothing_more_and_gets_back_what_they_leave() {
-    let mut config = CloudConfig::aws().instant();
-    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
-    config
-        .subnets
-        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    let (config, range) = with_another_subnet();
     let world = World::new(config, "m5.large");
     let settings = [
         ("WARM_IP_TARGET", "2"),
@@ -193,11 +195,7 @@ async fn a_primary_interface_that_is_not_for_pods_is_never_filled() {
 
 #[tokio::test(start_paused = true)]
 async fn interfaces_in_other_subnets_go_on_while_one_subnet_is_put_aside() {
-    let mut config = CloudConfig::aws().instant();
-    let range: IpNet = "10.0.32.0/20".parse().expect("a range");
-    config
-        .subnets
-        .push(SubnetConfig::new("subnet-c", "zone-a", [range]));
+    let (config, range) = with_another_subnet();
     let world = World::new(config, "m5.large");
     let subnet = SubnetId::new(SUBNET);
     let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;

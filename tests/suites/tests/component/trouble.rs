@@ -116,24 +116,28 @@ async fn a_burst_stays_within_an_accounts_budget() {
     );
 }
 
+/// The pauses between assignments while pods wait and five in a row fail: each is
+/// half to all of 0.5, 1, 2, 4 and 8 seconds.
+async fn pauses_after(class: ErrorClass, world: &World, daemon: &Daemon) -> Vec<Duration> {
+    let before = world.calls.of(Operation::Assign);
+    world
+        .cloud
+        .inject(refusing(class).on(Operation::Assign).times(5));
+    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
+    let times = world.calls.times(Operation::Assign).split_off(before);
+    let pauses: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses.len() >= 5, "{pauses:?}");
+    assert!(pauses[2] > pauses[0] && pauses[4] > pauses[2], "{pauses:?}");
+    pauses
+}
+
 #[tokio::test(start_paused = true)]
 async fn passing_trouble_is_tried_again_with_growing_pauses() {
     let world = World::aws("m5.large");
     let daemon = world.start(TWO_WARM).await;
     daemon.settle().await;
-    let before = world.calls.of(Operation::Assign);
-    world.cloud.inject(
-        refusing(ErrorClass::Transient)
-            .on(Operation::Assign)
-            .times(5),
-    );
-    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
-    let times = world.calls.times(Operation::Assign).split_off(before);
-    let pauses: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
-    // Each is half to all of 0.5, 1, 2, 4 and 8 seconds.
-    assert!(pauses.len() >= 5, "{pauses:?}");
+    let pauses = pauses_after(ErrorClass::Transient, &world, &daemon).await;
     assert!(pauses[0] >= Duration::from_millis(250), "{pauses:?}");
-    assert!(pauses[2] > pauses[0] && pauses[4] > pauses[2], "{pauses:?}");
     assert!(pauses[4] <= Duration::from_millis(8_100), "{pauses:?}");
     daemon.settle().await;
     daemon.check().await;
@@ -146,18 +150,7 @@ async fn a_cloud_that_leaves_changes_in_doubt_is_asked_ever_less_often() {
     let world = World::new(config, "m5.large");
     let daemon = world.start(TWO_WARM).await;
     daemon.settle().await;
-    let before = world.calls.of(Operation::Assign);
-    world.cloud.inject(
-        refusing(ErrorClass::OutcomeUnknown)
-            .on(Operation::Assign)
-            .times(5),
-    );
-    daemon.add_all((0..4).map(|n| format!("pod-{n}"))).await;
-    let times = world.calls.times(Operation::Assign).split_off(before);
-    let pauses: Vec<Duration> = times.windows(2).map(|two| two[1] - two[0]).collect();
-    // Each is half to all of 0.5, 1, 2, 4 and 8 seconds.
-    assert!(pauses.len() >= 5, "{pauses:?}");
-    assert!(pauses[2] > pauses[0] && pauses[4] > pauses[2], "{pauses:?}");
+    let pauses = pauses_after(ErrorClass::OutcomeUnknown, &world, &daemon).await;
     assert!(pauses[4] >= Duration::from_secs(4), "{pauses:?}");
     daemon.settle().await;
     daemon.check().await;
