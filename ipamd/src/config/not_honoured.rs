@@ -40,6 +40,9 @@ const fn refused(name: &'static str, effect: &'static str, why: &'static str) ->
 /// The mode of network policies; `standard` is accepted with a warning.
 const POLICY_MODE: &str = "NETWORK_POLICY_ENFORCING_MODE";
 
+/// Asks for no interfaces on a tainted node unless it is true.
+const UNSCHEDULABLE: &str = "AWS_MANAGE_ENIS_NON_SCHEDULABLE";
+
 /// All of them, in the order of the documentation. The effect is the AWS
 /// plugin's.
 pub(super) const NOT_HONOURED: &[Variable] = &[
@@ -91,11 +94,11 @@ pub(super) const NOT_HONOURED: &[Variable] = &[
         "it concerns the branch interfaces of ENABLE_POD_ENI, which Veni does not make",
     ),
     without_effect(
-        "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
+        UNSCHEDULABLE,
         "false",
         Form::Boolean,
         "Attach and detach interfaces while the node is unschedulable, too.",
-        "taints are Kubernetes' business: Veni manages interfaces whether or not the node is schedulable",
+        "taints need the Kubernetes API, which this version of Veni does not use: it manages interfaces whether or not the node is schedulable",
     ),
     without_effect(
         "CLUSTER_ENDPOINT",
@@ -166,6 +169,9 @@ pub(super) fn read_not_honoured(reader: &mut Reader<'_>) -> Vec<Remark> {
                 reader.problem(variable.name, &value, why);
             }
             Some(_) => remarks.extend(policies_are_open(variable.name, &value)),
+            None if variable.name == UNSCHEDULABLE && value == "false" => {
+                remarks.push(Remark::warning(variable.name, why.to_owned()));
+            }
             None => remarks.push(Remark::information(
                 variable.name,
                 format!("without effect: {why}"),

@@ -281,6 +281,12 @@ fn policies_that_nobody_enforces_are_warned_of() {
 }
 
 #[test]
+fn an_unschedulable_node_gets_interfaces_and_who_forbids_it_is_warned() {
+    let remarks = remarks("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "false");
+    assert!(remarks[0].warning && remarks[0].text.contains("Kubernetes API"));
+}
+
+#[test]
 fn truth_values_take_all_spellings_of_the_aws_plugin() {
     for (value, on) in [
         ("1", true),
