@@ -194,6 +194,9 @@ fn what_cannot_be_is_said_with_what_to_do() {
     let nobody = place.bad(&format!("{up} --localstack-url http://127.0.0.1:1"));
     assert!(nobody.contains("LocalStack"), "{nobody}");
     assert!(!place.folder("a").exists(), "nothing is left");
+    let unknown = place.bad(&format!("{up} --instance-type m5.enormous"));
+    assert!(unknown.contains("m5.enormous"), "{unknown}");
+    assert!(!place.folder("a").exists(), "nothing is left");
     let profile = place.bad(&format!("{up} --profile azure"));
     assert!(profile.contains("mock cloud"), "{profile}");
     let url = place.bad("lab --name a up --localstack-url http://127.0.0.1:1");

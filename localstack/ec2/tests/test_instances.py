@@ -61,6 +61,13 @@ def test_an_instance_can_be_run_with_secondary_addresses_or_prefixes(ec2, subnet
         assert len(answer["Instances"][0]["NetworkInterfaces"][0][field]) == count
 
 
+def test_an_instance_of_a_type_that_ec2_does_not_have_is_not_run(ec2, subnet):
+    with refused("InvalidParameterValue", "m5.enormous"):
+        ec2.run_instances(
+            ImageId="ami-12345678", InstanceType="m5.enormous", MinCount=1, MaxCount=1, SubnetId=subnet
+        )
+
+
 def test_an_instance_can_be_run_with_interfaces_on_several_network_cards(ec2, subnet):
     def run(*places):
         specifications = [{"NetworkCardIndex": c, "DeviceIndex": d, "SubnetId": subnet} for c, d in places]

@@ -20,6 +20,9 @@ from .region import Region
 
 def run_instances(call: Call) -> Record:
     """Runs the instances if the subnet has an address for each, then completes their interfaces."""
+    instance_type = call.get("InstanceType")
+    if instance_type and limits.of(instance_type) is None:
+        raise errors.invalid_value(f"Invalid value '{instance_type}' for InstanceType.")
     _check_room(call)
     specifications = {_key(s): s for s in call.list("NetworkInterfaces")}
     _check_cards(call, list(specifications))
