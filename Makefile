@@ -14,6 +14,9 @@ PLUGIN := cargo rustc --package veni-cni --bin veni-cni --profile plugin \
 	$(if $(HAVE_MUSL),--target $(MUSL),-- -C target-feature=+crt-static -C relocation-model=static)
 PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 
+# What a release can do; Amazon's SDK takes its time to compile.
+FEATURES := ipamd/aws,veni/aws
+
 .PHONY: help demo test lint bench build localstack clean
 
 help: ## this list
@@ -32,16 +35,17 @@ lint: ## formatting, clippy, scripts, licences and the dependency rules
 	@tests/tools/require lint
 	@tests/tools/lint
 
-bench: build ## ADD and DEL beside the reference plugins and the physical floor (BENCH=--quick: half a minute)
+bench: ## ADD and DEL beside the reference plugins and the physical floor (BENCH=--quick: half a minute)
 	@tests/tools/require bench
+	@$(MAKE) --no-print-directory build FEATURES=
 	@tests/tools/fetch plugins
 	cargo build --release --package veni-benches
 	gcc -O2 -static -Wall -Wextra -o $(TARGET)/release/floor tests/benches/floor/floor.c
 	gcc -O2 -static -Wall -Wextra -o $(TARGET)/release/starter tests/benches/starter/starter.c
 	$(TARGET)/release/veni-benches --plugins "$$(tests/tools/fetch path plugins)/usr/lib/cni" $(BENCH)
 
-build: ## the release: ipamd, veni and the static plugin, in target/release
-	cargo build --release --package ipamd --package veni
+build: ## the release: ipamd, veni and the static plugin, in target/release (FEATURES= leaves EC2 out)
+	cargo build --release --package ipamd --package veni --features "$(FEATURES)"
 	$(PLUGIN)
 	cp $(PLUGIN_FILE) $(TARGET)/release/veni-cni
 

@@ -36,8 +36,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.settings || arguments.check_settings {
-        return outcome(print_settings(arguments.check_settings));
+    if arguments.settings {
+        return outcome(print_defaults());
+    }
+    if arguments.check_settings {
+        return outcome(check_settings());
     }
     #[cfg(feature = "crash-points")]
     if arguments.list_crash_points {
@@ -69,23 +72,26 @@ fn names_set() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
-/// Prints the settings: those of the environment, or of an empty one.
-fn print_settings(of_environment: bool) -> anyhow::Result<()> {
-    let lookup = |name: &str| std::env::var(name).ok().filter(|_| of_environment);
-    if of_environment {
-        // Before problems: a misspelt name is often the reason for one.
-        for remark in misspelt(names_set()) {
-            eprintln!("{remark}");
-        }
+/// Prints the settings with their defaults.
+fn print_defaults() -> anyhow::Result<()> {
+    let config = Config::defaults(&host_name())?;
+    print!("{}", in_blocks(&config.settings(None)));
+    Ok(())
+}
+
+/// Checks the environment's settings and prints what is in force.
+fn check_settings() -> anyhow::Result<()> {
+    // Before problems: a misspelt name is often the reason for one.
+    for remark in misspelt(names_set()) {
+        eprintln!("{remark}");
     }
+    let lookup = |name: &str| std::env::var(name).ok();
     let config = Config::try_new(&lookup, &host_name())?;
-    if of_environment {
-        if let Some(custom) = &config.custom_network {
-            ipamd::eni_config::EniConfigs::try_new(custom)?.check()?;
-        }
-        for remark in &config.remarks {
-            eprintln!("{remark}");
-        }
+    if let Some(custom) = &config.custom_network {
+        ipamd::eni_config::EniConfigs::try_new(custom)?.check()?;
+    }
+    for remark in &config.remarks {
+        eprintln!("{remark}");
     }
     print!("{}", in_blocks(&config.settings(None)));
     Ok(())

@@ -207,7 +207,8 @@ mod tests {
 
     fn config(pairs: &[(&str, &str)]) -> Config {
         let lookup = |name: &str| {
-            let found = pairs.iter().find(|(key, _)| *key == name);
+            let mut all = pairs.iter().chain(&[("VENI_PROVIDER", "mock")]);
+            let found = all.find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };
         Config::try_new(&lookup, "i-1").expect("the settings are valid")
@@ -247,7 +248,8 @@ mod tests {
         let config = config(&[("ENABLE_PREFIX_DELEGATION", "true")]);
         let of = |prefixes| pool_settings(&config, CloudProfile::Aws, &old_node(), &can(prefixes));
         assert_eq!(of(true).targets.mode, SlotKind::Prefix);
-        assert_eq!(of(true).max_pods, 110);
+        // 2 × (10 − 1) × 16 + 2: what is recommended is kubelet's business.
+        assert_eq!(of(true).max_pods, 290);
         assert_eq!(of(false).targets.mode, SlotKind::Address);
         // 2 × (10 − 1) + 2, and what is said is what is done.
         assert_eq!(of(false).max_pods, 20);

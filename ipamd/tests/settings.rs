@@ -41,6 +41,7 @@ fn a_good_environment_is_printed_as_it_is_in_force() {
     let output = ipamd(
         "--check-settings",
         &[
+            ("VENI_PROVIDER", "mock"),
             ("WARM_IP_TARGET", "5"),
             ("ENABLE_IPV6", "true"),
             ("MY_POD_NAME", "x"),
@@ -73,7 +74,8 @@ fn a_bad_environment_fails_with_every_problem() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     let error = text(&output.stderr);
-    assert!(error.contains("2 problems"), "{error}");
+    assert!(error.contains("3 problems"), "{error}");
+    assert!(error.contains("\n  VENI_PROVIDER=: must be set"), "{error}");
     assert!(error.contains("\n  WARM_IP_TARGET=-5: "), "{error}");
     assert!(error.contains("\n  ENABLE_POD_ENI=true: "), "{error}");
 }

@@ -60,6 +60,12 @@ impl App {
                 keep_trying(order, watch, shutdown).await;
                 Ok(())
             });
+        } else {
+            tracing::info!(
+                "nothing is installed on the host: there is no /host/opt/cni/bin or \
+                 /host/etc/cni/net.d as in a container; a service of the node sets \
+                 HOST_CNI_BIN_PATH=/opt/cni/bin and HOST_CNI_CONFDIR_PATH=/etc/cni/net.d"
+            );
         }
         tracing::info!(run_dir = %self.run_dir.folder().display(), "ready");
         loop {

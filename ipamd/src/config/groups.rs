@@ -88,10 +88,16 @@ fn chosen_provider(reader: &mut Reader<'_>) -> &'static str {
         reader.problem(
             name,
             &text,
-            "this build cannot use EC2: it lacks Amazon's SDK; `cargo build -p ipamd --features aws` \
-             makes one that can",
+            "this build cannot use EC2: it lacks Amazon's SDK; `make build` makes one that can",
         );
         return "mock";
+    }
+    if reader.text(name).is_none() {
+        reader.problem(
+            name,
+            "",
+            "must be set: aws on EC2; mock is a cloud inside this process, and no network carries its addresses",
+        );
     }
     reader.choice(name, PROVIDERS, "mock")
 }

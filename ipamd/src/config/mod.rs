@@ -291,6 +291,17 @@ impl Config {
         }
     }
 
+    /// What holds where nothing is set. The provider, which must be, counts as unset.
+    ///
+    /// # Errors
+    /// None that a release has: a test reads them.
+    pub fn defaults(host_name: &str) -> Result<Self, ConfigError> {
+        let lookup = |name: &str| (name == "VENI_PROVIDER").then(|| "mock".to_owned());
+        let mut config = Self::try_new(&lookup, host_name)?;
+        config.given = Given::new();
+        Ok(config)
+    }
+
     /// The node's name: `MY_NODE_NAME`, or the host's.
     #[must_use]
     pub fn name(&self) -> &str {

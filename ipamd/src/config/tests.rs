@@ -13,8 +13,22 @@ fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
             .iter()
             .find(|(key, _)| *key == name)
             .map(|(_, value)| (*value).to_owned())
+            // The one that must be set.
+            .or_else(|| (name == "VENI_PROVIDER").then(|| "mock".to_owned()))
     };
     Config::try_new(&lookup, "node-1")
+}
+
+#[test]
+fn nobody_gets_the_mock_cloud_without_asking_for_it() {
+    let error = Config::try_new(&|_| None, "node-1").expect_err("must be refused");
+    let [problem] = &error.problems[..] else {
+        panic!("{error}");
+    };
+    assert!(
+        problem.starts_with("VENI_PROVIDER=: must be set"),
+        "{problem}"
+    );
 }
 
 #[test]

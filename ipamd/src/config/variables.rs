@@ -31,8 +31,8 @@ const fn variable(name: &'static str, default: &'static str, effect: &'static st
 pub(super) const VARIABLES: &[Variable] = &[
     variable(
         "VENI_PROVIDER",
-        "mock",
-        "Which cloud manages the node's interfaces: mock, or aws in builds with that feature.",
+        "none: must be set",
+        "Which cloud manages the node's interfaces: aws in builds with that feature, or mock, for tests.",
     ),
     variable(
         "CLUSTER_NAME",

@@ -97,6 +97,7 @@ fn containers_and_their_interfaces_are_not_named() {
 #[test]
 fn settings_are_told_by_the_aws_plugin_s_names_and_types() {
     let given = [
+        ("VENI_PROVIDER", "mock"),
         ("WARM_IP_TARGET", "5"),
         ("ENABLE_PREFIX_DELEGATION", "true"),
         (

@@ -27,7 +27,11 @@ const NOBODY: &str = "http://127.0.0.1:1";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
-    let lookup = |name: &str| (name == "WARM_IP_TARGET").then(|| "2".to_owned());
+    let lookup = |name: &str| match name {
+        "VENI_PROVIDER" => Some("mock".to_owned()),
+        "WARM_IP_TARGET" => Some("2".to_owned()),
+        _ => None,
+    };
     Config::try_new(&lookup, "i-1").expect("the settings are valid")
 }
 
