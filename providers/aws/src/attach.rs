@@ -43,6 +43,7 @@ struct Attached<'a> {
 impl Core {
     pub(crate) async fn attach(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
         self.ensure_may_change(Action::AttachNetworkInterface)?;
+        self.check_custom_subnet()?;
         self.check_room().await?;
         let mut making = self.memory.making();
         let made = self.create(request, &mut making).await?;
@@ -70,6 +71,23 @@ impl Core {
         drop(attached);
         self.end_with_instance(&id, attachment).await;
         Ok(view)
+    }
+
+    /// Refuses a subnet that the ENIConfig names and the node's network does not have,
+    /// where EC2 would make an interface that cannot be attached, or none.
+    fn check_custom_subnet(&self) -> Result<(), ProviderError> {
+        let custom = self.settings.custom_network.as_ref();
+        let missing = custom.filter(|custom| self.memory.record(&custom.subnet).is_none());
+        let Some(custom) = missing else {
+            return Ok(());
+        };
+        let reason = format!(
+            "spec.subnet of the node's ENIConfig names {}, which is no subnet of {} in {}: \
+             correct it and restart ipamd",
+            custom.subnet, self.instance.vpc, self.instance.zone
+        );
+        let operation = Action::CreateNetworkInterface.label();
+        Err(ProviderError::new(ErrorClass::Invalid, operation, reason))
     }
 
     /// Refuses before anything is made where no interface fits: judged by what

@@ -97,7 +97,8 @@ fn serves(record: &Record, cluster: Option<&str>) -> bool {
 }
 
 /// The subnets to show: those that are usable, most free addresses first, then
-/// those that only hold interfaces.
+/// those that only hold interfaces. One that an ENIConfig names is shown although
+/// EC2 has none of the name: who tries it is told so.
 pub(crate) fn choose(
     records: &[Record],
     primary: &SubnetId,
@@ -114,6 +115,16 @@ pub(crate) fn choose(
         })
         .filter(|subnet| subnet.usable || held.contains(&subnet.id) || subnet.id == *primary)
         .collect();
+    if let Some(custom) = &settings.custom_network
+        && shown.iter().all(|subnet| subnet.id != custom.subnet)
+    {
+        shown.push(Subnet {
+            id: custom.subnet.clone(),
+            cidrs: Vec::new(),
+            free_ipv4: 0,
+            usable: true,
+        });
+    }
     shown.sort_by(|a, b| {
         let best_first = |subnet: &Subnet| (!subnet.usable, u32::MAX - subnet.free_ipv4);
         best_first(a)

@@ -111,6 +111,8 @@ fn a_custom_network_replaces_discovery() {
         record("pods", 1, &[]),
     ];
     assert_eq!(usable_ids(&records, &settings), ["pods"]);
+    // One that there is not is for the first interface to be refused by name.
+    assert_eq!(usable_ids(&records[..1], &settings), ["pods"]);
 }
 
 #[test]

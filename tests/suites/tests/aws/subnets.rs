@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use veni_cloudlab::Fill;
+use veni_provider::SubnetId;
+use veni_provider_aws::CustomNetwork;
 use veni_testbed::ec2::{calm, fill, make_subnet, tag};
 
 use crate::lives::ONE_WARM;
@@ -14,6 +16,38 @@ const ROLE: &str = "kubernetes.io/role/cni";
 fn is_in(range: &str, address: IpAddr) -> bool {
     let range: IpNet = range.parse().expect("a range");
     range.contains(&address)
+}
+
+#[tokio::test]
+async fn pods_are_told_that_the_eni_config_s_subnet_is_not_the_network_s() {
+    let _calm = calm().await;
+    let elsewhere = World::new("m5.large").await;
+    let foreign = make_subnet(&elsewhere.site.vpc, "10.0.5.0/24", None, &[]).await;
+    for subnet in [foreign.as_str(), "subnet-0123456789abcdef0"] {
+        let world = World::new("m5.large").await;
+        let custom = CustomNetwork {
+            subnet: SubnetId::new(subnet),
+            security_groups: Vec::new(),
+        };
+        let daemon = world
+            .start_with(&[("WARM_IP_TARGET", "1")], |settings| {
+                settings.custom_network = Some(custom);
+            })
+            .await;
+        let told = daemon.add("pod").await.expect_err("nothing can come");
+        let told = told.message;
+        assert!(
+            told.contains(subnet) && told.contains("ENIConfig"),
+            "{told}"
+        );
+        let calls = world.site.calls().await;
+        assert!(
+            calls
+                .iter()
+                .all(|(name, _)| name != "CreateNetworkInterface")
+        );
+        daemon.finish().await;
+    }
 }
 
 #[tokio::test]
