@@ -39,6 +39,14 @@ def test_a_signal_ends_the_server_cleanly(tmp_path, ending):
     assert process.returncode in (0, 128 + ending, -ending)
 
 
+def test_a_port_in_use_is_refused_before_anything_is_touched(server, tmp_path):
+    address = server.url.removeprefix("http://")
+    process = start("--listen", address, "--data", str(tmp_path / "data"))
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and f"{address} is in use" in told
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_slow_call_does_not_keep_a_server_that_is_told_to_end(tmp_path):
     port = free_port()
     rule = '[{"operations": ["DescribeVpcs"], "latency_seconds": 3600}]'
