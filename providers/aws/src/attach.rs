@@ -57,7 +57,9 @@ impl Core {
         let subnet = made.subnet_id().map(SubnetId::new);
         if let Some(subnet) = subnet {
             // Only a subnet named by the caller can be new to us.
-            self.ensure_record(&subnet).await.map_err(unclear)?;
+            self.ensure_record(&subnet)
+                .await
+                .map_err(Refusal::in_doubt)?;
         }
         let view = self.view(&made, attached.place);
         let mut view = view.ok_or_else(|| incomplete(Action::CreateNetworkInterface))?;
@@ -358,14 +360,6 @@ fn no_subnet() -> ProviderError {
 fn incomplete(action: Action) -> ProviderError {
     let reason = "EC2's answer lacks the interface's id, MAC or subnet";
     ProviderError::new(ErrorClass::OutcomeUnknown, action.label(), reason)
-}
-
-/// A look that failed after the change was made.
-fn unclear(refusal: Refusal) -> ProviderError {
-    ProviderError {
-        class: ErrorClass::OutcomeUnknown,
-        ..refusal.error()
-    }
 }
 
 /// The time as tags write it, to the second.

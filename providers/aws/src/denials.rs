@@ -42,6 +42,12 @@ impl Denials {
         }
     }
 
+    /// Whether the last call of an action was refused.
+    pub(crate) fn refuses(&self, action: Action) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.contains(&action)
+    }
+
     /// EC2's text with its encoded part replaced by what it says, or cut off,
     /// and with the permission that is missing. The first refusal of an action
     /// goes to the log; then none until it has been allowed.

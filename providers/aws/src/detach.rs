@@ -1,6 +1,7 @@
 //! An interface's way out: detach, wait for EC2's state machine, delete. Each
 //! step starts from what is there, so a repetition goes on where the last call
-//! ended.
+//! ended. Once EC2 has accepted the first one, whatever fails leaves doubt and
+//! never "nothing was changed": the maintenance finishes it.
 
 use std::time::Duration;
 
@@ -35,23 +36,44 @@ impl Core {
         if known.as_ref().is_some_and(|known| known.primary()) {
             return Err(invalid(format!("{id} is the primary interface")));
         }
-        let mut step = match known.and_then(|known| known.attachment) {
+        let step = match known.and_then(|known| known.attachment) {
             Some(attachment) => Step::Attached(attachment),
             None => self.step_of(id).await?,
         };
-        let mut pace = Pace::new(FIRST_LOOK, LONGEST_PAUSE, PATIENCE);
         let unfinished = Unfinished::new(&self.memory, id);
+        let mut begun = false;
+        match self.lead_out(id, step, &mut begun).await {
+            Ok(()) => {
+                unfinished.finished();
+                self.memory.deleted(id);
+                Ok(())
+            }
+            Err(error) if begun => Err(on_its_way(id, error)),
+            Err(error) => {
+                if error.class != ErrorClass::OutcomeUnknown {
+                    unfinished.finished();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes it from a step to its end. Tells, also of what fails, whether it has
+    /// begun: from then on the interface is not to be counted on, whoever began.
+    async fn lead_out(
+        &self,
+        id: &InterfaceId,
+        mut step: Step,
+        begun: &mut bool,
+    ) -> Result<(), ProviderError> {
+        let mut pace = Pace::new(FIRST_LOOK, LONGEST_PAUSE, PATIENCE);
         loop {
+            *begun |= !matches!(step, Step::Attached(_));
             step = match step {
-                Step::Attached(attachment) => match self.start(&attachment).await {
-                    Ok(next) => next,
-                    Err(refusal) => {
-                        if !refusal.leaves_doubt() {
-                            unfinished.finished();
-                        }
-                        return Err(refusal.error());
-                    }
-                },
+                Step::Attached(attachment) => {
+                    self.ensure_may_delete()?;
+                    self.start(&attachment).await.map_err(Refusal::error)?
+                }
                 Step::Detaching => {
                     if !pace.next().await {
                         return Err(slow(id));
@@ -67,13 +89,26 @@ impl Core {
                         other
                     }
                 },
-                Step::Gone => {
-                    unfinished.finished();
-                    self.memory.deleted(id);
-                    return Ok(());
-                }
+                Step::Gone => return Ok(()),
             };
         }
+    }
+
+    /// While the role lacks the right to delete, each detach would leave one more
+    /// interface to nobody. The maintenance goes on trying with the one that is
+    /// there, and so finds out when the right is granted.
+    fn ensure_may_delete(&self) -> Result<(), ProviderError> {
+        let action = Action::DeleteNetworkInterface;
+        if !(self.memory.has_debris() && self.ec2.denials.refuses(action)) {
+            return Ok(());
+        }
+        let reason = format!(
+            "not begun: EC2 has refused to delete an interface that is detached, and would leave \
+             this one behind too; the node's role needs {}",
+            action.permission()
+        );
+        let operation = Action::DetachNetworkInterface.label();
+        Err(ProviderError::new(ErrorClass::Denied, operation, reason))
     }
 
     async fn step_of(&self, id: &InterfaceId) -> Result<Step, ProviderError> {
@@ -147,8 +182,15 @@ fn invalid(reason: String) -> ProviderError {
     ProviderError::new(ErrorClass::Invalid, operation, reason)
 }
 
+/// What went wrong with an interface that EC2 has begun to detach: it is lost to
+/// pods, and goes on to its end without the caller.
+fn on_its_way(id: &InterfaceId, error: ProviderError) -> ProviderError {
+    let reason = format!("{}; {id} is on its way out all the same", error.reason);
+    ProviderError::new(ErrorClass::OutcomeUnknown, error.operation, reason)
+}
+
 fn slow(id: &InterfaceId) -> ProviderError {
-    let reason = format!("{id} is still being detached; asking again goes on from there");
+    let reason = format!("EC2 has not detached and deleted {id} within {PATIENCE:?}");
     let operation = Action::DetachNetworkInterface.label();
-    ProviderError::new(ErrorClass::Transient, operation, reason)
+    ProviderError::new(ErrorClass::OutcomeUnknown, operation, reason)
 }

@@ -192,6 +192,15 @@ impl Refusal {
         ProviderError::new(class, self.action.label(), self.reason)
     }
 
+    /// The error of a call that failed after an earlier one of the same change has
+    /// changed something.
+    pub(crate) fn in_doubt(self) -> ProviderError {
+        ProviderError {
+            class: ErrorClass::OutcomeUnknown,
+            ..self.error()
+        }
+    }
+
     /// The error of a call that asked a subnet for something.
     pub(crate) fn error_in(self, subnet: &SubnetId, asked: Scarcity) -> ProviderError {
         let class = self.class(Some(subnet), asked);

@@ -240,6 +240,11 @@ impl Memory {
         self.lock().debris.remove(id);
     }
 
+    /// Whether anything was left behind.
+    pub(crate) fn has_debris(&self) -> bool {
+        !self.lock().debris.is_empty()
+    }
+
     /// What was left behind at least so long ago, with the time.
     pub(crate) fn debris(&self, age: Duration) -> BTreeMap<InterfaceId, Instant> {
         let now = Instant::now();

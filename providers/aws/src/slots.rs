@@ -127,35 +127,45 @@ impl Core {
             let operation = unassign_action(Family::of(own)).label();
             return Err(ProviderError::new(ErrorClass::Invalid, operation, reason));
         }
+        let mut changed = false;
         for family in [Family::V4, Family::V6] {
             let part = of_family(grant, family);
-            if !part.is_empty() {
-                self.release_family(id, family, part)
-                    .await
-                    .map_err(Refusal::error)?;
+            if part.is_empty() {
+                continue;
+            }
+            match self.release_family(id, family, part).await {
+                Ok(()) => changed = true,
+                Err(error) if changed => {
+                    return Err(ProviderError {
+                        class: ErrorClass::OutcomeUnknown,
+                        ..error
+                    });
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
     /// EC2 refuses all when one is not there: then what is there is looked up
-    /// and given back.
+    /// and given back. What fails after that leaves doubt: some of it is gone.
     async fn release_family(
         &self,
         id: &InterfaceId,
         family: Family,
         part: Grant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ProviderError> {
         match self.unassign(id, family, &part).await {
             Ok(()) => {}
             Err(refusal) if refusal.meaning == Meaning::NotAssigned => {
-                let held = self.held(id).await?;
+                let held = self.held(id).await.map_err(Refusal::in_doubt)?;
                 let left = common(&part, &held);
                 if !left.is_empty() {
-                    self.unassign(id, family, &left).await?;
+                    let rest = self.unassign(id, family, &left).await;
+                    rest.map_err(Refusal::in_doubt)?;
                 }
             }
-            Err(refusal) => return Err(refusal),
+            Err(refusal) => return Err(refusal.error()),
         }
         self.memory.released(id, &part);
         Ok(())
