@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use serde_json::json;
+use serde_json::{Value, json};
 use veni_cloudlab::Fill;
 use veni_testbed::ec2::{calm, fill, mend};
 
@@ -142,4 +142,43 @@ async fn a_subnet_may_fill_up_and_have_room_again() {
     let calls = world.site.total().await - before;
     assert!(calls <= 30, "{calls} calls");
     daemon.finish().await;
+}
+
+/// EC2 detaches an interface and then fails at what is left to do about it. Pods
+/// that come meanwhile are served by others, and it goes when EC2 lets it.
+async fn detach_that_cannot_be_finished(rule: Value) {
+    let world = World::new("m5.large").await;
+    let daemon = world.start(ONE_WARM).await;
+    daemon.add_pods(0..12).await;
+    daemon.rest().await;
+    let fault = world.site.fault(rule).await;
+    daemon.del_pods(2..12).await;
+    let unattached = async || !world.site.unattached().await.is_empty();
+    daemon
+        .until("an interface is detached and not deleted", unattached)
+        .await;
+    let leaving = world.site.unattached().await;
+    // More than the primary interface has room for.
+    daemon.add_pods(12..26).await;
+    daemon.check_beside(&leaving).await;
+    mend(fault).await;
+    let gone = async || world.site.unattached().await.is_empty();
+    daemon.until("it is deleted", gone).await;
+    daemon.del_pods(12..26).await;
+    daemon.until_holding(1, 3, 0).await;
+    daemon.finish().await;
+}
+
+#[tokio::test]
+async fn an_interface_that_is_detached_serves_nobody_and_goes_when_ec2_lets_it() {
+    let _calm = calm().await;
+    let throttled = json!({"code": "RequestLimitExceeded", "message": "slow down", "status": 503});
+    let delete = json!(["DeleteNetworkInterface"]);
+    let lives = [
+        json!({"operations": delete, "deny": true}),
+        json!({"operations": delete, "error": throttled}),
+        json!({"operations": ["DescribeNetworkInterfaces"], "error": throttled, "count": 2}),
+    ]
+    .map(detach_that_cannot_be_finished);
+    futures::future::join_all(lives).await;
 }
