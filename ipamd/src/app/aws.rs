@@ -59,7 +59,10 @@ pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> 
         additional_tags: choice.additional_tags.clone(),
         manage_untagged: choice.manage_untagged,
         subnet_discovery: choice.subnet_discovery,
-        leak_cleanup: choice.leak_cleanup && config.targets.provisioning,
+        // Interfaces are for IPv4: pods get IPv6 by prefixes of the primary one, and
+        // the role of such a node as a rule may not delete interfaces.
+        leak_cleanup: choice.leak_cleanup && config.network.ipv4,
+        may_change: config.targets.provisioning,
         leaks_every: choice.leak_interval,
         metadata_only: choice.metadata_only,
         ec2_endpoint: choice.ec2_endpoint.clone(),

@@ -140,6 +140,7 @@ impl Config {
             "DISABLE_LEAKED_ENI_CLEANUP" if !self.targets.provisioning => {
                 because("true", "DISABLE_NETWORK_RESOURCE_PROVISIONING")
             }
+            "DISABLE_LEAKED_ENI_CLEANUP" if !self.network.ipv4 => because("true", "ENABLE_IPv4"),
             _ => None,
         }
     }

@@ -136,6 +136,7 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
         observer: Arc::clone(&settings.observer),
         budgets,
         patience: settings.budget_patience,
+        changes: settings.changes(),
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) struct Ec2 {
     pub(crate) budgets: Budgets,
     /// Longest wait for a budget; what waits longer is not sent.
     pub(crate) patience: Duration,
+    /// Whether calls that change something are sent: nobody who makes one has to
+    /// ask for himself.
+    pub(crate) changes: bool,
 }
 
 impl fmt::Debug for Ec2 {
@@ -59,6 +62,9 @@ impl Ec2 {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        if action.mutates() && !self.changes {
+            return Err(Refusal::no_change(action));
+        }
         let Some(waited) = self.budgets.wait(action, self.patience).await else {
             return Err(self.not_sent(action));
         };
@@ -206,6 +212,28 @@ mod tests {
             observer: Arc::new(NoActionObserver),
             budgets: Budgets::new(),
             patience,
+            changes: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nothing_may_be_changed_no_change_is_sent_and_looks_are() {
+        let ec2 = Ec2 {
+            changes: false,
+            ..ec2(Duration::ZERO)
+        };
+        for action in Action::ALL {
+            let sent = AtomicU32::new(0);
+            let call = ec2.call(action, async {
+                sent.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, SdkError<AssignPrivateIpAddressesError, HttpResponse>>(())
+            });
+            let answer = call.await.map_err(|refusal| refusal.error().class);
+            let expected = match action.mutates() {
+                true => (Err(ErrorClass::Unsupported), 0),
+                false => (Ok(()), 1),
+            };
+            assert_eq!((answer, sent.into_inner()), expected, "{action}");
         }
     }
 

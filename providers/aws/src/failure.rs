@@ -170,6 +170,12 @@ impl Refusal {
         }
     }
 
+    /// A change that was not sent, because none may be.
+    pub(crate) fn no_change(action: Action) -> Self {
+        let reason = "not sent: the settings let EC2 be asked for no change";
+        Self::new(action, Meaning::Unsupported, reason)
+    }
+
     /// Whether the change may have been made all the same.
     pub(crate) fn leaves_doubt(&self) -> bool {
         let silent = matches!(self.meaning, Meaning::NoAnswer | Meaning::ServerTrouble);

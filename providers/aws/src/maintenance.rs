@@ -34,7 +34,8 @@ pub(crate) async fn run(core: Weak<Core>, tidy_every: Duration, leaks_every: Dur
         let jittered = pause.mul_f64(rand::rng().random_range(0.75..1.25));
         sleep(jittered).await;
         let Some(core) = core.upgrade() else { return };
-        if core.settings.metadata_only {
+        // All of it leads to changes.
+        if !core.settings.changes() {
             return;
         }
         let tidy = core.clear_debris().await & core.repair().await;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface, InterfaceId,
-    Inventory, Node, Provider, ProviderError,
+    AddressSlots, AttachRequest, Capabilities, Glimpse, Grant, Interface, InterfaceId, Inventory,
+    Node, Provider, ProviderError,
 };
 
 use crate::actions::Action;
 use crate::ec2::Ec2;
+use crate::failure::Refusal;
 use crate::identity::Instance;
 use crate::imds::Metadata;
 use crate::instance_types::TypeFacts;
@@ -37,12 +38,10 @@ pub(crate) struct Core {
 impl Core {
     /// Refuses a change where EC2 is not to be asked for any.
     pub(crate) fn ensure_may_change(&self, action: Action) -> Result<(), ProviderError> {
-        if !self.settings.metadata_only {
-            return Ok(());
+        match self.settings.changes() {
+            true => Ok(()),
+            false => Err(Refusal::no_change(action).error()),
         }
-        let reason = "EC2 is not asked to change anything: this node uses instance metadata only";
-        let class = ErrorClass::Unsupported;
-        Err(ProviderError::new(class, action.label(), reason))
     }
 
     /// What decides whether an interface is ours to use, and pods'.
@@ -72,17 +71,22 @@ impl AwsProvider {
     /// Finishes at once what is otherwise finished in the background: deletes
     /// interfaces that were left behind half made or half gone, and sets right
     /// what is wrong with those that work. Costs no call when there is nothing
-    /// to do.
+    /// to do, or nothing may be changed.
     pub async fn tidy(&self) {
-        self.core.clear_debris().await;
-        self.core.repair().await;
+        if self.core.settings.changes() {
+            self.core.clear_debris().await;
+            self.core.repair().await;
+        }
     }
 
     /// Deletes interfaces that dead nodes of the cluster left behind.
     ///
     /// # Errors
-    /// Any class: they could not be looked for.
+    /// Any class: they could not be looked for. `Unsupported` where nothing may be
+    /// changed.
     pub async fn clean_leaks(&self) -> Result<(), ProviderError> {
+        self.core
+            .ensure_may_change(Action::DeleteNetworkInterface)?;
         self.core.clean_leaks().await
     }
 }

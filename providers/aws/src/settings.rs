@@ -62,6 +62,9 @@ pub struct AwsSettings {
     pub custom_network: Option<CustomNetwork>,
     /// Whether interfaces that dead nodes left behind are deleted.
     pub leak_cleanup: bool,
+    /// Whether EC2 may be asked to change anything; if not, no call that changes
+    /// something is sent, whatever it is for. With `metadata_only` none is either.
+    pub may_change: bool,
     /// Whether EC2 is never asked, and nothing changed: what is attached and
     /// assigned by others is found by instance metadata. The instance type must
     /// be in the table.
@@ -92,6 +95,13 @@ pub struct AwsSettings {
     pub metadata_endpoint: Option<String>,
 }
 
+impl AwsSettings {
+    /// Whether calls that change something are sent at all.
+    pub(crate) fn changes(&self) -> bool {
+        self.may_change && !self.metadata_only
+    }
+}
+
 impl Default for AwsSettings {
     fn default() -> Self {
         Self {
@@ -103,6 +113,7 @@ impl Default for AwsSettings {
             subnet_discovery: true,
             custom_network: None,
             leak_cleanup: true,
+            may_change: true,
             metadata_only: false,
             settle_time: Duration::from_secs(5),
             ec2_endpoint: None,
@@ -129,6 +140,7 @@ impl fmt::Debug for AwsSettings {
             .field("subnet_discovery", &self.subnet_discovery)
             .field("custom_network", &self.custom_network)
             .field("leak_cleanup", &self.leak_cleanup)
+            .field("may_change", &self.may_change)
             .field("metadata_only", &self.metadata_only)
             .field("settle_time", &self.settle_time)
             .field("ec2_endpoint", &self.ec2_endpoint)

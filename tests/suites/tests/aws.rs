@@ -28,6 +28,8 @@ mod faults;
 mod frugality;
 #[path = "aws/growth.rs"]
 mod growth;
+#[path = "aws/hands_off.rs"]
+mod hands_off;
 #[path = "aws/leftovers.rs"]
 mod leftovers;
 #[path = "aws/lives.rs"]

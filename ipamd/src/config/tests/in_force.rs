@@ -116,6 +116,22 @@ fn metadata_only_mode_switches_provisioning_and_clean_up_off() {
 }
 
 #[test]
+fn leaked_interfaces_are_left_alone_where_nothing_is_changed_and_where_pods_have_no_ipv4() {
+    let aws = ("VENI_PROVIDER", "aws");
+    let fixed = [aws, ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "true")];
+    let ipv6 = [
+        aws,
+        ("ENABLE_IPv4", "false"),
+        ("ENABLE_IPv6", "true"),
+        ("ENABLE_PREFIX_DELEGATION", "true"),
+    ];
+    let name = "DISABLE_LEAKED_ENI_CLEANUP";
+    assert_eq!(value(&fixed, name), pair("true", fixed[1].0));
+    assert_eq!(value(&ipv6, name), pair("true", "ENABLE_IPv4"));
+    assert_eq!(value(&[aws], name), pair("false", "default"));
+}
+
+#[test]
 fn a_setting_that_changes_nothing_says_why() {
     let by_addresses: &[(&str, &str)] = &[("WARM_IP_TARGET", "5")];
     let minimum: &[(&str, &str)] = &[("MINIMUM_IP_TARGET", "5")];

@@ -189,7 +189,7 @@ async fn an_address_unassigned_by_hand_under_a_pod_is_reported_and_given_to_nobo
     daemon.finish_with_looks().await;
 }
 
-async fn assign(interface: &str, count: i32) {
+pub(crate) async fn assign(interface: &str, count: i32) {
     let call = admin()
         .assign_private_ip_addresses()
         .network_interface_id(interface)
