@@ -116,7 +116,7 @@ impl Core {
         ))
     }
 
-    async fn look_around(&self) -> Result<(), Refusal> {
+    pub(crate) async fn look_around(&self) -> Result<(), Refusal> {
         let began = Instant::now();
         let described = self.own_interfaces().await?;
         self.observe(&described, began);
@@ -155,6 +155,9 @@ impl Core {
                 }
                 Err(refusal) => refusal,
             };
+            if let Some(old) = self.forget_stale_groups(&elsewhere) {
+                return Err(old);
+            }
             let next = another_subnet_may_do(&elsewhere);
             last = Some(elsewhere.error_in(&subnet, asked));
             if !next {
@@ -198,6 +201,20 @@ impl Core {
             self.look_around().await?;
         }
         Ok(self.memory.groups())
+    }
+
+    /// A group of the primary interface that is gone was remembered too long: the
+    /// next try looks first. One of the settings has to be repaired there.
+    fn forget_stale_groups(&self, refusal: &Refusal) -> Option<ProviderError> {
+        let custom = self.settings.custom_network.as_ref();
+        let of_settings = custom.is_some_and(|custom| !custom.security_groups.is_empty());
+        if refusal.meaning != Meaning::GroupNotFound || of_settings {
+            return None;
+        }
+        self.memory.remember_groups(Vec::new());
+        let operation = refusal.action.label();
+        let error = ProviderError::new(ErrorClass::Transient, operation, &refusal.reason);
+        Some(error)
     }
 
     /// Attaches at a device index that is free. A conflict with somebody else

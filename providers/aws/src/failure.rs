@@ -23,6 +23,8 @@ pub(crate) enum Meaning {
     NotFound,
     AttachmentNotFound,
     SubnetNotFound,
+    /// A security group does not exist.
+    GroupNotFound,
     Denied,
     /// Refused before anything was done; it passes.
     Transient,
@@ -80,6 +82,7 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
             Meaning::AttachmentNotFound
         }
         "InvalidSubnetID.NotFound" | "InvalidSubnet" => Meaning::SubnetNotFound,
+        "InvalidGroup.NotFound" | "InvalidSecurityGroupID.NotFound" => Meaning::GroupNotFound,
         "InvalidNetworkInterface.InUse" => Meaning::InUse,
         "IncorrectState" => Meaning::WrongState,
 
@@ -123,9 +126,7 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
         "InvalidInstanceID.NotFound"
         | "InvalidInstanceID.Malformed"
         | "IncorrectInstanceState"
-        | "InvalidGroup.NotFound"
         | "InvalidGroupId.Malformed"
-        | "InvalidSecurityGroupID.NotFound"
         | "SecurityGroupsPerInterfaceLimitExceeded"
         | "InvalidVpcID.NotFound"
         | "InvalidInstanceType" => Meaning::Fatal,
@@ -239,7 +240,7 @@ impl Refusal {
             Meaning::ServerTrouble | Meaning::NoAnswer => ErrorClass::Transient,
             Meaning::Invalid | Meaning::NotAssigned => ErrorClass::Invalid,
             Meaning::Unsupported => ErrorClass::Unsupported,
-            Meaning::SubnetNotFound | Meaning::Fatal => ErrorClass::Fatal,
+            Meaning::SubnetNotFound | Meaning::GroupNotFound | Meaning::Fatal => ErrorClass::Fatal,
         }
     }
 }

@@ -102,7 +102,14 @@ impl Core {
             }
             Err(refusal) => {
                 refusal.tell(id, "failed to set security groups");
-                self.memory.needs_groups(id);
+                // The look notes anew who lacks which.
+                let renewed = match refusal.meaning {
+                    Meaning::GroupNotFound => self.look_around().await.is_ok(),
+                    _ => false,
+                };
+                if !renewed {
+                    self.memory.needs_groups(id);
+                }
                 false
             }
         }

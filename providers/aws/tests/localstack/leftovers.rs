@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use veni_provider::{AttachRequest, ErrorClass, InterfaceId, Provider};
-use veni_provider_aws::CustomNetwork;
 
 use super::cloud::{Site, admin, mend, site, tag};
 use super::server::calm;
@@ -71,77 +70,17 @@ async fn ends_with_instance(site: &Site, id: &InterfaceId) -> bool {
     attachment.delete_on_termination() == Some(true)
 }
 
-#[tokio::test]
-async fn secondary_interfaces_follow_the_primary_ones_security_groups() {
-    let _calm = calm().await;
-    let site = site("m5.large").await;
-    let provider = site.provider().await;
-    let made = provider.attach_interface(&request("groups")).await;
-    let made = made.expect("must attach");
-    let inventory = provider.inventory().await.expect("an inventory");
-    let primary = inventory.interfaces[0].id.clone();
-    let group = set_new_group(&site, &primary).await;
-    settled().await;
-    provider.inventory().await.expect("an inventory");
-    provider.tidy().await;
-    let shown = site.described(&made.id).await;
-    let groups: Vec<_> = shown.groups().iter().map(|g| g.group_id()).collect();
-    assert_eq!(groups, [Some(group.as_str())]);
-}
-
-#[tokio::test]
-async fn security_groups_are_changed_only_where_they_differ_and_are_not_pods_own() {
-    let _calm = calm().await;
-    let site = site("m5.large").await;
-    let modify = "ModifyNetworkInterfaceAttribute";
-    let provider = site.provider().await;
-    let made = provider.attach_interface(&request("groups")).await;
-    made.expect("must attach");
-    drop(provider);
-    // A provider that starts finds nothing to change.
-    let before = site.calls().await.get(modify).copied();
-    let provider = site.provider().await;
-    provider.inventory().await.expect("an inventory");
-    provider.tidy().await;
-    assert_eq!(site.calls().await.get(modify).copied(), before);
-    drop(provider);
-    // Pods with a network of their own have groups of their own.
-    let primary = site.interfaces().await.into_iter().find(|one| {
-        let attachment = one.attachment();
-        attachment.is_some_and(|a| a.device_index() == Some(0))
-    });
-    let primary = primary.and_then(|one| one.network_interface_id);
-    set_new_group(&site, &InterfaceId::new(primary.expect("there is one"))).await;
-    let mut settings = site.settings();
-    settings.custom_network = Some(CustomNetwork {
-        subnet: site.subnet.clone(),
-        security_groups: Vec::new(),
-    });
-    let provider = site.provider_with(settings).await;
-    provider.inventory().await.expect("an inventory");
-    provider.tidy().await;
-    assert_eq!(site.calls().await.get(modify).copied(), before);
-}
-
-async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {
-    let admin = admin();
-    let call = admin
-        .create_security_group()
-        .group_name("pods")
-        .description("pods")
-        .vpc_id(&site.vpc);
-    let group = call.send().await.expect("a group").group_id;
-    let group = group.expect("an id");
-    let call = admin
-        .modify_network_interface_attribute()
-        .network_interface_id(interface.as_str())
-        .groups(&group);
-    call.send().await.expect("must be changed");
-    group
-}
-
 /// An interface that some node left behind, made at a time.
 async fn leaked(site: &Site, description: &str, created: Option<&str>) -> InterfaceId {
+    left_by(site, "i-gone", description, created).await
+}
+
+async fn left_by(
+    site: &Site,
+    instance: &str,
+    description: &str,
+    created: Option<&str>,
+) -> InterfaceId {
     let id = site.foreign(None).await;
     let call = admin().modify_network_interface_attribute();
     let value = aws_sdk_ec2::types::AttributeValue::builder().value(description);
@@ -149,7 +88,7 @@ async fn leaked(site: &Site, description: &str, created: Option<&str>) -> Interf
         .network_interface_id(id.as_str())
         .description(value.build());
     call.send().await.expect("must be changed");
-    tag(id.as_str(), "node.k8s.amazonaws.com/instance_id", "i-gone").await;
+    tag(id.as_str(), "node.k8s.amazonaws.com/instance_id", instance).await;
     if let Some(created) = created {
         tag(id.as_str(), "node.k8s.amazonaws.com/createdAt", created).await;
     }

@@ -12,6 +12,7 @@ mod cloud;
 mod conformance;
 mod doubts;
 mod frugality;
+mod groups;
 mod halfway;
 mod identity;
 mod leftovers;
