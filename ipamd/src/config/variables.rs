@@ -57,7 +57,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable(
         "DISABLE_LEAKED_ENI_CLEANUP",
         "false",
-        "AWS: leave interfaces alone that dead nodes have left behind; so it is where pods have no IPv4.",
+        "AWS: leave interfaces alone that dead nodes have left behind; so it is where pods have no IPv4. The node's own are cleared up in any case.",
     ),
     variable(
         "VENI_LEAK_INTERVAL",

@@ -1,10 +1,15 @@
 //! Interfaces that were begun or ended and not brought to their end: because a
-//! step failed, or because the caller went away. They are remembered, and
+//! step failed, because the caller went away, or because the process before this
+//! one was killed. They are remembered, or looked for once after a start, and
 //! deleted when EC2 shows them as `available`.
+//!
+//! Whoever makes interfaces for a node is alone in it: a daemon holds the lock of
+//! its run folder. So what is this node's, hangs on nothing and is not being made
+//! here was left behind, however young it is.
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::NetworkInterfaceStatus;
+use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceStatus};
 use tokio::time::Instant;
 use veni_provider::InterfaceId;
 
@@ -69,6 +74,10 @@ impl Core {
         }
         let now = Instant::now();
         for (id, since) in self.memory.debris(self.settings.settle_time) {
+            // The one being made may be this one: its token found it again.
+            if self.memory.is_making() {
+                return done;
+            }
             match self.look(&id).await {
                 Ok(None) if now >= since + FORGET => self.memory.cleared(&id),
                 Ok(None) => done = false,
@@ -89,7 +98,7 @@ impl Core {
     }
 
     /// Looks for interfaces of ours that are attached to nothing, after a
-    /// creation whose answer never came.
+    /// creation whose answer never came and after a start.
     async fn search_debris(&self) -> bool {
         let filters = vec![
             filter(&format!("tag:{}", tags::INSTANCE), &self.instance.id),
@@ -97,7 +106,8 @@ impl Core {
         ];
         match self.describe_interfaces(filters, None).await {
             Ok(found) => {
-                let ids = found.iter().filter_map(id_of);
+                let ours = found.iter().filter(|one| made_for(&self.instance.id, one));
+                let ids = ours.filter_map(id_of);
                 ids.for_each(|id| self.memory.left_behind(&id));
                 true
             }
@@ -132,4 +142,12 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether an interface with an instance's tag was made by a plugin on it, and is
+/// not somebody's who copied the tag or wants it left alone.
+fn made_for(instance: &str, interface: &NetworkInterface) -> bool {
+    let tags = interface.tag_set();
+    interface.description() == Some(&tags::description(instance))
+        && tags::value(tags, tags::NO_MANAGE) != Some("true")
 }

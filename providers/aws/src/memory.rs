@@ -66,6 +66,8 @@ struct Content {
     repairs: BTreeMap<InterfaceId, Repair>,
     /// An interface may have been made of which we do not know the id.
     doubt: Option<Instant>,
+    /// A Describe of all own interfaces has come.
+    looked: bool,
     /// Interfaces being made now.
     making: usize,
 }
@@ -83,7 +85,8 @@ impl Memory {
     }
 
     /// Takes over what a Describe that began at a time has shown. What changed
-    /// by our hand shortly before is not in it yet.
+    /// by our hand shortly before is not in it yet. The first one begins the doubt
+    /// about what the process before us may have left.
     pub(crate) fn observe(
         &self,
         shown: BTreeMap<InterfaceId, Known>,
@@ -91,6 +94,11 @@ impl Memory {
         settle: Duration,
     ) {
         let mut content = self.lock();
+        if !content.looked {
+            // What ran before us may have been killed between two steps.
+            content.looked = true;
+            content.doubt = Some(Instant::now());
+        }
         content.deleted.retain(|_, at| began < *at + settle);
         let young = |known: &Known| known.attached.is_some_and(|at| began < at + settle);
         let mut next: BTreeMap<InterfaceId, Known> = BTreeMap::new();

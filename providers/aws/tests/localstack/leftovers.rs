@@ -136,3 +136,55 @@ async fn another_clusters_leftovers_are_left_alone() {
     provider.clean_leaks().await.expect("must look");
     assert_eq!(site.unattached().await, [green.to_string()]);
 }
+
+/// Twice: once to find what is there, and once when it is old enough.
+async fn tidy_twice(provider: &veni_provider_aws::AwsProvider) {
+    for _ in 0..2 {
+        settled().await;
+        provider.tidy().await;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_starts_deletes_what_the_one_before_left_and_nothing_else() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let now = Some("2999-01-02T03:04:05Z");
+    let own = format!("aws-K8S-{}", site.instance);
+    let half_made = left_by(&site, &site.instance, &own, now).await;
+    let kept = left_by(&site, &site.instance, &own, now).await;
+    tag(kept.as_str(), "node.k8s.amazonaws.com/no_manage", "true").await;
+    let by_hand = left_by(&site, &site.instance, "a spare", now).await;
+    let others = leaked(&site, "aws-K8S-i-gone", now).await;
+    let mut settings = site.settings();
+    settings.leak_cleanup = false;
+    let provider = site.provider_with(settings).await;
+    tidy_twice(&provider).await;
+    assert_eq!(
+        site.unattached().await.len(),
+        4,
+        "nothing was looked at yet"
+    );
+    provider.inventory().await.expect("an inventory");
+    tidy_twice(&provider).await;
+    let mut left = site.unattached().await;
+    left.sort_unstable();
+    let mut expected = [&kept, &by_hand, &others].map(ToString::to_string);
+    expected.sort_unstable();
+    assert_eq!(left, expected, "{half_made} was to be deleted");
+}
+
+#[tokio::test]
+async fn looking_for_what_was_left_costs_a_start_one_call() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    provider.inventory().await.expect("an inventory");
+    let before = site.total().await;
+    tidy_twice(&provider).await;
+    assert_eq!(site.total().await, before + 1);
+    provider.inventory().await.expect("an inventory");
+    let before = site.total().await;
+    tidy_twice(&provider).await;
+    assert_eq!(site.total().await, before, "once is enough");
+}

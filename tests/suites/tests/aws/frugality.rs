@@ -68,6 +68,17 @@ fn print(mode: &str, what: &str, calls: &Calls) {
     println!("| {mode} | {what} | {total} | {calls:?} |");
 }
 
+/// Waits until the daemon has looked for what the one before may have left: once
+/// in its life, a moment after its first look at the inventory.
+async fn until_searched(world: &World, daemon: &Daemon) {
+    let searched = async || {
+        let calls = calls(world).await;
+        let looks = of(&calls, &["DescribeSubnets"]);
+        of(&calls, &["DescribeNetworkInterfaces"]) > looks
+    };
+    daemon.until("it has looked for leftovers", searched).await;
+}
+
 /// A node of 58 pods. Leaked interfaces are looked for once an hour, which is part
 /// of what a node at rest costs and not of what growth does.
 async fn start(mode: &Mode, release_delay: &str) -> (Arc<World>, Daemon) {
@@ -155,6 +166,7 @@ async fn a_node_grows_to_its_last_pod_and_back_with_few_calls() {
         // Longer than the longest pause of a machine that is busy with other things.
         let (world, daemon) = start(&mode, "4").await;
         daemon.rest().await;
+        until_searched(&world, &daemon).await;
         print(mode.name, "start", &calls(&world).await);
         grow(&mode, &world, &daemon, true).await;
         shrink(&mode, &world, &daemon).await;
@@ -173,6 +185,7 @@ async fn replacing_pods_within_the_warm_pool_costs_no_call() {
         let (world, daemon) = start(&mode, "60").await;
         daemon.add_pods(0..20).await;
         daemon.rest().await;
+        until_searched(&world, &daemon).await;
         let before = calls(&world).await;
         for number in 0..100 {
             daemon.del_pods(number..number + 1).await;
@@ -206,6 +219,7 @@ async fn a_node_at_rest_calls_less_than_ten_times_an_hour() {
         .await;
     daemon.until_holding(1, 5, 0).await;
     daemon.rest_with_looks().await;
+    until_searched(&world, &daemon).await;
     let before = calls(&world).await;
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let rested = since(&before, &calls(&world).await);
@@ -247,6 +261,7 @@ async fn instance_metadata_tells_at_no_cost_when_a_look_is_worth_it() {
     daemon.until_holding(1, 5, 0).await;
     metadata.look().await;
     daemon.rest().await;
+    until_searched(&world, &daemon).await;
     let before = calls(&world).await;
     // Several glances, each of which finds what was known.
     tokio::time::sleep(Duration::from_secs(4)).await;

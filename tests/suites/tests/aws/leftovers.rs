@@ -1,12 +1,13 @@
 //! What a node leaves behind that dies at a bad moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use veni_testbed::ec2::{calm, tag};
+use veni_testbed::ec2::{calm, mend, tag};
 
 use crate::lives::ONE_WARM;
-use crate::world::World;
+use crate::world::{Settings, World};
 
 /// Older than any interface on its way to an instance.
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";
@@ -47,11 +48,29 @@ async fn another_node_clears_up_after_one_that_died_between_detach_and_delete() 
     daemon.finish_with_looks().await;
 }
 
+/// A daemon that looks after itself alone, and after nobody else for an hour.
+const ALONE: Settings<'_> = &[
+    ("WARM_IP_TARGET", "1"),
+    ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
+];
+
+/// The next daemon of a node, started at once, deletes what hangs on nothing.
+async fn next_clears_up(world: &Arc<World>, left: &[String]) {
+    assert_eq!(world.site.unattached().await, left);
+    let daemon = world.start(ALONE).await;
+    daemon
+        .until("it is deleted", async || {
+            world.site.unattached().await.is_empty()
+        })
+        .await;
+    daemon.finish().await;
+}
+
 #[tokio::test]
-async fn a_daemon_that_is_killed_while_it_attaches_leaves_nothing_for_long() {
+async fn a_daemon_that_is_killed_while_it_attaches_leaves_nothing_to_the_next() {
     let _calm = calm().await;
     let world = World::new("m5.large").await;
-    let daemon = world.start(ONE_WARM).await;
+    let daemon = world.start(ALONE).await;
     daemon.until_holding(1, 1, 0).await;
     let rule = json!({"operations": ["AttachNetworkInterface"], "latency_seconds": 3, "drop_request": true});
     let slow = world.site.fault(rule).await;
@@ -64,20 +83,27 @@ async fn a_daemon_that_is_killed_while_it_attaches_leaves_nothing_for_long() {
         add.abort();
     }
     daemon.kill().await;
-    veni_testbed::ec2::mend(slow).await;
+    mend(slow).await;
     let left = world.site.unattached().await;
-    // The next daemon of the node knows nothing of it; it is old enough soon.
-    for one in &left {
-        tag(one, "node.k8s.amazonaws.com/createdAt", LONG_AGO).await;
-    }
-    let looks_often = |settings: &mut veni_provider_aws::AwsSettings| {
-        settings.leaks_every = Duration::from_secs(2);
-    };
-    let daemon = world.start_with(ONE_WARM, looks_often).await;
-    daemon
-        .until("it is deleted", async || {
-            world.site.unattached().await.is_empty()
-        })
-        .await;
-    daemon.finish_with_looks().await;
+    assert_eq!(left.len(), 1);
+    next_clears_up(&world, &left).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_between_detach_and_delete_leaves_nothing_to_the_next() {
+    let _calm = calm().await;
+    let world = World::new("m5.large").await;
+    let daemon = world.start(ALONE).await;
+    daemon.add_pods(0..12).await;
+    daemon.rest().await;
+    let rule = json!({"operations": ["DeleteNetworkInterface"], "drop_request": true});
+    let fault = world.site.fault(rule).await;
+    daemon.del_pods(1..12).await;
+    let detached = async || !world.site.unattached().await.is_empty();
+    daemon.until("an interface is detached", detached).await;
+    daemon.kill().await;
+    mend(fault).await;
+    let left = world.site.unattached().await;
+    assert_eq!(left.len(), 1);
+    next_clears_up(&world, &left).await;
 }
