@@ -38,6 +38,26 @@ def test_an_error_strikes_after_some_calls_and_for_some(ec2, server, interface):
     assert outcomes(lambda: assign(ec2, interface), 4) == ["ok", "Unavailable", "Unavailable", "ok"]
 
 
+def test_an_error_may_be_told_of_a_call_that_was_done(ec2, server, subnet, interface):
+    error = {"code": "Unavailable", "status": 503, "done": True}
+    server.fault(operations=["AssignPrivateIpAddresses", "CreateTags"], error=error)
+    with refused("Unavailable", "injected"):
+        assign(ec2, interface)
+    assert len(addresses(shown(ec2, interface))) == 2
+    # One that the hook leaves to LocalStack.
+    with refused("Unavailable", "injected"):
+        ec2.create_tags(Resources=[interface], Tags=[{"Key": "a", "Value": "1"}])
+    assert {"Key": "a", "Value": "1"} in shown(ec2, interface)["TagSet"]
+    counts = server.control("GET", "calls")["operations"]["AssignPrivateIpAddresses"]
+    assert counts["outcomes"] == {"Unavailable": 1}
+
+
+def test_a_call_that_fails_by_itself_tells_its_own_error(ec2, server, subnet):
+    server.fault(error={"code": "Unavailable", "status": 503, "done": True})
+    with refused("InvalidNetworkInterfaceID.NotFound"):
+        assign(ec2, "eni-0123456789abcdef0")
+
+
 def test_an_error_strikes_one_interface_only(ec2, server, interface, make_interface):
     server.fault(match={"NetworkInterfaceId": interface}, error={"code": "InternalError", "status": 500})
     with refused("InternalError"):

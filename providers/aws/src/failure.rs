@@ -109,13 +109,14 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
         | "RequestExpired"
         | "InvalidIPAddress.InUse"
         | "RequestTimeTooSkewed"
-        | "ServiceUnavailable"
-        | "Unavailable"
         | "ConcurrentTagAccess"
         | "DependencyViolation"
         | "ResourceCountExceeded" => Meaning::Transient,
 
-        "InternalError" | "InternalFailure" | "ServerInternal" => Meaning::ServerTrouble,
+        // A server that failed, or had too much to do: EC2 promises of neither that
+        // the request was left undone.
+        "InternalError" | "InternalFailure" | "ServerInternal" | "ServiceUnavailable"
+        | "Unavailable" => Meaning::ServerTrouble,
 
         "UnsupportedOperation"
         | "Unsupported"

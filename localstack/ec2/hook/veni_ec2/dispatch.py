@@ -20,6 +20,7 @@ from .region import find_region
 
 _ACCESS_KEY = re.compile(r"Credential=([^/]+)/")
 _FATE = "veni_fate"
+_LATE_ERROR = "veni_late_error"
 _CONCERNED = "veni_concerned"
 _DECODE = "sts:DecodeAuthorizationMessage"
 #: What they make is nobody's yet.
@@ -50,6 +51,7 @@ def _before(chain: Any, context: RequestContext, response: Response) -> None:
     if outcome.connection:
         connection.doom(context.request.environ, outcome.connection)
         setattr(context, _FATE, outcome.connection)
+    setattr(context, _LATE_ERROR, outcome.late_error)
     if outcome.connection == "drop-request":
         response.data = b"never sent: the connection is cut when this is written"
         chain.stop()
@@ -108,6 +110,9 @@ def _refuse(context: RequestContext, response: Response, error: CommonServiceExc
 def _after(_chain: Any, context: RequestContext, response: Response) -> None:
     if not context.service or not context.operation or context.is_internal_call:
         return
+    late_error = getattr(context, _LATE_ERROR, None)
+    if late_error is not None and context.service_exception is None and response.status_code < 400:
+        _refuse(context, response, late_error)
     error = context.service_exception
     outcome = error.code if error is not None else ("ok" if response.status_code < 400 else str(response.status_code))
     outcome = getattr(context, _FATE, None) or outcome

@@ -51,6 +51,8 @@ class Outcome:
     latency_seconds: float = 0.0
     #: Sent instead of doing the call.
     error: Exception | None = None
+    #: Sent instead of the answer to a call that was done.
+    late_error: Exception | None = None
     #: ``drop-request`` (not done, no answer), ``lose-answer`` (done, no answer), ``truncate`` (done, half an answer).
     connection: str = ""
 
@@ -118,7 +120,11 @@ class Rule:
         outcome.latency_seconds += float(self.form.get("latency_seconds", 0.0))
         if "error" in self.form:
             error = self.form["error"]
-            outcome.error = errors.ec2_error(error["code"], error.get("message", "injected"), error.get("status", 400))
+            spoilt = errors.ec2_error(error["code"], error.get("message", "injected"), error.get("status", 400))
+            if error.get("done"):
+                outcome.late_error = spoilt
+            else:
+                outcome.error = spoilt
         elif "throttle" in self.form:
             throttle = self.form["throttle"]
             code = "" if throttle == "documented" else throttle.get("code")
@@ -130,7 +136,7 @@ class Rule:
         for effect in ("drop_request", "lose_answer", "truncate"):
             if self.form.get(effect):
                 outcome.connection = effect.replace("_", "-")
-        return bool(outcome.error or outcome.connection)
+        return bool(outcome.error or outcome.late_error or outcome.connection)
 
     def shown(self) -> dict[str, Any]:
         """The rule with its counters."""

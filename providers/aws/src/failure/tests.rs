@@ -137,8 +137,6 @@ fn what_passes_by_itself_is_transient() {
         "RequestExpired",
         "RequestTimeTooSkewed",
         "InvalidIPAddress.InUse",
-        "ServiceUnavailable",
-        "Unavailable",
         "ConcurrentTagAccess",
         "DependencyViolation",
         "ResourceCountExceeded",
@@ -187,6 +185,9 @@ fn trouble_inside_ec2_leaves_doubt_after_a_change_and_none_after_a_look() {
         "Server.InternalError",
         "InternalFailure",
         "ServerInternal",
+        "ServiceUnavailable",
+        "Unavailable",
+        "Server.Unavailable",
     ] {
         assert_eq!(of(code), ErrorClass::OutcomeUnknown, "{code}");
         let look = class(

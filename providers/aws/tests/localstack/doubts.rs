@@ -209,6 +209,29 @@ async fn credentials_that_expired_pass() {
 }
 
 #[tokio::test]
+async fn a_failure_of_ec2_may_be_of_a_change_that_was_made() {
+    let _calm = calm().await;
+    for (code, status) in [
+        ("InternalError", 500),
+        ("ServiceUnavailable", 503),
+        ("Unavailable", 503),
+    ] {
+        let site = site("m5.large").await;
+        let provider = site.provider().await;
+        let inventory = provider.inventory().await.expect("an inventory");
+        let primary = &inventory.interfaces[0].id;
+        let error = json!({"code": code, "message": "sorry", "status": status, "done": true});
+        let rule = json!({"operations": ["AssignPrivateIpAddresses"], "count": 1, "error": error});
+        site.fault(rule).await;
+        let answer = provider.assign(primary, TWO).await;
+        let class = answer.expect_err("fails").class;
+        assert_eq!(class, ErrorClass::OutcomeUnknown, "{code}");
+        let held = site.described(primary).await.private_ip_addresses().len();
+        assert_eq!(held, 3, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn a_lost_answer_to_create_leaves_an_interface_that_is_found_and_cleared_up() {
     let _calm = calm().await;
     let site = site("m5.large").await;

@@ -59,6 +59,14 @@ async fn any_change_may_be_refused_for_now() {
 }
 
 #[tokio::test]
+async fn any_change_may_be_made_that_is_answered_as_a_failure() {
+    let error = json!({
+        "code": "ServiceUnavailable", "message": "sorry", "status": 503, "done": true,
+    });
+    strike_each(json!({"error": error})).await;
+}
+
+#[tokio::test]
 async fn answers_may_be_lost_again_and_again() {
     let _calm = calm().await;
     let rule = json!({
