@@ -43,7 +43,7 @@ struct Attached<'a> {
 impl Core {
     pub(crate) async fn attach(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
         self.ensure_may_change(Action::AttachNetworkInterface)?;
-        self.check_custom_subnet()?;
+        self.check_custom_subnet().await?;
         self.check_room().await?;
         let mut making = self.memory.making();
         let made = self.create(request, &mut making).await?;
@@ -77,12 +77,17 @@ impl Core {
 
     /// Refuses a subnet that the ENIConfig names and the node's network does not have,
     /// where EC2 would make an interface that cannot be attached, or none.
-    fn check_custom_subnet(&self) -> Result<(), ProviderError> {
-        let custom = self.settings.custom_network.as_ref();
-        let missing = custom.filter(|custom| self.memory.record(&custom.subnet).is_none());
-        let Some(custom) = missing else {
+    async fn check_custom_subnet(&self) -> Result<(), ProviderError> {
+        let Some(custom) = &self.settings.custom_network else {
             return Ok(());
         };
+        if self.memory.subnets().is_empty() {
+            // Nobody has looked yet.
+            self.inventory().await?;
+        }
+        if self.memory.record(&custom.subnet).is_some() {
+            return Ok(());
+        }
         let reason = format!(
             "spec.subnet of the node's ENIConfig names {}, which is no subnet of {} in {}: \
              correct it and restart ipamd",
