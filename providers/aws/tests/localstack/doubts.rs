@@ -209,11 +209,49 @@ async fn credentials_that_expired_pass() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_create_leaves_an_interface_that_is_found_and_cleared_up() {
+async fn a_lost_answer_to_create_costs_no_second_interface_and_no_tidying() {
+    let _calm = calm().await;
+    for effect in ["lose_answer", "drop_request", "truncate"] {
+        let site = site("m5.large").await;
+        let provider = site.provider().await;
+        let operations = ["CreateNetworkInterface"];
+        site.fault(json!({"operations": operations, "count": 1, effect: true}))
+            .await;
+        let made = provider.attach_interface(&request("once more")).await;
+        let made = made.expect("it is made after all");
+        assert_eq!(made.addresses.len(), 2, "{effect}");
+        assert!(site.unattached().await.is_empty(), "{effect}");
+        let there = site.interfaces().await;
+        assert_eq!(there.len(), 2, "{effect}");
+        let calls = site.calls().await;
+        assert_eq!(calls["CreateNetworkInterface"], 2, "{effect}");
+        assert!(!calls.contains_key("DeleteNetworkInterface"), "{effect}");
+    }
+}
+
+#[tokio::test]
+async fn a_creation_that_is_refused_when_it_is_asked_for_again_stays_in_doubt() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let provider = site.provider().await;
-    let rule = json!({"operations": ["CreateNetworkInterface"], "count": 1, "lose_answer": true});
+    let operations = ["CreateNetworkInterface"];
+    let lost = json!({"operations": operations, "count": 1, "lose_answer": true});
+    let denied = json!({"operations": operations, "deny": true});
+    site.fault(lost).await;
+    site.fault(denied).await;
+    let answer = provider.attach_interface(&request("refused")).await;
+    let error = answer.expect_err("nobody knows");
+    assert_eq!(error.class, ErrorClass::OutcomeUnknown);
+    assert!(error.reason.contains("; and asked again: "), "{error}");
+    assert_eq!(site.unattached().await.len(), 1);
+}
+
+#[tokio::test]
+async fn lost_answers_to_create_leave_an_interface_that_is_found_and_cleared_up() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["CreateNetworkInterface"], "count": 2, "lose_answer": true});
     site.fault(rule).await;
     let answer = provider.attach_interface(&request("made unseen")).await;
     let class = answer.expect_err("nobody knows").class;
