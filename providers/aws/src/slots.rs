@@ -139,7 +139,7 @@ impl Core {
     }
 
     /// EC2 refuses all when one is not there: then what is there is looked up
-    /// and given back.
+    /// and given back. A look that lags leaves in doubt which ones are.
     async fn release_family(
         &self,
         id: &InterfaceId,
@@ -149,16 +149,37 @@ impl Core {
         match self.unassign(id, family, &part).await {
             Ok(()) => {}
             Err(refusal) if refusal.meaning == Meaning::NotAssigned => {
-                let held = self.held(id).await?;
-                let left = common(&part, &held);
-                if !left.is_empty() {
-                    self.unassign(id, family, &left).await?;
+                if count_of(&part) > 1 {
+                    self.release_the_rest(id, family, &part, refusal).await?;
                 }
             }
             Err(refusal) => return Err(refusal),
         }
         self.memory.released(id, &part);
         Ok(())
+    }
+
+    async fn release_the_rest(
+        &self,
+        id: &InterfaceId,
+        family: Family,
+        part: &Grant,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let held = self.held(id).await?;
+        let left = common(part, &held);
+        let unclear = |refusal: Refusal| {
+            let reason = format!("{}; Describe does not tell which yet", refusal.reason);
+            Refusal::new(refusal.action, Meaning::NoAnswer, reason)
+        };
+        match count_of(&left) {
+            0 => Ok(()),
+            all if all == count_of(part) => Err(unclear(refusal)),
+            _ => match self.unassign(id, family, &left).await {
+                Err(again) if again.meaning == Meaning::NotAssigned => Err(unclear(again)),
+                answer => answer,
+            },
+        }
     }
 
     async fn unassign(
@@ -256,6 +277,10 @@ fn only_new(told: Grant, asked: u32, before: Option<&Known>) -> Grant {
 fn own_of(known: &Known, grant: &Grant) -> Option<IpAddr> {
     let mut named = grant.addresses.iter();
     named.find(|one| known.own.contains(one)).copied()
+}
+
+fn count_of(grant: &Grant) -> usize {
+    grant.addresses.len() + grant.prefixes.len()
 }
 
 fn of_family(grant: &Grant, family: Family) -> Grant {

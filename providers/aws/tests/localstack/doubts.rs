@@ -8,7 +8,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use serde_json::json;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Family, InterfaceId, InterfaceState, Provider,
+    AddressSlots, AttachRequest, ErrorClass, Family, Grant, InterfaceId, InterfaceState, Provider,
     SubnetId,
 };
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides};
@@ -263,6 +263,34 @@ async fn lost_answers_to_create_leave_an_interface_that_is_found_and_cleared_up(
         provider.tidy().await;
     }
     assert!(site.unattached().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_release_that_is_repeated_before_describe_shows_the_first_takes_nothing_for_kept() {
+    let turned = knobs(json!({"describe_lag_seconds": 30})).await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let advance = || server().control.advance_clock(Duration::from_secs(31));
+    advance().await.expect("the clock");
+    let inventory = provider.inventory().await.expect("an inventory");
+    let primary = &inventory.interfaces[0].id;
+    let grant = provider.assign(primary, TWO).await.expect("two addresses");
+    advance().await.expect("the clock");
+    provider.release(primary, &grant).await.expect("the first");
+    // Describe lists both still, and EC2 knows neither.
+    let again = provider.release(primary, &grant).await;
+    let error = again.expect_err("which are left is not known");
+    assert_eq!(error.class, ErrorClass::OutcomeUnknown, "{error}");
+    let one = Grant {
+        addresses: grant.addresses[..1].to_vec(),
+        ..Grant::default()
+    };
+    let single = provider.release(primary, &one).await;
+    single.expect("the one is not assigned, whatever Describe lists");
+    advance().await.expect("the clock");
+    let settled = provider.release(primary, &grant).await;
+    settled.expect("neither is there");
+    drop(turned);
 }
 
 #[tokio::test]
