@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 use veni_provider::{
     AddressSlots, ErrorClass, Family, Grant, InterfaceId, Operation, Provider, SubnetId,
@@ -14,7 +16,7 @@ use veni_provider::{
 use veni_provider_mock::config::Latency;
 use veni_provider_mock::{CloudConfig, Fault, FaultKind, MockProvider, NodeConfig};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, key};
 use crate::world::{INSTANCE, SUBNET, Settings, World, ranges_of};
 
 /// The cloud promises that changes show after so long.
@@ -421,4 +423,91 @@ async fn a_release_that_ends_in_doubt_again_and_again_is_not_asked_for_without_p
     daemon.quiet_for(2 * A_MINUTE).await;
     assert_eq!(world.holdings().addresses, 2);
     daemon.check().await;
+}
+
+/// Whoever has an address here has one that the cloud gives this node.
+fn nobody_has_what_is_gone(world: &World, daemon: &Daemon, what: &str) {
+    for record in daemon.app.endpoints.list() {
+        for address in record.addresses() {
+            assert!(world.cloud_knows(address), "{what}: {address} is gone");
+        }
+    }
+}
+
+/// Takes and gives addresses back at random, for as long as a life lasts.
+async fn takes_and_gives(provider: MockProvider, primary: InterfaceId, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut held = Vec::new();
+    loop {
+        sleep(Duration::from_millis(rng.random_range(100..3_000))).await;
+        if rng.random_bool(0.6) {
+            let count = rng.random_range(1..4);
+            if let Ok(grant) = provider.assign(&primary, addresses(count)).await {
+                held.push(grant);
+            }
+        } else if !held.is_empty() {
+            let grant = held.swap_remove(rng.random_range(0..held.len()));
+            // What the cloud refuses by chance stays.
+            let _ = provider.release(&primary, &grant).await;
+        }
+    }
+}
+
+/// Pods come and go on a node that is killed again and again, in a subnet with
+/// hardly more addresses than two nodes need, while what the node gave back shows
+/// only after up to half a minute.
+fn history(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (world, neighbour) = two_nodes();
+    let subnet = SubnetId::new(SUBNET);
+    world.cloud.fill_subnet(&subnet, 26).expect("the subnet");
+    let settings = [TWO_SOON, &[("VENI_INVENTORY_INTERVAL", "2")]].concat();
+    for life in 0..8 {
+        let what = format!("seed {seed}, life {life}");
+        world.life(async {
+            let daemon = world.start(&settings).await;
+            nobody_has_what_is_gone(&world, &daemon, &what);
+            world.cloud.clear_faults();
+            let lost = Fault::random(0.15, FaultKind::AnswerLost);
+            world.cloud.inject(lost);
+            let (provider, primary) = (neighbour.provider.clone(), neighbour.primary.clone());
+            tokio::spawn(takes_and_gives(provider, primary, seed + life));
+            for _ in 0..rng.random_range(10..60) {
+                let name = format!("pod-{}", rng.random_range(0..12));
+                match rng.random_bool(0.5) {
+                    true => drop(daemon.begin_add(&name)),
+                    false => {
+                        let endpoints = Arc::clone(&daemon.app.endpoints);
+                        tokio::spawn(async move { endpoints.delete(&key(&name)).await });
+                    }
+                }
+                let lag = Duration::from_secs(rng.random_range(0..30));
+                world.cloud.set_consistency_delay(Latency::fixed(lag));
+                sleep(Duration::from_millis(rng.random_range(0..2_000))).await;
+                nobody_has_what_is_gone(&world, &daemon, &what);
+                let both = held_by_both(&world, &daemon).await;
+                assert!(both.is_empty(), "{what}: {both:?}");
+            }
+        });
+    }
+    world.cloud.clear_faults();
+    world.cloud.set_consistency_delay(Latency::ZERO);
+    world.life(async {
+        let daemon = world.start(&settings).await;
+        for number in 0..12 {
+            daemon.del(&format!("pod-{number}")).await;
+        }
+        daemon.quiet_for(3 * A_MINUTE).await;
+        let differences = daemon.differences().await;
+        assert!(differences.is_empty(), "seed {seed}: {differences:#?}");
+        assert_eq!(world.holdings().addresses, 2, "seed {seed}");
+        assert_eq!(world.journal("releases"), 0, "seed {seed}");
+    });
+}
+
+#[test]
+fn no_address_is_two_nodes_whatever_is_killed_lost_and_late() {
+    for seed in 0..6 {
+        history(seed);
+    }
 }
