@@ -2,12 +2,11 @@
 //! that one has left in the kernel. Differences are repaired without touching
 //! a healthy pod's traffic.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use veni_dataplane::plan::is_node_local;
 use veni_dataplane::{
@@ -19,6 +18,7 @@ use crate::endpoints::{Endpoints, Record, RecordState};
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Contents, Journal, JournalError, Shelf};
 use crate::metrics::Metrics;
+use crate::pool::Burial;
 
 /// Network name of an endpoint whose journal entry was lost: its address stays
 /// taken until its link is gone, whoever it belongs to.
@@ -41,7 +41,7 @@ pub(crate) struct Recovered {
     /// Endpoints that live, and dying ones that are not forgotten yet.
     pub(crate) records: Vec<Record>,
     /// Releases to the cloud whose outcome the cloud must tell.
-    pub(crate) releases: BTreeMap<String, BTreeSet<IpNet>>,
+    pub(crate) releases: BTreeMap<String, Burial>,
     /// What was repaired, in words.
     pub(crate) repairs: Vec<String>,
 }
@@ -109,7 +109,7 @@ fn note_damage(damaged: &[(String, String)], recovered: &mut Recovered) {
 }
 
 fn read_releases(journal: &Journal, recovered: &mut Recovered) -> Result<(), JournalError> {
-    let releases: Contents<BTreeSet<IpNet>> = journal.read(Shelf::Releases)?;
+    let releases: Contents<Burial> = journal.read(Shelf::Releases)?;
     note_damage(&releases.damaged, recovered);
     for (name, _) in &releases.earlier {
         journal.remove(Shelf::Releases, name)?;

@@ -63,13 +63,11 @@ pub(crate) enum Outcome {
     Released {
         interface: InterfaceId,
         cidrs: Vec<IpNet>,
-        entry: String,
         result: Result<(), ProviderError>,
     },
     Detached {
         interface: InterfaceId,
         cidrs: Vec<IpNet>,
-        entry: String,
         result: Result<(), ProviderError>,
     },
     Inventory {
@@ -117,19 +115,13 @@ impl Worlds {
         Outcome::Attached { result }
     }
 
-    pub(crate) async fn release(
-        self,
-        interface: InterfaceId,
-        cidrs: Vec<IpNet>,
-        entry: String,
-    ) -> Outcome {
+    pub(crate) async fn release(self, interface: InterfaceId, cidrs: Vec<IpNet>) -> Outcome {
         let grant = super::state::grant_of(&cidrs);
         let result = self.provider.release(&interface, &grant).await;
         crash::point("release.answered");
         Outcome::Released {
             interface,
             cidrs,
-            entry,
             result,
         }
     }
@@ -139,7 +131,6 @@ impl Worlds {
         interface: InterfaceId,
         table: u32,
         cidrs: Vec<IpNet>,
-        entry: String,
     ) -> Outcome {
         // Rules that outlive their interface would swallow the next one's
         // packets; a kernel that refuses is told in the log and tried again by
@@ -152,7 +143,6 @@ impl Worlds {
         Outcome::Detached {
             interface,
             cidrs,
-            entry,
             result,
         }
     }

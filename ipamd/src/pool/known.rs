@@ -1,6 +1,6 @@
 //! What the owner task starts with: the pool as journal and cloud describe it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,6 +10,7 @@ use veni_provider::Capabilities;
 use super::pick::addresses;
 use super::state::{Cooling, PoolState, family_of};
 use super::task::PoolSettings;
+use super::tombstones::Burial;
 use crate::cloud::FirstLook;
 use crate::endpoints::{Record, RecordState};
 use crate::events::unix_millis;
@@ -23,7 +24,7 @@ pub(crate) struct Known {
     /// When to look at the cloud again, unless it is due before.
     pub(crate) next_look: Option<Instant>,
     /// Releases of the daemon before, by journal entry.
-    pub(crate) buried: BTreeMap<String, BTreeSet<IpNet>>,
+    pub(crate) buried: BTreeMap<String, Burial>,
     /// What the daemon before knew, and not what the cloud says.
     pub(crate) remembered: bool,
 }
@@ -39,10 +40,9 @@ impl Known {
         was_ready: bool,
     ) -> Self {
         let mut known = Self::new(look, settings, capabilities);
-        for (entry, cidrs) in &recovered.releases {
-            known.bury(entry, cidrs);
-        }
+        known.bury(&recovered.releases);
         known.take_in(look);
+        known.doubt_the_buried(Instant::now());
         let is_dying = |record: &&Record| record.state == RecordState::Dying;
         let (dying, living): (Vec<&Record>, Vec<&Record>) =
             recovered.records.iter().partition(is_dying);
@@ -90,19 +90,38 @@ impl Known {
         }
     }
 
-    /// A release whose outcome the daemon before did not learn: nobody gets
-    /// these addresses until the cloud has told.
-    pub(crate) fn bury(&mut self, entry: &str, cidrs: &BTreeSet<IpNet>) {
-        let trust_after = Instant::now() + self.state.capabilities.settle_time;
-        for cidr in cidrs {
-            self.state.tombstones.insert(*cidr, trust_after);
+    /// Releases whose outcome the daemon before did not learn, or the cloud had not
+    /// agreed with: nobody gets these addresses until the cloud has told.
+    fn bury(&mut self, releases: &BTreeMap<String, Burial>) {
+        for burial in releases.values() {
+            for cidr in &burial.ranges {
+                self.state.tombstones.begin(cidr);
+            }
+            if let Some(interface) = &burial.interface {
+                self.state.departed.begin(interface);
+            }
         }
-        self.buried.insert(entry.to_owned(), cidrs.clone());
-        // The look at once is too early for this, and then asks for another.
-        self.next_look = Some(
-            self.next_look
-                .map_or(trust_after, |next| next.min(trust_after)),
-        );
+        self.buried = releases.clone();
+    }
+
+    /// What is remembered or was seen at the start tells nothing of them: nobody
+    /// knows when they were given back, so they count as given back now.
+    fn doubt_the_buried(&mut self, now: Instant) {
+        for burial in self.buried.values() {
+            let ranges: Vec<IpNet> = burial.ranges.iter().copied().collect();
+            self.state.release_lost(&ranges, now);
+            if let Some(interface) = &burial.interface {
+                self.state.departed.lost(interface, now);
+            }
+        }
+        if !self.buried.is_empty() {
+            // The look at once is too early for this, and then asks for another.
+            let trust_after = now + self.state.capabilities.settle_time;
+            let next = self
+                .next_look
+                .map_or(trust_after, |next| next.min(trust_after));
+            self.next_look = Some(next);
+        }
     }
 
     /// The first inventory, or the remembered one.

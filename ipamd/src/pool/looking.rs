@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
-use veni_pool::Action;
 use veni_provider::{Glimpse, InterfaceId, Inventory, ProviderError};
 
 use super::errors::LOOK;
@@ -84,11 +83,6 @@ impl PoolTask {
             let shows = now + self.state.capabilities.settle_time;
             self.look_by(shows);
         }
-        let listed: Vec<InterfaceId> = inventory
-            .interfaces
-            .iter()
-            .map(|interface| interface.id.clone())
-            .collect();
         let merge = self.state.merge(inventory, began, now);
         self.state.find_room(began);
         for change in &merge.changes {
@@ -101,8 +95,8 @@ impl PoolTask {
                 format!("inventory: {count} changes ({})", merge.changes[0]),
             );
         }
-        for device_index in merge.unplugged {
-            self.unwire(device_index);
+        for device_index in &merge.unplugged {
+            self.unwire(*device_index);
         }
         for address in &merge.lost {
             tracing::error!(%address, "a pod uses an address that the cloud no longer gives this node");
@@ -115,10 +109,8 @@ impl PoolTask {
         if let Some(again) = merge.look_again {
             self.look_by(again);
         }
-        for cidr in merge.settled {
-            self.settle_release(&cidr);
-        }
-        self.settle(began, &listed);
+        self.settle(began);
+        self.settle_tombstones(&merge, now);
         self.cloud_error = None;
         self.allowed(LOOK);
         // Also when nothing differs: what was in doubt before may not be now.
@@ -160,8 +152,9 @@ impl PoolTask {
         own
     }
 
-    /// Ends what was unknown until this inventory.
-    fn settle(&mut self, began: Instant, listed: &[InterfaceId]) {
+    /// Ends what was unknown until this inventory; what was given back has its
+    /// tombstone.
+    fn settle(&mut self, began: Instant) {
         let unsettled = std::mem::take(&mut self.unsettled);
         for unsettled in unsettled {
             if began < unsettled.trust_after {
@@ -172,27 +165,6 @@ impl PoolTask {
             }
             if unsettled.limit_reached {
                 self.learn_limit(unsettled.family, &unsettled.action, began);
-            }
-            match &unsettled.action {
-                Action::Detach { interface } => {
-                    let interface = InterfaceId::new(interface.clone());
-                    let known = self.state.interfaces.get(&interface);
-                    let held = known.map(|known| known.held.keys().copied().collect::<Vec<_>>());
-                    self.ours_again(&held.unwrap_or_default());
-                    if listed.contains(&interface) {
-                        self.bring_back(&interface);
-                    } else {
-                        self.state.interfaces.remove(&interface);
-                    }
-                }
-                Action::Release { interface, cidrs } => {
-                    let interface = InterfaceId::new(interface.clone());
-                    self.state.set_releasing(&interface, cidrs, false);
-                    for cidr in cidrs {
-                        self.settle_release(cidr);
-                    }
-                }
-                Action::Assign { .. } | Action::Attach { .. } => {}
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The cloud's inventory against what we know: what is new is taken in, what is
 //! gone is dropped, and an inventory that may be older than our own last
-//! change is not believed about it.
+//! change is not believed about it. What we gave back stays away, see
+//! [`super::tombstones`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 use veni_provider::{Interface, InterfaceId, InterfaceState, Inventory};
 
 use super::state::{Held, PoolInterface, PoolState};
+use super::tombstones::{OURS_AGAIN_AFTER, Verdict};
 
 /// An interface on its way in or out is looked at again after this time at the
 /// earliest.
@@ -25,8 +28,17 @@ pub(crate) struct Merge {
     pub(crate) lost: Vec<IpAddr>,
     /// Device indexes of interfaces that are gone: their rules must go too.
     pub(crate) unplugged: Vec<u32>,
-    /// Tombstones that the cloud agrees with now.
+    /// Ranges that were given back, and the cloud agrees; or that are ours again.
     pub(crate) settled: Vec<IpNet>,
+    /// Interfaces likewise.
+    pub(crate) departed: Vec<InterfaceId>,
+    /// What was given back and is ours again all the same, in words.
+    pub(crate) returned: Vec<String>,
+    /// Ranges whose release was not answered and that an interface still holds,
+    /// for all that the cloud tells.
+    pub(crate) still_held: BTreeMap<InterfaceId, Vec<IpNet>>,
+    /// Interfaces whose detachment was not answered, likewise.
+    pub(crate) still_attached: Vec<InterfaceId>,
     /// Something is missing that may be too young to show: an inventory that
     /// begins then tells.
     pub(crate) look_again: Option<Instant>,
@@ -46,13 +58,17 @@ impl PoolState {
     pub(crate) fn merge(&mut self, inventory: Inventory, began: Instant, now: Instant) -> Merge {
         let mut merge = Merge::default();
         self.subnets = inventory.subnets;
+        self.judge_departed(&inventory.interfaces, began, &mut merge);
+        self.judge_ranges(&inventory.interfaces, began, &mut merge);
         self.drop_missing_interfaces(&inventory.interfaces, began, &mut merge);
         for interface in inventory.interfaces {
-            if self.is_departed(&interface.id, began) {
+            let known = self.interfaces.contains_key(&interface.id);
+            let departed = self.departed.get(&interface.id);
+            if departed.is_some_and(|departed| !departed.in_doubt()) {
                 continue;
             }
-            let known = self.interfaces.contains_key(&interface.id);
-            if interface.state == InterfaceState::Detaching && !known {
+            let ours = known || departed.is_some();
+            if interface.state == InterfaceState::Detaching && !ours {
                 continue;
             }
             if known {
@@ -61,10 +77,9 @@ impl PoolState {
                 merge
                     .changes
                     .push(format!("interface {} found", interface.id));
-                self.adopt_interface(interface, began, now, &mut merge);
+                self.adopt_interface(interface, now, &mut merge);
             }
         }
-        self.settle_tombstones(began, &mut merge);
         merge
     }
 
@@ -77,23 +92,19 @@ impl PoolState {
         if self.interfaces.contains_key(&interface.id) {
             // An inventory was faster than the answer, and it may hold more by now.
             let cidrs = described_cidrs(&interface);
-            return self.take_in(&interface.id, &cidrs, now, now, &mut Merge::default());
+            return self.take_in(&interface.id, &cidrs, now, &mut Merge::default());
         }
-        self.adopt_interface(interface, now, now, &mut Merge::default());
+        self.adopt_interface(interface, now, &mut Merge::default());
     }
 
-    fn adopt_interface(
-        &mut self,
-        interface: Interface,
-        began: Instant,
-        now: Instant,
-        merge: &mut Merge,
-    ) {
+    fn adopt_interface(&mut self, interface: Interface, now: Instant, merge: &mut Merge) {
         let id = interface.id.clone();
         let cidrs = described_cidrs(&interface);
         if interface.state != InterfaceState::Attached {
             merge.doubt(now + self.capabilities.settle_time.max(SHORTEST_CHANGE));
         }
+        // Whether one that a daemon before was detaching still is there, is seen to.
+        let detaching = self.departed.get(&id).is_some();
         self.interfaces.insert(
             id.clone(),
             PoolInterface {
@@ -106,10 +117,10 @@ impl PoolState {
                 held: BTreeMap::new(),
                 link: None,
                 wired: Default::default(),
-                detaching: false,
+                detaching,
             },
         );
-        self.take_in(&id, &cidrs, began, now, merge);
+        self.take_in(&id, &cidrs, now, merge);
     }
 
     fn update_interface(
@@ -152,43 +163,49 @@ impl PoolState {
                 merge.doubt(held.since + settle);
                 return true;
             }
+            if held.releasing {
+                return false;
+            }
             merge.changes.push(format!("{cidr} on {id} is gone"));
             merge
                 .lost
                 .extend(leases.keys().filter(|address| cidr.contains(*address)));
             false
         });
-        self.take_in(&id, &cidrs, began, now, merge);
+        self.take_in(&id, &cidrs, now, merge);
     }
 
-    fn take_in(
-        &mut self,
-        id: &InterfaceId,
-        cidrs: &[IpNet],
-        began: Instant,
-        now: Instant,
-        merge: &mut Merge,
-    ) {
+    fn take_in(&mut self, id: &InterfaceId, cidrs: &[IpNet], now: Instant, merge: &mut Merge) {
+        // Given back here and granted there: the inventory is from in between.
+        let others = self.interfaces.iter().filter(|(other, _)| *other != id);
+        let elsewhere: BTreeSet<IpNet> = others
+            .flat_map(|(_, other)| other.held.iter().filter(|(_, held)| !held.releasing))
+            .map(|(cidr, _)| *cidr)
+            .filter(|cidr| cidrs.contains(cidr))
+            .collect();
+        if !elsewhere.is_empty() {
+            merge.doubt(now + self.capabilities.settle_time.max(SHORTEST_CHANGE));
+        }
         let Some(interface) = self.interfaces.get_mut(id) else {
             return;
         };
         for cidr in cidrs {
-            let buried = self
-                .tombstones
-                .get(cidr)
-                .is_some_and(|trust_after| began < *trust_after);
-            if buried || interface.held.contains_key(cidr) {
+            if interface.held.contains_key(cidr) || elsewhere.contains(cidr) {
                 continue;
             }
-            if self.tombstones.remove(cidr).is_some() {
-                merge.settled.push(*cidr);
+            let tombstone = self.tombstones.get(cidr);
+            if tombstone.is_some_and(|tombstone| !tombstone.in_doubt()) {
+                continue;
             }
-            merge.changes.push(format!("{cidr} on {id} found"));
             let held = Held {
                 since: now,
-                releasing: false,
+                // Takes its place on the interface, and no pod gets it.
+                releasing: tombstone.is_some(),
             };
             interface.held.insert(*cidr, held);
+            if tombstone.is_none() {
+                merge.changes.push(format!("{cidr} on {id} found"));
+            }
         }
     }
 
@@ -223,29 +240,91 @@ impl PoolState {
         });
     }
 
-    fn is_departed(&mut self, id: &InterfaceId, began: Instant) -> bool {
-        match self.departed.get(id) {
-            Some(trust_after) if began < *trust_after => true,
-            Some(_) => {
-                self.departed.remove(id);
-                false
+    /// Interfaces that were given back, by whether they are listed.
+    fn judge_departed(&mut self, described: &[Interface], began: Instant, merge: &mut Merge) {
+        let listed = |id: &InterfaceId| described.iter().any(|other| other.id == *id);
+        let settle = self.capabilities.settle_time;
+        for (id, verdict, before) in self.departed.judge(listed, began, settle) {
+            match verdict {
+                Verdict::TooEarly(trust_after) => {
+                    trust_after.into_iter().for_each(|at| merge.doubt(at))
+                }
+                Verdict::Gone => {
+                    if let Some(gone) = self.interfaces.remove(&id) {
+                        merge.unplugged.push(gone.cloud.device_index);
+                    }
+                    merge.departed.push(id);
+                }
+                Verdict::Listed { look_again } => {
+                    merge.doubt(look_again);
+                    if before.in_doubt() {
+                        merge.still_attached.push(id);
+                    }
+                }
+                Verdict::Ours => {
+                    self.bring_back(&id);
+                    merge.returned.push(returned(&id));
+                    merge.departed.push(id);
+                }
             }
-            None => false,
         }
     }
 
-    fn settle_tombstones(&mut self, began: Instant, merge: &mut Merge) {
-        self.departed.retain(|_, trust_after| began < *trust_after);
-        self.tombstones.retain(|cidr, trust_after| {
-            let stays = began < *trust_after;
-            if stays {
-                merge.doubt(*trust_after);
-            } else {
-                merge.settled.push(*cidr);
+    /// Ranges that were given back, by whether an interface lists them.
+    fn judge_ranges(&mut self, described: &[Interface], began: Instant, merge: &mut Merge) {
+        let holders: BTreeMap<IpNet, &InterfaceId> = described
+            .iter()
+            .flat_map(|one| described_cidrs(one).into_iter().map(|cidr| (cidr, &one.id)))
+            .collect();
+        let listed = |cidr: &IpNet| holders.contains_key(cidr);
+        let settle = self.capabilities.settle_time;
+        for (cidr, verdict, before) in self.tombstones.judge(listed, began, settle) {
+            match verdict {
+                Verdict::TooEarly(trust_after) => {
+                    trust_after.into_iter().for_each(|at| merge.doubt(at))
+                }
+                Verdict::Gone => {
+                    for interface in self.interfaces.values_mut() {
+                        interface.held.remove(&cidr);
+                    }
+                    merge.settled.push(cidr);
+                }
+                Verdict::Listed { look_again } => {
+                    merge.doubt(look_again);
+                    let holder = holders.get(&cidr).filter(|_| before.in_doubt());
+                    if let Some(holder) = holder {
+                        let held = merge.still_held.entry((*holder).clone()).or_default();
+                        held.push(cidr);
+                    }
+                }
+                Verdict::Ours => {
+                    for interface in self.interfaces.values_mut() {
+                        if let Some(held) = interface.held.get_mut(&cidr) {
+                            held.releasing = false;
+                        }
+                    }
+                    merge.returned.push(returned(&cidr));
+                    merge.settled.push(cidr);
+                }
             }
-            stays
-        });
+        }
     }
+
+    /// An interface that stays after all: its rules are made anew.
+    pub(crate) fn bring_back(&mut self, interface: &InterfaceId) {
+        if let Some(interface) = self.interfaces.get_mut(interface) {
+            interface.detaching = false;
+            interface.link = None;
+            interface.wired = BTreeSet::new();
+        }
+    }
+}
+
+fn returned(what: &dyn fmt::Display) -> String {
+    let seconds = OURS_AGAIN_AFTER.as_secs();
+    format!(
+        "{what} was given back, and the cloud lists it since, for {seconds} s and more: it is the node's again"
+    )
 }
 
 pub(crate) fn described_cidrs(interface: &Interface) -> Vec<IpNet> {

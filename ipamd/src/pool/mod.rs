@@ -3,6 +3,7 @@
 //! commands through a [`Pool`].
 
 mod errors;
+mod giving_back;
 mod glance;
 mod jobs;
 mod known;
@@ -15,6 +16,7 @@ mod report;
 mod snapshot;
 mod state;
 mod task;
+mod tombstones;
 
 use std::net::IpAddr;
 
@@ -32,6 +34,7 @@ pub use looking::{LOOK_AT_REST, LOOK_AT_REST_WITH_GLANCES};
 pub(crate) use report::LevelCounts;
 pub use state::Lease;
 pub(crate) use task::{PoolSettings, PoolTask};
+pub(crate) use tombstones::Burial;
 
 /// Why an address could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

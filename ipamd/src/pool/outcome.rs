@@ -14,7 +14,6 @@ use super::jobs::{JobId, Outcome, Work};
 use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
-use crate::journal::Shelf;
 
 /// How long a limit counts that a refusal has taught.
 const LEARNT_FOR: Duration = Duration::from_secs(600);
@@ -75,15 +74,13 @@ impl PoolTask {
             Outcome::Released {
                 interface,
                 cidrs,
-                entry,
                 result,
-            } => self.released(family, action, interface, &cidrs, &entry, result, now),
+            } => self.released(family, action, interface, &cidrs, result, now),
             Outcome::Detached {
                 interface,
                 cidrs,
-                entry,
                 result,
-            } => self.detached(family, action, interface, &cidrs, &entry, result, now),
+            } => self.detached(family, action, interface, &cidrs, result, now),
             Outcome::Inventory { .. }
             | Outcome::Glanced { .. }
             | Outcome::Unwired { .. }
@@ -139,6 +136,7 @@ impl PoolTask {
                 self.attach_refused_at = None;
                 self.state.add_attached(interface, now);
                 self.ours_again(&cidrs);
+                self.settle_departure(&id);
             }
             Err(error) => {
                 self.change_failed(family, action, &error, now);
@@ -146,21 +144,16 @@ impl PoolTask {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one outcome, taken apart where they are used"
-    )]
     fn released(
         &mut self,
         family: Family,
         action: Action,
         interface: InterfaceId,
         cidrs: &[IpNet],
-        entry: &str,
         result: Result<(), ProviderError>,
         now: Instant,
     ) {
-        let known = match result {
+        match result {
             Ok(()) => {
                 self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
@@ -169,30 +162,24 @@ impl PoolTask {
                     EventKind::Cloud,
                     format!("{interface}: {} slots given back", cidrs.len()),
                 );
-                // The entry stays as a tombstone until the cloud agrees.
-                return self.bury(entry, cidrs);
             }
-            Err(error) => self.change_failed(family, action, &error, now),
-        };
-        if known {
-            self.state.set_releasing(&interface, cidrs, false);
-            self.forget_release(entry);
-        } else {
-            self.bury(entry, cidrs);
+            Err(error) => {
+                if self.change_failed(family, action, &error, now) {
+                    let kept = self.release_refused(cidrs);
+                    self.state.set_releasing(&interface, &kept, false);
+                } else {
+                    self.state.release_lost(cidrs, now);
+                }
+            }
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one outcome, taken apart where they are used"
-    )]
     fn detached(
         &mut self,
         family: Family,
         action: Action,
         interface: InterfaceId,
         cidrs: &[IpNet],
-        entry: &str,
         result: Result<(), ProviderError>,
         now: Instant,
     ) {
@@ -201,29 +188,22 @@ impl PoolTask {
                 self.cloud_succeeded(&action);
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
-                let trust_after = now + self.state.capabilities.settle_time;
-                self.state.departed.insert(interface.clone(), trust_after);
-                self.bury(entry, cidrs);
+                self.state.departed.done(&interface, now);
                 tracing::info!(%interface, "interface detached");
                 self.tell(EventKind::Cloud, format!("interface {interface} detached"));
             }
             Err(error) => {
                 if self.change_failed(family, action, &error, now) {
-                    self.bring_back(&interface);
-                    self.forget_release(entry);
+                    self.release_refused(cidrs);
+                    if self.state.departed.refused(&interface) {
+                        self.state.bring_back(&interface);
+                        self.settle_departure(&interface);
+                    }
                 } else {
-                    self.bury(entry, cidrs);
+                    self.state.release_lost(cidrs, now);
+                    self.state.departed.lost(&interface, now);
                 }
             }
-        }
-    }
-
-    /// An interface that stays after all: its rules are made anew.
-    pub(super) fn bring_back(&mut self, interface: &InterfaceId) {
-        if let Some(interface) = self.state.interfaces.get_mut(interface) {
-            interface.detaching = false;
-            interface.link = None;
-            interface.wired = BTreeSet::new();
         }
     }
 
@@ -297,48 +277,6 @@ impl PoolTask {
                     tracing::warn!(interface = %id, failures, %error, "interface not in service yet");
                 }
             }
-        }
-    }
-
-    fn bury(&mut self, entry: &str, cidrs: &[IpNet]) {
-        if cidrs.is_empty() {
-            return self.forget_release(entry);
-        }
-        self.buried
-            .insert(entry.to_owned(), cidrs.iter().copied().collect());
-    }
-
-    /// What was given back before and is ours again, or was never taken: after
-    /// a restart the journal must not call it released.
-    pub(super) fn ours_again(&mut self, cidrs: &[IpNet]) {
-        for cidr in cidrs {
-            self.settle_release(cidr);
-        }
-    }
-
-    /// One range of a release that the cloud has settled; with the last one its
-    /// journal entry goes.
-    pub(super) fn settle_release(&mut self, cidr: &IpNet) {
-        let mut over = Vec::new();
-        for (entry, cidrs) in &mut self.buried {
-            if !cidrs.remove(cidr) {
-                continue;
-            }
-            if cidrs.is_empty() {
-                over.push(entry.clone());
-            } else if let Err(error) = self.journal.write(Shelf::Releases, entry, &*cidrs) {
-                tracing::warn!(%error, "a release that is partly over stays whole in the journal");
-            }
-        }
-        for entry in over {
-            self.buried.remove(&entry);
-            self.forget_release(&entry);
-        }
-    }
-
-    fn forget_release(&self, entry: &str) {
-        if let Err(error) = self.journal.remove(Shelf::Releases, entry) {
-            tracing::warn!(%error, "a release that is over stays in the journal");
         }
     }
 }

@@ -1,17 +1,13 @@
 //! From the state to the plan, and from the plan to the jobs that carry it out.
 
-use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_pool::{Action, Demand, InFlight, counts, plan};
 use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
 
 use super::errors::Hold;
-use super::jobs::{Work, table_of};
+use super::jobs::Work;
 use super::snapshot::{Circumstances, PlanMemory, cloud_slots};
 use super::task::PoolTask;
-use crate::crash;
-use crate::events::unix_millis;
-use crate::journal::Shelf;
 
 impl PoolTask {
     pub(super) fn plan_family(&mut self, family: Family, now: Instant) {
@@ -111,68 +107,13 @@ impl PoolTask {
                 self.start_release(work, InterfaceId::new(interface), cidrs);
             }
             Action::Detach { interface } => {
-                let interface = InterfaceId::new(interface);
-                let wiring = Work::Wire {
-                    interface: interface.clone(),
-                };
-                if self.work.values().any(|work| *work == wiring) {
-                    // Its rules would come after their removal.
-                    return;
-                }
-                let Some(known) = self.state.interfaces.get(&interface) else {
-                    return;
-                };
-                // All that it holds goes with it: as with a release.
-                let cidrs: Vec<IpNet> = known.held.keys().copied().collect();
-                let table = table_of(known);
-                // The plan of one family does not see the other's pods.
-                if !self.state.may_release(&interface, &cidrs) {
-                    return;
-                }
-                let Some(entry) = self.journal_release(&cidrs) else {
-                    return;
-                };
-                if let Some(known) = self.state.interfaces.get_mut(&interface) {
-                    known.detaching = true;
-                }
-                self.start(work, worlds.detach(interface, table, cidrs, entry));
-            }
-        }
-    }
-
-    /// Journalled before the call: after a restart these addresses must not be
-    /// given out until the cloud has told whether they are still ours.
-    fn start_release(&mut self, work: Work, interface: InterfaceId, cidrs: Vec<IpNet>) {
-        if !self.state.may_release(&interface, &cidrs) {
-            return;
-        }
-        let Some(entry) = self.journal_release(&cidrs) else {
-            return;
-        };
-        crash::point("release.journalled");
-        self.state.set_releasing(&interface, &cidrs, true);
-        let job = self.worlds.clone().release(interface, cidrs, entry);
-        self.start(work, job);
-    }
-
-    /// The name of the journal's entry; `None` when it cannot be written.
-    fn journal_release(&mut self, cidrs: &[IpNet]) -> Option<String> {
-        self.releases += 1;
-        let entry = format!("{:016x}-{}", unix_millis(), self.releases);
-        if cidrs.is_empty() {
-            return Some(entry);
-        }
-        match self.journal.write(Shelf::Releases, &entry, &cidrs) {
-            Ok(()) => Some(entry),
-            Err(error) => {
-                tracing::error!(%error, "giving nothing back: it could not be journalled");
-                None
+                self.start_detach(work, InterfaceId::new(interface));
             }
         }
     }
 
     /// One action per interface at a time, whichever family asks for it.
-    fn interface_is_busy(&self, action: &Action) -> bool {
+    pub(super) fn interface_is_busy(&self, action: &Action) -> bool {
         let Some(wanted) = interface_of(action) else {
             return false;
         };

@@ -15,6 +15,7 @@ use veni_provider::{
     SubnetId,
 };
 
+use super::tombstones::Tombstones;
 use crate::attachment::AttachmentKey;
 
 /// One address or prefix that an interface holds.
@@ -100,10 +101,10 @@ pub(crate) struct PoolState {
     pub(crate) leases: BTreeMap<IpAddr, AttachmentKey>,
     /// Ordered likewise.
     pub(crate) cooling: BTreeMap<IpAddr, Cooling>,
-    /// Given back; an inventory that began before this moment may still list it.
-    pub(crate) tombstones: HashMap<IpNet, Instant>,
+    /// Given back, or about to be; inventories may still list it.
+    pub(crate) tombstones: Tombstones<IpNet>,
     /// Interfaces given back, likewise.
-    pub(crate) departed: HashMap<InterfaceId, Instant>,
+    pub(crate) departed: Tombstones<InterfaceId>,
     /// Limits that the cloud's refusals have taught, and until when they count.
     pub(crate) learnt: Option<(Limits, Instant)>,
 }
@@ -134,8 +135,8 @@ impl PoolState {
             exhausted: HashMap::new(),
             leases: BTreeMap::new(),
             cooling: BTreeMap::new(),
-            tombstones: HashMap::new(),
-            departed: HashMap::new(),
+            tombstones: Tombstones::default(),
+            departed: Tombstones::default(),
             learnt: None,
         }
     }
@@ -253,16 +254,15 @@ impl PoolState {
     }
 
     /// Drops what the cloud has just taken back. It may show up in inventories
-    /// until the cloud has settled.
+    /// for a while.
     pub(crate) fn remove_released(
         &mut self,
         interface: &InterfaceId,
         cidrs: &[IpNet],
         now: Instant,
     ) {
-        let trust_after = now + self.capabilities.settle_time;
         for cidr in cidrs {
-            self.tombstones.insert(*cidr, trust_after);
+            self.tombstones.done(cidr, now);
             if let Some(interface) = self.interfaces.get_mut(interface) {
                 interface.held.remove(cidr);
             }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,6 +21,7 @@ use super::known::Known;
 use super::looking::LOOK_AT_REST;
 use super::snapshot::{PlanMemory, millis};
 use super::state::PoolState;
+use super::tombstones::Burial;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
 use crate::attachment::AttachmentKey;
 use crate::events::{EventKind, Events, unix_millis};
@@ -109,7 +109,7 @@ pub(crate) struct PoolTask {
     recheck: BTreeSet<InterfaceId>,
     pub(super) releases: u64,
     /// Releases whose tombstones the cloud has not agreed with yet.
-    pub(super) buried: BTreeMap<String, BTreeSet<IpNet>>,
+    pub(super) buried: BTreeMap<String, Burial>,
     pub(super) epoch: Instant,
     /// How many interfaces there were when the cloud last refused another.
     pub(super) attach_refused_at: Option<u32>,

@@ -1,10 +1,11 @@
 //! One more interface, in three calls: create it with all that it shall hold,
 //! attach it, and let it end with the instance. What fails on the way is
-//! undone.
+//! undone; a creation whose answer is lost is asked for once more by its token.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_sdk_ec2::operation::create_network_interface::CreateNetworkInterfaceOutput as Created;
 use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceAttachmentChanges};
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ const UNSEEN: (Duration, Duration, Duration) = (
     Duration::from_secs(2),
     Duration::from_secs(12),
 );
+/// Before a creation is asked for once more.
+const BREATH: Duration = Duration::from_millis(250);
 /// Device indexes tried when others keep taking them.
 const INDEXES: usize = 4;
 
@@ -137,6 +140,7 @@ impl Core {
         let attempt = self.memory.attempt(&request.token, now);
         let groups = self.groups_for_new().await.map_err(Refusal::error)?;
         let asked = scarcity_of(request.slots);
+        let began = Instant::now();
         let mut last = None;
         for subnet in self.candidates(request, attempt.subnet).await? {
             self.memory.attempted_in(&request.token, &subnet);
@@ -148,10 +152,12 @@ impl Core {
                 token: &request.token,
                 created: &attempt.created,
             };
-            let call = create(&self.settings, creation).send_with(&self.ec2.client);
             // Also for a caller that goes away before the answer comes.
             making.set_doubt(true);
-            let answer = self.ec2.call(Action::CreateNetworkInterface, call).await;
+            let answer = match self.create_once(creation).await {
+                Err(lost) if lost.leaves_doubt() => self.create_again(creation, lost, began).await,
+                answer => answer,
+            };
             making.set_doubt(answer.as_ref().is_err_and(Refusal::leaves_doubt));
             let elsewhere = match answer {
                 Ok(answer) => {
@@ -170,6 +176,41 @@ impl Core {
             }
         }
         Err(last.unwrap_or_else(no_subnet))
+    }
+
+    async fn create_once(&self, creation: Creation<'_>) -> Result<Created, Refusal> {
+        let call = create(&self.settings, creation).send_with(&self.ec2.client);
+        self.ec2.call(Action::CreateNetworkInterface, call).await
+    }
+
+    /// Asks again in the same words: by the token EC2 answers with what it has made,
+    /// if it has, and makes it if not. Otherwise a second interface would be made
+    /// while the first holds its addresses until it is found. Not when so much time
+    /// has gone by that the caller may give up before an interface is attached.
+    async fn create_again(
+        &self,
+        creation: Creation<'_>,
+        lost: Refusal,
+        began: Instant,
+    ) -> Result<Created, Refusal> {
+        if began.elapsed() > self.ec2.patience {
+            return Err(lost);
+        }
+        tracing::info!(error = %lost.reason, "asking again for an interface whose creation was not answered");
+        Pace::new(BREATH, BREATH, BREATH).next().await;
+        match self.create_once(creation).await {
+            Ok(answer) => Ok(answer),
+            // Not made for all that EC2 knows now: whether it really was not is
+            // looked after later.
+            Err(refusal) if another_subnet_may_do(&refusal) => {
+                self.memory.doubt();
+                Err(refusal)
+            }
+            Err(refusal) => Err(Refusal {
+                reason: format!("{}; and asked again: {}", lost.reason, refusal.reason),
+                ..lost
+            }),
+        }
     }
 
     /// Subnets to try, in order. The one that a lost answer may have come from

@@ -148,7 +148,8 @@ impl Core {
     }
 
     /// EC2 refuses all when one is not there: then what is there is looked up
-    /// and given back. What fails after that leaves doubt: some of it is gone.
+    /// and given back. What fails after that leaves doubt, as does a look that lags:
+    /// some of it is gone.
     async fn release_family(
         &self,
         id: &InterfaceId,
@@ -158,17 +159,38 @@ impl Core {
         match self.unassign(id, family, &part).await {
             Ok(()) => {}
             Err(refusal) if refusal.meaning == Meaning::NotAssigned => {
-                let held = self.held(id).await.map_err(Refusal::in_doubt)?;
-                let left = common(&part, &held);
-                if !left.is_empty() {
-                    let rest = self.unassign(id, family, &left).await;
-                    rest.map_err(Refusal::in_doubt)?;
+                if count_of(&part) > 1 {
+                    self.release_the_rest(id, family, &part, refusal).await?;
                 }
             }
             Err(refusal) => return Err(refusal.error()),
         }
         self.memory.released(id, &part);
         Ok(())
+    }
+
+    async fn release_the_rest(
+        &self,
+        id: &InterfaceId,
+        family: Family,
+        part: &Grant,
+        refusal: Refusal,
+    ) -> Result<(), ProviderError> {
+        let held = self.held(id).await.map_err(Refusal::in_doubt)?;
+        let left = common(part, &held);
+        let unclear = |refusal: Refusal| {
+            let reason = format!("{}; Describe does not tell which yet", refusal.reason);
+            Refusal { reason, ..refusal }.in_doubt()
+        };
+        match count_of(&left) {
+            0 => Ok(()),
+            all if all == count_of(part) => Err(unclear(refusal)),
+            _ => match self.unassign(id, family, &left).await {
+                Ok(()) => Ok(()),
+                Err(again) if again.meaning == Meaning::NotAssigned => Err(unclear(again)),
+                Err(again) => Err(again.in_doubt()),
+            },
+        }
     }
 
     async fn unassign(
@@ -266,6 +288,10 @@ fn only_new(told: Grant, asked: u32, before: Option<&Known>) -> Grant {
 fn own_of(known: &Known, grant: &Grant) -> Option<IpAddr> {
     let mut named = grant.addresses.iter();
     named.find(|one| known.own.contains(one)).copied()
+}
+
+fn count_of(grant: &Grant) -> usize {
+    grant.addresses.len() + grant.prefixes.len()
 }
 
 fn of_family(grant: &Grant, family: Family) -> Grant {

@@ -44,6 +44,8 @@ mod recorder;
 mod restart;
 #[path = "component/subnets.rs"]
 mod subnets;
+#[path = "component/tombstones.rs"]
+mod tombstones;
 #[path = "component/trouble.rs"]
 mod trouble;
 #[path = "component/warm_targets.rs"]

@@ -181,7 +181,13 @@ impl Fixture for LocalStack {
             Operation::Assign => "AssignPrivateIpAddresses",
             Operation::Release => "UnassignPrivateIpAddresses",
         };
-        let rule = json!({"operations": [operation], "count": 1, "lose_answer": true});
+        // A creation is asked for twice before it counts as lost.
+        let count = if operation == "CreateNetworkInterface" {
+            2
+        } else {
+            1
+        };
+        let rule = json!({"operations": [operation], "count": count, "lose_answer": true});
         self.site_of(&node.subnet).fault(rule).await;
         true
     }

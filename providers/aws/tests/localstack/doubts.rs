@@ -8,7 +8,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use serde_json::json;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Family, InterfaceId, InterfaceState, Provider,
+    AddressSlots, AttachRequest, ErrorClass, Family, Grant, InterfaceId, InterfaceState, Provider,
     SubnetId,
 };
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides};
@@ -232,11 +232,49 @@ async fn a_failure_of_ec2_may_be_of_a_change_that_was_made() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_create_leaves_an_interface_that_is_found_and_cleared_up() {
+async fn a_lost_answer_to_create_costs_no_second_interface_and_no_tidying() {
+    let _calm = calm().await;
+    for effect in ["lose_answer", "drop_request", "truncate"] {
+        let site = site("m5.large").await;
+        let provider = site.provider().await;
+        let operations = ["CreateNetworkInterface"];
+        site.fault(json!({"operations": operations, "count": 1, effect: true}))
+            .await;
+        let made = provider.attach_interface(&request("once more")).await;
+        let made = made.expect("it is made after all");
+        assert_eq!(made.addresses.len(), 2, "{effect}");
+        assert!(site.unattached().await.is_empty(), "{effect}");
+        let there = site.interfaces().await;
+        assert_eq!(there.len(), 2, "{effect}");
+        let calls = site.calls().await;
+        assert_eq!(calls["CreateNetworkInterface"], 2, "{effect}");
+        assert!(!calls.contains_key("DeleteNetworkInterface"), "{effect}");
+    }
+}
+
+#[tokio::test]
+async fn a_creation_that_is_refused_when_it_is_asked_for_again_stays_in_doubt() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let provider = site.provider().await;
-    let rule = json!({"operations": ["CreateNetworkInterface"], "count": 1, "lose_answer": true});
+    let operations = ["CreateNetworkInterface"];
+    let lost = json!({"operations": operations, "count": 1, "lose_answer": true});
+    let denied = json!({"operations": operations, "deny": true});
+    site.fault(lost).await;
+    site.fault(denied).await;
+    let answer = provider.attach_interface(&request("refused")).await;
+    let error = answer.expect_err("nobody knows");
+    assert_eq!(error.class, ErrorClass::OutcomeUnknown);
+    assert!(error.reason.contains("; and asked again: "), "{error}");
+    assert_eq!(site.unattached().await.len(), 1);
+}
+
+#[tokio::test]
+async fn lost_answers_to_create_leave_an_interface_that_is_found_and_cleared_up() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let rule = json!({"operations": ["CreateNetworkInterface"], "count": 2, "lose_answer": true});
     site.fault(rule).await;
     let answer = provider.attach_interface(&request("made unseen")).await;
     let class = answer.expect_err("nobody knows").class;
@@ -248,6 +286,34 @@ async fn a_lost_answer_to_create_leaves_an_interface_that_is_found_and_cleared_u
         provider.tidy().await;
     }
     assert!(site.unattached().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_release_that_is_repeated_before_describe_shows_the_first_takes_nothing_for_kept() {
+    let turned = knobs(json!({"describe_lag_seconds": 30})).await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let advance = || server().control.advance_clock(Duration::from_secs(31));
+    advance().await.expect("the clock");
+    let inventory = provider.inventory().await.expect("an inventory");
+    let primary = &inventory.interfaces[0].id;
+    let grant = provider.assign(primary, TWO).await.expect("two addresses");
+    advance().await.expect("the clock");
+    provider.release(primary, &grant).await.expect("the first");
+    // Describe lists both still, and EC2 knows neither.
+    let again = provider.release(primary, &grant).await;
+    let error = again.expect_err("which are left is not known");
+    assert_eq!(error.class, ErrorClass::OutcomeUnknown, "{error}");
+    let one = Grant {
+        addresses: grant.addresses[..1].to_vec(),
+        ..Grant::default()
+    };
+    let single = provider.release(primary, &one).await;
+    single.expect("the one is not assigned, whatever Describe lists");
+    advance().await.expect("the clock");
+    let settled = provider.release(primary, &grant).await;
+    settled.expect("neither is there");
+    drop(turned);
 }
 
 #[tokio::test]

@@ -195,7 +195,7 @@ async fn a_primary_interface_that_is_not_for_pods_is_never_filled() {
 
 #[tokio::test(start_paused = true)]
 async fn interfaces_in_other_subnets_go_on_while_one_subnet_is_put_aside() {
-    let (config, range) = with_another_subnet();
+    let (config, _) = with_another_subnet();
     let world = World::new(config, "m5.large");
     let subnet = SubnetId::new(SUBNET);
     let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;

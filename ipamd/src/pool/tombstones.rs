@@ -1,0 +1,231 @@
+//! What was given back to the cloud and may still be listed: addresses, prefixes
+//! and interfaces, from the moment on in which their release is written down.
+//!
+//! Whoever else has one of them by now must not share it with a pod of ours, and
+//! an inventory may lag longer than the cloud promises. So nothing comes back to
+//! life because time has passed: it stays buried until an inventory lacks it, and
+//! is ours again only when inventories have listed it for a minute on end.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use veni_provider::InterfaceId;
+
+/// What is listed for so long after it was given back is ours again: the time
+/// that the AWS plugin gives it.
+pub(super) const OURS_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that should have gone, at least.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of one release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tombstone {
+    /// A call that gives it back has begun and not ended.
+    under_way: bool,
+    /// When the last call ended that may have given it back.
+    ended: Option<Instant>,
+    /// That it was given back, the cloud's answer or an inventory has said.
+    confirmed: bool,
+    /// The first of the inventories in a row that list it, though they are new
+    /// enough to know.
+    listed_since: Option<Instant>,
+}
+
+/// What an inventory means for something that was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing: it is too old. One that begins then tells, unless a call that is
+    /// under way must end first.
+    TooEarly(Option<Instant>),
+    /// It is given back, whatever the answer was.
+    Gone,
+    /// It is listed although it should not be: look again then.
+    Listed { look_again: Instant },
+    /// It has been listed for so long that it is ours, by another's hand.
+    Ours,
+}
+
+impl Tombstone {
+    /// Draws the conclusion of an inventory that began at a time.
+    fn judge(&mut self, listed: bool, began: Instant, settle: Duration) -> Verdict {
+        let Some(ended) = self.ended.filter(|_| !self.under_way) else {
+            return Verdict::TooEarly(None);
+        };
+        let trust_after = ended + settle;
+        if began < trust_after {
+            return Verdict::TooEarly(Some(trust_after));
+        }
+        if !listed {
+            self.confirmed = true;
+            self.listed_since = None;
+            return Verdict::Gone;
+        }
+        let enough = ended + patience(settle);
+        if self.listed_since.is_some() && began >= enough {
+            return Verdict::Ours;
+        }
+        self.listed_since.get_or_insert(began);
+        // As long again as it has lasted already.
+        let doubled = began + (began - ended);
+        let soonest = began + settle.max(SHORTEST_PAUSE);
+        Verdict::Listed {
+            look_again: doubled.min(enough).max(soonest),
+        }
+    }
+
+    /// Whether inventories that began so late need not be warned of it: one more
+    /// that is older than those before could still list it.
+    fn is_over(&self, began: Instant, settle: Duration) -> bool {
+        let ended = self.ended.filter(|_| !self.under_way);
+        ended.is_some_and(|ended| began >= ended + patience(settle))
+    }
+
+    /// The cloud has not said that it was given back.
+    pub(crate) fn in_doubt(&self) -> bool {
+        !self.confirmed
+    }
+}
+
+fn patience(settle: Duration) -> Duration {
+    OURS_AGAIN_AFTER.max(2 * settle)
+}
+
+/// Tombstones by what lies under them.
+#[derive(Debug)]
+pub(crate) struct Tombstones<K>(HashMap<K, Tombstone>);
+
+impl<K> Default for Tombstones<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash + Clone> Tombstones<K> {
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&Tombstone>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.0.get(key)
+    }
+
+    /// A call that gives it back begins.
+    pub(crate) fn begin(&mut self, key: &K) {
+        self.0.entry(key.clone()).or_default().under_way = true;
+    }
+
+    /// The call has succeeded. What was granted again meanwhile is not buried.
+    pub(crate) fn done(&mut self, key: &K, now: Instant) {
+        self.end(key, now, true);
+    }
+
+    /// The call has ended, and nobody knows how.
+    pub(crate) fn lost(&mut self, key: &K, now: Instant) {
+        self.end(key, now, false);
+    }
+
+    fn end(&mut self, key: &K, now: Instant, confirmed: bool) {
+        if let Some(tombstone) = self.0.get_mut(key) {
+            *tombstone = Tombstone {
+                under_way: false,
+                ended: Some(now),
+                confirmed,
+                listed_since: None,
+            };
+        }
+    }
+
+    /// The call has ended and changed nothing. Tells whether there never was one
+    /// that may have: then it is no more buried than before.
+    pub(crate) fn refused(&mut self, key: &K) -> bool {
+        let Some(tombstone) = self.0.get_mut(key) else {
+            return false;
+        };
+        tombstone.under_way = false;
+        let never = tombstone.ended.is_none();
+        if never {
+            self.0.remove(key);
+        }
+        never
+    }
+
+    /// It is ours again.
+    pub(crate) fn remove<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.0.remove(key);
+    }
+
+    /// Judges all of them by one inventory, and forgets those that are over.
+    pub(crate) fn judge(
+        &mut self,
+        listed: impl Fn(&K) -> bool,
+        began: Instant,
+        settle: Duration,
+    ) -> Vec<(K, Verdict, Tombstone)> {
+        let mut judged = Vec::with_capacity(self.0.len());
+        self.0.retain(|key, tombstone| {
+            let before = *tombstone;
+            let verdict = tombstone.judge(listed(key), began, settle);
+            judged.push((key.clone(), verdict, before));
+            match verdict {
+                Verdict::TooEarly(_) | Verdict::Listed { .. } => true,
+                Verdict::Gone => !tombstone.is_over(began, settle),
+                Verdict::Ours => false,
+            }
+        });
+        judged
+    }
+}
+
+/// A release as the journal keeps it, until the cloud agrees.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub(crate) struct Burial {
+    /// Addresses and prefixes.
+    pub(crate) ranges: BTreeSet<IpNet>,
+    /// The interface, if it goes with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) interface: Option<InterfaceId>,
+}
+
+impl Burial {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.interface.is_none()
+    }
+}
+
+/// What may stand in the journal.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    /// Of a daemon that did not write interfaces down.
+    Ranges(BTreeSet<IpNet>),
+    Burial {
+        ranges: BTreeSet<IpNet>,
+        interface: Option<InterfaceId>,
+    },
+}
+
+impl From<Written> for Burial {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Ranges(ranges) => Self {
+                ranges,
+                interface: None,
+            },
+            Written::Burial { ranges, interface } => Self { ranges, interface },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
