@@ -268,7 +268,7 @@ impl<'a> Grower<'a> {
             let Some(subnet) = self.place(kind) else {
                 break;
             };
-            let open = subnet.map_or(u64::MAX, |id| self.subnets.room(id, kind));
+            let open = subnet.map_or(u64::MAX, |id| self.subnets.room_on_another(id, kind));
             let wanted = if self.goal.whole.is_some() {
                 slots
             } else {

@@ -94,10 +94,16 @@ impl PoolTask {
                 self.hold_for(LONGEST_PAUSE, error, true, now);
             }
             ErrorClass::Exhausted { subnet, scarcity } => {
-                if asks_for_several(&action) {
+                if !self.state.subnets.iter().any(|known| known.id == *subnet) {
+                    // The planner has no place to note it: whoever chose the
+                    // subnet would choose it again.
+                    self.hold_for(self.settings.subnet_retry, error, true, now);
+                } else if asks_for_several(&action) {
                     self.subnet_has_less(family, subnet, *scarcity, now);
                 } else {
-                    self.subnet_is_exhausted((subnet.clone(), family), *scarcity, error, now);
+                    let least = smallest(&action, *scarcity);
+                    let subnet = (subnet.clone(), family);
+                    self.subnet_is_exhausted(subnet, *scarcity, least, error, now);
                 }
             }
             ErrorClass::LimitReached | ErrorClass::NotFound => {
@@ -207,6 +213,7 @@ impl PoolTask {
         &mut self,
         subnet: (SubnetId, Family),
         scarcity: Scarcity,
+        least: u32,
         error: &ProviderError,
         now: Instant,
     ) {
@@ -220,9 +227,11 @@ impl PoolTask {
                 addresses_until: None,
                 prefixes_until: None,
                 since: now,
+                least,
                 reason: String::new(),
             });
         entry.since = now;
+        entry.least = least;
         entry.reason = error.to_string();
         match scarcity {
             Scarcity::Addresses => entry.addresses_until = Some(until),
@@ -271,10 +280,18 @@ fn kind_of(action: &Action) -> &'static str {
 /// Whether a smaller request could succeed where this one did not.
 fn asks_for_several(action: &Action) -> bool {
     match action {
-        Action::Assign { count, .. } => *count > 1,
-        // One for the interface itself, the others for pods.
-        Action::Attach { count, .. } => *count > 0,
+        Action::Assign { count, .. } | Action::Attach { count, .. } => *count > 1,
         Action::Release { .. } | Action::Detach { .. } => false,
+    }
+}
+
+/// Free addresses without which this request, which asked for one slot, is
+/// refused again.
+fn smallest(action: &Action, scarcity: Scarcity) -> u32 {
+    match (action, scarcity) {
+        // One is the new interface's own.
+        (Action::Attach { count, .. }, Scarcity::Addresses) => 1 + count.min(&1),
+        _ => 1,
     }
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct Cooling {
 pub(crate) struct Exhaustion {
     /// When the cloud last said so.
     pub(crate) since: Instant,
+    /// With fewer free addresses than this the same would be refused again.
+    pub(crate) least: u32,
     pub(crate) addresses_until: Option<Instant>,
     pub(crate) prefixes_until: Option<Instant>,
     pub(crate) reason: String,
@@ -213,13 +215,14 @@ impl PoolState {
         });
     }
 
-    /// Ends the exhaustion of subnets that an inventory shows with free addresses,
-    /// if it began late enough to know of the refusal.
+    /// Ends the exhaustion of subnets that an inventory shows with enough free
+    /// addresses, if it began late enough to know of the refusal.
     pub(crate) fn find_room(&mut self, began: Instant) {
         let settle = self.capabilities.settle_time;
         for ((id, family), exhaustion) in &mut self.exhausted {
             let mut subnets = self.subnets.iter();
-            let roomy = subnets.any(|subnet| subnet.id == *id && subnet.free_ipv4 > 0);
+            let roomy =
+                subnets.any(|subnet| subnet.id == *id && subnet.free_ipv4 >= exhaustion.least);
             if roomy && *family == Family::V4 && began >= exhaustion.since + settle {
                 exhaustion.addresses_until = None;
             }

@@ -26,6 +26,8 @@ mod dels;
 mod doubt;
 #[path = "component/families.rs"]
 mod families;
+#[path = "component/full_subnets.rs"]
+mod full_subnets;
 #[path = "component/glances.rs"]
 mod glances;
 #[path = "component/interleavings.rs"]
