@@ -15,6 +15,7 @@ mod report;
 mod snapshot;
 mod state;
 mod task;
+mod trouble;
 
 use std::net::IpAddr;
 

@@ -102,7 +102,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(grant) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 self.state.add_grant(&interface, &grant, now);
                 self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
@@ -127,7 +127,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(interface) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 let (id, index) = (interface.id.clone(), interface.device_index);
                 let held = interface.addresses.len() + interface.prefixes.len();
                 tracing::info!(interface = %id, device_index = index, held, "interface attached");
@@ -162,7 +162,7 @@ impl PoolTask {
     ) {
         let known = match result {
             Ok(()) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 self.state.remove_released(&interface, cidrs, now);
                 tracing::info!(%interface, count = cidrs.len(), "addresses given back");
                 self.tell(
@@ -198,7 +198,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(()) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 let trust_after = now + self.state.capabilities.settle_time;

@@ -234,13 +234,7 @@ impl PoolTask {
             reason: "its outcome is not known; the next inventory tells".to_owned(),
             in_flight: true,
         });
-        let mut notes = Vec::new();
-        if let Some(hold) = &self.hold {
-            notes.push(format!("no cloud change for a moment: {}", hold.reason));
-        }
-        if let Some(keep) = &self.keep_all {
-            notes.push(format!("nothing goes back for a moment: {}", keep.reason));
-        }
+        let mut notes: Vec<String> = self.troubles.notes().collect();
         notes.extend(self.out_of_service());
         if !self.looked {
             let text = "no change before the cloud has been looked at after the restart";

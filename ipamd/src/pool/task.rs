@@ -15,13 +15,13 @@ use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_pool::{Action, Plan, Targets};
 use veni_provider::{Family, InterfaceId};
 
-use super::errors::Hold;
 use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
 use super::looking::LOOK_AT_REST;
-use super::snapshot::{PlanMemory, millis};
+use super::snapshot::PlanMemory;
 use super::state::PoolState;
+use super::trouble::Troubles;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
 use crate::attachment::AttachmentKey;
 use crate::events::{EventKind, Events, unix_millis};
@@ -89,15 +89,9 @@ pub(crate) struct PoolTask {
     pub(super) plans: HashMap<Family, Plan>,
     /// Addresses that nobody has and that could not be given out yet.
     pub(super) coming: HashMap<Family, u32>,
-    pub(super) hold: Option<Hold>,
-    /// The cloud refuses to take anything back for a while.
-    pub(super) keep_all: Option<Hold>,
-    /// Failures since the last success, for the back-off.
-    pub(super) failures: u32,
+    /// What the cloud is left alone with, and for how long.
+    pub(super) troubles: Troubles,
     pub(super) cloud_error: Option<String>,
-    /// What the cloud refuses for want of a permission, and the operation that
-    /// lacks it.
-    pub(super) denied: BTreeMap<&'static str, String>,
     /// When the last look at the inventory began.
     pub(super) last_look: Instant,
     /// When somebody wants the next look, unless it is due before.
@@ -147,11 +141,8 @@ impl PoolTask {
             memory: HashMap::new(),
             plans: HashMap::new(),
             coming: HashMap::new(),
-            hold: None,
-            keep_all: None,
-            failures: 0,
+            troubles: Troubles::default(),
             cloud_error: None,
-            denied: BTreeMap::new(),
             last_look: known.looked_at,
             next_look: known.next_look,
             glances: Glances::default(),
@@ -213,11 +204,7 @@ impl PoolTask {
     fn turn(&mut self) {
         let now = Instant::now();
         self.state.expire(now);
-        // In the planner's milliseconds: for both it is over in the same turn.
-        let epoch = self.epoch;
-        let over = |hold: &mut Hold| millis(epoch, hold.until) <= millis(epoch, now);
-        drop(self.hold.take_if(over));
-        drop(self.keep_all.take_if(over));
+        self.troubles.expire(self.epoch, now);
         self.serve_waiters(now);
         self.look_if_due(now);
         self.glance_if_due(now);
@@ -394,11 +381,9 @@ impl PoolTask {
         let cooling = self.state.cooling.values().map(|cooling| cooling.until);
         let exhausted = self.state.exhausted.values();
         let exhausted = exhausted.flat_map(|e| [e.addresses_until, e.prefixes_until]);
-        let holds = [&self.hold, &self.keep_all].into_iter().flatten();
-        let hold = holds.map(|hold| hold.until);
         let wake = cooling
             .chain(exhausted.flatten())
-            .chain(hold)
+            .chain(self.troubles.ends())
             .fold(wake, Instant::min);
         // A moment that has just passed must not make the loop spin.
         wake.max(Instant::now() + SHORTEST_SLEEP)

@@ -36,6 +36,8 @@ mod interleavings;
 mod kernel_faults;
 #[path = "component/kills.rs"]
 mod kills;
+#[path = "component/kinds_of_calls.rs"]
+mod kinds_of_calls;
 #[path = "component/levels.rs"]
 mod levels;
 #[path = "component/parallel.rs"]

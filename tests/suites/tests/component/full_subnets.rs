@@ -121,3 +121,33 @@ async fn full_interfaces_in_a_fragmented_subnet_are_followed_by_one_with_single_
     assert!(world.holdings().prefixes > 3, "{:?}", world.holdings());
     daemon.check().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_subnet_that_cannot_be_seen_is_not_asked_again_and_again() {
+    // With room on the primary interface, and without.
+    for pods_before in [1, PRIMARY - 1] {
+        let world = World::aws("t3.small");
+        world.calls.hide_subnets();
+        let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
+        daemon.add_all(pods(0..pods_before)).await;
+        daemon.settle().await;
+        world
+            .cloud
+            .fill_subnet(&SubnetId::new(SUBNET), 0)
+            .expect("a subnet");
+        daemon.add("last").await.expect("there is a free address");
+        let before = world.calls.changes();
+        let told = daemon.add("more").await.expect_err("nothing can come");
+        assert_eq!(told.code, code::NO_ADDRESS);
+        sleep(Duration::from_secs(60)).await;
+        let calls = world.calls.changes() - before;
+        assert!(calls <= 2, "{calls} changes asked for");
+        world
+            .cloud
+            .unfill(&SubnetId::new(SUBNET))
+            .expect("a subnet");
+        sleep(Duration::from_secs(90)).await;
+        daemon.add("more").await.expect("is served");
+        daemon.check().await;
+    }
+}

@@ -22,6 +22,7 @@ struct Seen {
     glances: usize,
     /// What the node is shown by itself while that lags.
     old_glimpse: Option<Option<Glimpse>>,
+    subnets_hidden: bool,
 }
 
 /// The record, shared by all providers of one node.
@@ -60,6 +61,11 @@ impl Calls {
     /// From now on the node sees by itself only this; `None` is the truth again.
     pub(crate) fn freeze_glimpse(&self, glimpse: Option<Option<Glimpse>>) {
         self.seen().old_glimpse = glimpse;
+    }
+
+    /// From now on inventories tell of no subnet, as without the right to see them.
+    pub(crate) fn hide_subnets(&self) {
+        self.seen().subnets_hidden = true;
     }
 
     /// All calls so far.
@@ -145,7 +151,11 @@ impl Provider for Recorded {
 
     async fn inventory(&self) -> Result<Inventory, ProviderError> {
         self.read(Operation::Inventory);
-        self.inner.inventory().await
+        let mut inventory = self.inner.inventory().await?;
+        if self.calls.seen().subnets_hidden {
+            inventory.subnets.clear();
+        }
+        Ok(inventory)
     }
 
     async fn glance(&self) -> Option<Glimpse> {

@@ -188,11 +188,12 @@ async fn a_missing_permission_is_said_once_until_it_changes() {
             .count()
     };
     sleep(Duration::from_secs(600)).await;
-    assert!(world.calls.of(Operation::Assign) > 10, "it is tried again");
+    assert!(world.calls.of(Operation::Assign) > 3, "it is tried again");
     // The first may have been before we listened.
     assert!(said() <= 1);
     world.cloud.allow(Operation::Assign);
-    sleep(Duration::from_secs(60)).await;
+    // It is asked ever less often, but within a few minutes.
+    sleep(Duration::from_secs(340)).await;
     daemon.settle().await;
     world.cloud.deny(Operation::Assign);
     daemon.add_all((0..2).map(|n| format!("pod-{n}"))).await;
