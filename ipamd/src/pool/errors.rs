@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 use veni_pool::Action;
-use veni_provider::{ErrorClass, Family, ProviderError, Scarcity, SubnetId};
+use veni_provider::{ErrorClass, Family, Limit, ProviderError, Scarcity, SubnetId};
 
 use super::state::Exhaustion;
 use super::task::{PoolTask, Unsettled};
@@ -65,15 +65,20 @@ impl PoolTask {
                     self.subnet_is_exhausted(subnet, *scarcity, least, error, now);
                 }
             }
-            ErrorClass::LimitReached | ErrorClass::NotFound => {
+            // Nothing that is there can explain that a new one is too large.
+            ErrorClass::LimitReached {
+                limit: limit @ Limit::Slots,
+            } if asked == Asked::Attach => self.learn_limit(family, &action, *limit, now),
+            ErrorClass::LimitReached { .. } | ErrorClass::NotFound => {
                 // An inventory that lags explains neither: ours or another's
                 // last change may be what the cloud means.
-                let limit_reached = error.class == ErrorClass::LimitReached;
-                let pause = self
-                    .troubles
-                    .pause(asked)
-                    .max(self.state.capabilities.settle_time);
-                self.unsettle(family, action, now + pause, limit_reached);
+                let limit = match error.class {
+                    ErrorClass::LimitReached { limit } => Some(limit),
+                    _ => None,
+                };
+                let pause = self.troubles.pause(asked);
+                let pause = pause.max(self.state.capabilities.settle_time);
+                self.unsettle(family, action, now + pause, limit);
                 return false;
             }
             ErrorClass::OutcomeUnknown => {
@@ -82,7 +87,7 @@ impl PoolTask {
                     .troubles
                     .pause(asked)
                     .max(self.state.capabilities.settle_time);
-                self.unsettle(family, action, now + pause, false);
+                self.unsettle(family, action, now + pause, None);
                 return false;
             }
         }
@@ -201,7 +206,13 @@ impl PoolTask {
         self.look_by(settled.max(again));
     }
 
-    fn unsettle(&mut self, family: Family, action: Action, trust_after: Instant, limit: bool) {
+    fn unsettle(
+        &mut self,
+        family: Family,
+        action: Action,
+        trust_after: Instant,
+        limit: Option<Limit>,
+    ) {
         self.look_by(trust_after);
         self.unsettled.push(Unsettled {
             trust_after,

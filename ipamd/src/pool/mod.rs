@@ -6,6 +6,7 @@ mod errors;
 mod glance;
 mod jobs;
 mod known;
+mod lessons;
 mod looking;
 mod merge;
 mod outcome;

@@ -1,7 +1,6 @@
 //! What the results of jobs change.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::task::JoinError;
@@ -15,9 +14,6 @@ use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
 use crate::journal::Shelf;
-
-/// How long a limit counts that a refusal has taught.
-const LEARNT_FOR: Duration = Duration::from_secs(600);
 
 /// From then on a link that does not appear is worth a line in the log.
 const PATIENCE: u32 = 12;
@@ -104,6 +100,7 @@ impl PoolTask {
             Ok(grant) => {
                 self.cloud_succeeded(family, &action);
                 self.state.add_grant(&interface, &grant, now);
+                self.state.learn_from_success(&interface);
                 self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
                 tracing::info!(%interface, ?slots, came, "addresses assigned");
@@ -136,8 +133,8 @@ impl PoolTask {
                     format!("interface {id} attached as device {index} with {held} slots filled"),
                 );
                 let cidrs = super::merge::described_cidrs(&interface);
-                self.attach_refused_at = None;
                 self.state.add_attached(interface, now);
+                self.state.learn_from_arrival(&id);
                 self.ours_again(&cidrs);
             }
             Err(error) => {
@@ -225,47 +222,6 @@ impl PoolTask {
             interface.link = None;
             interface.wired = BTreeSet::new();
         }
-    }
-
-    /// The cloud knows the node's limits better than our table.
-    /// Learnt is only what the refusal proves, and only for a while: the refusal
-    /// may have been about something that has gone since.
-    pub(super) fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
-        let mut limits = self.state.limits();
-        match action {
-            Action::Attach { .. } => {
-                let there = u32::try_from(self.state.interfaces.len()).unwrap_or(u32::MAX);
-                // One refusal may be about an interface that is just leaving.
-                if self.attach_refused_at.replace(there) != Some(there) {
-                    return;
-                }
-                limits.interfaces = limits.interfaces.min(there.max(1));
-                tracing::warn!(
-                    limit = limits.interfaces,
-                    "the cloud attaches no more interfaces"
-                );
-            }
-            Action::Assign {
-                interface, count, ..
-            } => {
-                let interface = InterfaceId::new(interface.clone());
-                let Some(interface) = self.state.interfaces.get(&interface) else {
-                    return;
-                };
-                let held = interface.held.keys();
-                let held = held.filter(|cidr| super::state::family_of(cidr) == family);
-                // Its own address, what it holds, and one less than was refused.
-                let slots = u32::try_from(held.count()).unwrap_or(u32::MAX) + count;
-                let limit = match family {
-                    Family::V4 => &mut limits.ipv4_per_interface,
-                    Family::V6 => &mut limits.ipv6_per_interface,
-                };
-                *limit = slots.min(*limit);
-                tracing::warn!(limit = *limit, "the cloud assigns no more to an interface");
-            }
-            Action::Release { .. } | Action::Detach { .. } => return,
-        }
-        self.state.learnt = Some((limits, now + LEARNT_FOR));
     }
 
     fn wired(

@@ -15,6 +15,7 @@ use veni_provider::{
     SubnetId,
 };
 
+use super::lessons::Lessons;
 use crate::attachment::AttachmentKey;
 
 /// One address or prefix that an interface holds.
@@ -106,8 +107,8 @@ pub(crate) struct PoolState {
     pub(crate) tombstones: HashMap<IpNet, Instant>,
     /// Interfaces given back, likewise.
     pub(crate) departed: HashMap<InterfaceId, Instant>,
-    /// Limits that the cloud's refusals have taught, and until when they count.
-    pub(crate) learnt: Option<(Limits, Instant)>,
+    /// What the cloud's refusals have taught of limits.
+    pub(crate) lessons: Lessons,
 }
 
 /// What an attachment was given.
@@ -138,7 +139,7 @@ impl PoolState {
             cooling: BTreeMap::new(),
             tombstones: HashMap::new(),
             departed: HashMap::new(),
-            learnt: None,
+            lessons: Lessons::default(),
         }
     }
 
@@ -198,15 +199,15 @@ impl PoolState {
         }
     }
 
-    /// The node's limits: its type's, or what the cloud has taught.
+    /// The node's limits: its type's, lowered by what the cloud has taught.
     pub(crate) fn limits(&self) -> Limits {
-        self.learnt.map_or(self.node.limits, |(limits, _)| limits)
+        self.lessons.applied_to(self.node.limits)
     }
 
     /// Ends cooldowns, exhaustions and lessons that are over.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.cooling.retain(|_, cooling| cooling.until > now);
-        self.learnt = self.learnt.filter(|(_, until)| *until > now);
+        self.lessons.expire(now);
         let over = |until: Option<Instant>| until.filter(|until| *until > now);
         self.exhausted.retain(|_, exhaustion| {
             exhaustion.addresses_until = over(exhaustion.addresses_until);

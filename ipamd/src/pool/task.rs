@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_pool::{Action, Plan, Targets};
-use veni_provider::{Family, InterfaceId};
+use veni_provider::{Family, InterfaceId, Limit};
 
 use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
@@ -67,9 +67,9 @@ pub(super) struct Unsettled {
     pub(super) trust_after: Instant,
     pub(super) family: Family,
     pub(super) action: Action,
-    /// The cloud said that a limit was reached; if the inventory does not
+    /// The cloud said that this limit was reached; if the inventory does not
     /// explain it, our limits are wrong.
-    pub(super) limit_reached: bool,
+    pub(super) limit_reached: Option<Limit>,
 }
 
 /// The owner task.
@@ -105,8 +105,6 @@ pub(crate) struct PoolTask {
     /// Releases whose tombstones the cloud has not agreed with yet.
     pub(super) buried: BTreeMap<String, BTreeSet<IpNet>>,
     pub(super) epoch: Instant,
-    /// How many interfaces there were when the cloud last refused another.
-    pub(super) attach_refused_at: Option<u32>,
     /// The cloud has been looked at in this process.
     pub(super) looked: bool,
     /// Nobody gets an address any more.
@@ -153,7 +151,6 @@ impl PoolTask {
             releases: 0,
             buried: known.buried,
             epoch: now,
-            attach_refused_at: None,
             looked: !known.remembered,
             closed: false,
             settings,

@@ -40,6 +40,8 @@ mod kills;
 mod kinds_of_calls;
 #[path = "component/levels.rs"]
 mod levels;
+#[path = "component/limits.rs"]
+mod limits;
 #[path = "component/parallel.rs"]
 mod parallel;
 #[path = "component/recorder.rs"]
