@@ -18,6 +18,17 @@ pub enum Scarcity {
     Prefixes,
 }
 
+/// Which of the limits of an instance type was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The node has as many interfaces as it may have.
+    Interfaces,
+    /// The interface, also one that is to be made, would hold more addresses
+    /// and prefixes than it may.
+    Slots,
+}
+
 /// Classes of errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,7 +47,10 @@ pub enum ErrorClass {
     },
     /// The node or the interface holds as many as its type allows; our own
     /// numbers are wrong or stale.
-    LimitReached,
+    LimitReached {
+        /// Of what.
+        limit: Limit,
+    },
     /// The interface does not exist (any more); look again.
     NotFound,
     /// Permission is missing; repeating helps only after somebody grants it.
@@ -60,7 +74,7 @@ impl ErrorClass {
         match self {
             Self::Throttled { .. } => "throttled",
             Self::Exhausted { .. } => "exhausted",
-            Self::LimitReached => "limit_reached",
+            Self::LimitReached { .. } => "limit_reached",
             Self::NotFound => "not_found",
             Self::Denied => "denied",
             Self::Transient => "transient",

@@ -16,7 +16,7 @@ pub mod conformance;
 
 use async_trait::async_trait;
 
-pub use error::{ErrorClass, ProviderError, Scarcity};
+pub use error::{ErrorClass, Limit, ProviderError, Scarcity};
 pub use limiter::{Adaptation, Budget, CallObserver, Limited, LimiterConfig, NoObserver, Rate};
 pub use nouns::{
     AddressSlots, AttachRequest, Capabilities, Family, Glimpse, Grant, Interface, InterfaceId,

@@ -83,10 +83,12 @@ impl Default for Adaptation {
 pub struct LimiterConfig {
     /// Reads.
     pub describe: Rate,
-    /// Assign and release.
+    /// Assign.
     pub addresses: Rate,
-    /// Attach and detach.
+    /// Attach.
     pub interfaces: Rate,
+    /// Release and detach.
+    pub returns: Rate,
     /// What throttling does to them.
     pub adaptation: Adaptation,
     /// Longest time of a call at the cloud.
@@ -102,6 +104,7 @@ impl Default for LimiterConfig {
             describe: rate(10.0, 20),
             addresses: rate(5.0, 10),
             interfaces: rate(2.0, 5),
+            returns: rate(3.0, 10),
             adaptation: Adaptation::default(),
             deadline: Duration::from_secs(30),
         }
@@ -114,6 +117,7 @@ impl LimiterConfig {
             ApiFamily::Describe => self.describe,
             ApiFamily::Addresses => self.addresses,
             ApiFamily::Interfaces => self.interfaces,
+            ApiFamily::Returns => self.returns,
         }
     }
 }

@@ -50,8 +50,9 @@ impl Operation {
     pub fn family(self) -> ApiFamily {
         match self {
             Self::Node | Self::Inventory => ApiFamily::Describe,
-            Self::Assign | Self::Release => ApiFamily::Addresses,
-            Self::AttachInterface | Self::DetachInterface => ApiFamily::Interfaces,
+            Self::Assign => ApiFamily::Addresses,
+            Self::AttachInterface => ApiFamily::Interfaces,
+            Self::Release | Self::DetachInterface => ApiFamily::Returns,
         }
     }
 
@@ -67,21 +68,29 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Calls that share one budget at the cloud.
+/// Calls that share one budget here. What goes back has one of its own: should
+/// the cloud throttle it, pods do not wait for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiFamily {
     /// Reads.
     Describe,
-    /// Giving addresses and taking them back.
+    /// Assigning addresses.
     Addresses,
-    /// Attaching and detaching interfaces.
+    /// Attaching interfaces.
     Interfaces,
+    /// Giving back: releasing addresses and detaching interfaces.
+    Returns,
 }
 
 impl ApiFamily {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Describe, Self::Addresses, Self::Interfaces];
+    pub const ALL: [Self; 4] = [
+        Self::Describe,
+        Self::Addresses,
+        Self::Interfaces,
+        Self::Returns,
+    ];
 
     /// A short name for metrics and logs.
     pub fn label(self) -> &'static str {
@@ -89,6 +98,7 @@ impl ApiFamily {
             Self::Describe => "describe",
             Self::Addresses => "addresses",
             Self::Interfaces => "interfaces",
+            Self::Returns => "returns",
         }
     }
 }

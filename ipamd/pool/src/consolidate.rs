@@ -20,6 +20,11 @@ const CLEARLY_FULLER: u64 = 3;
 /// slots are released, so nothing is ever moved back and forth.
 pub(crate) fn consolidate(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> Vec<PlannedAction> {
     let abilities = &ledger.snapshot.abilities;
+    let holds = &ledger.snapshot.holds;
+    if ledger.snapshot.in_force(&holds.release).is_some() {
+        // What is replaced would stay.
+        return Vec::new();
+    }
     if !abilities.attach || !abilities.release || goal.whole.is_some() || ledger.changing() {
         return Vec::new();
     }

@@ -7,7 +7,7 @@ use crate::grow::{Growth, grow};
 use crate::ledger::{Holdings, Ledger, saturate};
 use crate::plan::seconds;
 use crate::shrink::{Excess, excess};
-use crate::{Plan, PlannedAction, Snapshot, Targets};
+use crate::{Action, Hold, Plan, PlannedAction, Snapshot, Targets};
 
 /// What to do for this snapshot.
 #[must_use]
@@ -15,8 +15,8 @@ pub fn plan(snapshot: &Snapshot, targets: &Targets) -> Plan {
     let ledger = Ledger::new(snapshot, targets);
     let held = ledger.holdings();
     let goal = Goal::new(snapshot, targets.scheme, ledger.kind, &held);
-    if let Some(plan) = on_hold(snapshot, targets, &ledger, &held) {
-        return plan;
+    if !targets.provisioning {
+        return hands_off(snapshot, &ledger, &held);
     }
     let growth = grow(&ledger, &held, &goal);
     let mut plan = Plan {
@@ -35,43 +35,22 @@ pub fn plan(snapshot: &Snapshot, targets: &Targets) -> Plan {
     let mut actions = growth.actions;
     actions.append(&mut plan.actions);
     plan.actions = actions;
-    plan.hopeless = hopeless(&ledger, &held, &plan.actions, &growth.obstacles);
+    if !growth.waits {
+        plan.hopeless = hopeless(&ledger, &held, &plan.actions, &growth.obstacles);
+    }
     plan
 }
 
 /// The plan while nothing may be changed: none, and why.
-fn on_hold(
-    snapshot: &Snapshot,
-    targets: &Targets,
-    ledger: &Ledger<'_>,
-    held: &Holdings,
-) -> Option<Plan> {
-    let until = snapshot
-        .hold_until_ms
-        .filter(|until| *until > snapshot.now_ms);
-    let mut refusal = None;
-    let note = if !targets.provisioning {
-        let text = "DISABLE_NETWORK_RESOURCE_PROVISIONING is set: the pool is not changed";
-        refusal = Some(text.to_owned());
-        text.to_owned()
-    } else {
-        let wait = seconds(until? - snapshot.now_ms);
-        match &snapshot.denied {
-            Some(denied) => {
-                refusal = Some(denied.clone());
-                format!("the cloud refuses changes, asked again in {wait}: {denied}")
-            }
-            None => format!("the cloud takes no changes now, asked again in {wait}"),
-        }
-    };
-    Some(Plan {
-        notes: vec![note],
+fn hands_off(snapshot: &Snapshot, ledger: &Ledger<'_>, held: &Holdings) -> Plan {
+    let text = "DISABLE_NETWORK_RESOURCE_PROVISIONING is set: the pool is not changed".to_owned();
+    Plan {
+        hopeless: hopeless(ledger, held, &[], std::slice::from_ref(&text)),
+        notes: vec![text],
         excess_since_ms: snapshot.excess_since_ms,
         recent_peak: snapshot.recent_peak,
-        hopeless: refusal.and_then(|text| hopeless(ledger, held, &[], &[text])),
-        next_look_ms: until,
         ..Plan::default()
-    })
+    }
 }
 
 /// Why ADDs wait in vain; `None` when none waits or something may still come.
@@ -139,9 +118,15 @@ impl GiveBack<'_> {
     /// Excess must last for the release delay, and what the pool needed at any
     /// time during it, cooling addresses included, stays. So demand that swings
     /// faster than the delay never makes the pool give back what it buys again.
+    /// While the cloud does not give, nothing goes back: it might not be had again.
     fn decide(&self, growth: &Growth, plan: &mut Plan) {
         let snapshot = self.ledger.snapshot;
         let now = snapshot.now_ms;
+        if snapshot.growth_is_held() {
+            plan.excess_since_ms = snapshot.excess_since_ms;
+            plan.recent_peak = snapshot.recent_peak;
+            return;
+        }
         let enough = self.held.usable_of_either_kind() >= self.goal.usable;
         let surplus = enough && growth.actions.is_empty() && !self.ledger.growing();
         let found = self.excess(self.goal.keep, surplus);
@@ -185,7 +170,26 @@ impl GiveBack<'_> {
                 "{peak} addresses were needed lately: nothing goes back yet"
             ));
         }
-        plan.actions.extend(actions);
+        let (due, held): (Vec<_>, Vec<_>) = actions
+            .into_iter()
+            .partition(|planned| self.hold_of(&planned.action).is_none());
+        plan.actions.extend(due);
+        for planned in held {
+            if let Some(hold) = self.hold_of(&planned.action) {
+                look(plan, hold.until_ms);
+                let wait = seconds(hold.until_ms - now);
+                plan.notes.push(format!("waits {wait}: {}", planned.action));
+            }
+        }
+    }
+
+    fn hold_of(&self, action: &Action) -> Option<&Hold> {
+        let snapshot = self.ledger.snapshot;
+        match action {
+            Action::Release { .. } => snapshot.in_force(&snapshot.holds.release),
+            Action::Detach { .. } => snapshot.in_force(&snapshot.holds.detach),
+            Action::Assign { .. } | Action::Attach { .. } => None,
+        }
     }
 
     fn excess(&self, keep: u64, surplus: bool) -> Excess {

@@ -11,6 +11,7 @@ mod reason;
 
 use crate::goal::Goal;
 use crate::ledger::{Holdings, Ledger, Line, saturate, slot_size};
+use crate::plan::seconds;
 use crate::subnets::{Shortage, Subnets};
 use crate::{Action, Family, InterfaceState, PlannedAction, SlotKind};
 use std::cmp::Reverse;
@@ -26,6 +27,8 @@ pub(crate) struct Growth {
     pub(crate) obstacles: Vec<String>,
     /// When the first of them passes.
     pub(crate) retry_ms: Option<u64>,
+    /// Something would be done but for a pause, and is done after it.
+    pub(crate) waits: bool,
 }
 
 /// The actions that bring the pool to its goal.
@@ -53,6 +56,22 @@ pub(crate) fn grow(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> Growth 
         grower.cover(short, fill);
     }
     grower.growth
+}
+
+/// The changes that make the pool grow.
+#[derive(Clone, Copy)]
+enum Change {
+    Assign,
+    Attach,
+}
+
+/// Whether the cloud is asked for one of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Open,
+    /// It will be, without anybody's doing.
+    Paused,
+    Refused,
 }
 
 /// What slots on their way out make room for, and what they held.
@@ -174,6 +193,36 @@ impl<'a> Grower<'a> {
         self.obstacle(shortage.text);
     }
 
+    /// Whether a kind of change may be asked for; if not, the obstacle is noted.
+    fn standing(&mut self, change: Change) -> Standing {
+        let snapshot = self.ledger.snapshot;
+        let (hold, what) = match change {
+            Change::Assign => (&snapshot.holds.assign, "assign addresses"),
+            Change::Attach => (&snapshot.holds.attach, "attach an interface"),
+        };
+        let Some(hold) = snapshot.in_force(hold) else {
+            return Standing::Open;
+        };
+        let wait = seconds(hold.until_ms - snapshot.now_ms);
+        let text = match &hold.refusal {
+            Some(refusal) => {
+                format!("the cloud refuses to {what}, asked again in {wait}: {refusal}")
+            }
+            None => format!("the cloud is not asked to {what} before {wait} have passed"),
+        };
+        self.shortage(Shortage {
+            text,
+            until_ms: hold.until_ms,
+        });
+        match &hold.refusal {
+            Some(_) => Standing::Refused,
+            None => {
+                self.growth.waits = true;
+                Standing::Paused
+            }
+        }
+    }
+
     fn assign(&mut self, line: &Line<'_>, kind: SlotKind, count: u64, reason: String) {
         self.subnets.take(&line.interface.subnet, kind, count);
         let size = slot_size(self.ledger.snapshot.family, kind);
@@ -210,7 +259,9 @@ impl<'a> Grower<'a> {
             }
             let available = self.subnets.room(subnet, kind).min(self.allowed_slots());
             let count = left.min(self.batch()).min(available);
-            if count > 0 {
+            // Room stays room while the cloud is left alone: an interface more
+            // is no way round a refusal.
+            if count > 0 && self.standing(Change::Assign) == Standing::Open {
                 self.assign(line, kind, count, self.reason.clone());
             }
             // What a batch leaves over follows on the same interface; what the
@@ -268,7 +319,7 @@ impl<'a> Grower<'a> {
             let Some(subnet) = self.place(kind) else {
                 break;
             };
-            let open = subnet.map_or(u64::MAX, |id| self.subnets.room(id, kind));
+            let open = subnet.map_or(u64::MAX, |id| self.subnets.room_on_another(id, kind));
             let wanted = if self.goal.whole.is_some() {
                 slots
             } else {
@@ -284,7 +335,14 @@ impl<'a> Grower<'a> {
             }
             self.allowed = self.allowed.saturating_sub(count * size);
             self.places -= 1;
+            let standing = self.standing(Change::Attach);
+            if standing == Standing::Refused {
+                break;
+            }
             covered += slots;
+            if standing == Standing::Paused {
+                continue;
+            }
             let subnet = subnet.map(str::to_owned);
             let action = Action::Attach {
                 subnet,

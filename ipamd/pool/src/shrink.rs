@@ -126,7 +126,11 @@ impl<'a> Shrinker<'a> {
     }
 
     fn detach(&mut self) {
-        if !self.ledger.snapshot.abilities.attach {
+        let snapshot = self.ledger.snapshot;
+        // Where an interface may not go, its slots may.
+        let hold = snapshot.in_force(&snapshot.holds.detach);
+        let refused = hold.is_some_and(|hold| hold.refusal.is_some());
+        if !snapshot.abilities.attach || refused {
             return;
         }
         for line in self.candidates() {

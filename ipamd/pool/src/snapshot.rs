@@ -123,6 +123,31 @@ pub struct InFlight {
     pub action: crate::Action,
 }
 
+/// The cloud is left alone for a while with one kind of change (throttled,
+/// denied, unreachable).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    /// Until then, on the snapshot's clock; from then on it is ignored.
+    pub until_ms: u64,
+    /// The cloud's own words when it has refused for good (permission denied)
+    /// and waiting does not help; `None` for a pause.
+    pub refusal: Option<String>,
+}
+
+/// The kinds of changes that are on hold, each by itself: clouds count and
+/// permit calls by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Holds {
+    /// Slots for interfaces that are there.
+    pub assign: Option<Hold>,
+    /// New interfaces.
+    pub attach: Option<Hold>,
+    /// Slots that go back.
+    pub release: Option<Hold>,
+    /// Interfaces that go back.
+    pub detach: Option<Hold>,
+}
+
 /// Pods that want addresses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Demand {
@@ -158,10 +183,21 @@ pub struct Snapshot {
     /// cooling meanwhile included: the `recent_peak` of the last plan, 0 at first.
     /// Only what exceeds it goes back.
     pub recent_peak: u32,
-    /// The cloud takes no changes now (throttled, denied, unreachable) until then.
-    pub hold_until_ms: Option<u64>,
-    /// Why the cloud refuses changes, in its own words, when the hold of
-    /// `hold_until_ms` is a refusal (permission denied) and not a pause:
-    /// waiting ADDs are then hopeless. Ignored without a hold.
-    pub denied: Option<String>,
+    /// What the cloud is not asked for now.
+    pub holds: Holds,
+}
+
+impl Snapshot {
+    /// The hold, unless it is over.
+    pub(crate) fn in_force<'a>(&self, hold: &'a Option<Hold>) -> Option<&'a Hold> {
+        hold.as_ref().filter(|hold| hold.until_ms > self.now_ms)
+    }
+
+    /// A change that would grow the pool is on hold.
+    pub(crate) fn growth_is_held(&self) -> bool {
+        let growing = [&self.holds.assign, &self.holds.attach];
+        growing
+            .into_iter()
+            .any(|hold| self.in_force(hold).is_some())
+    }
 }

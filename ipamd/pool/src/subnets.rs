@@ -72,19 +72,26 @@ impl<'a> Subnets<'a> {
     /// Slots the subnet can still fill. What the cloud told of free addresses may
     /// be old, so as long as nothing is promised one slot is always tried.
     pub(crate) fn room(&self, id: &str, kind: SlotKind) -> u64 {
-        let promised = self.promised.get(id).copied().unwrap_or(0);
-        match self.left(id, kind) {
-            0 if promised == 0 => 1,
-            left => left,
-        }
+        self.at_least_one(id, self.left(id, kind, 0))
     }
 
-    fn left(&self, id: &str, kind: SlotKind) -> u64 {
+    /// The same on a new interface, which takes an address for itself.
+    pub(crate) fn room_on_another(&self, id: &str, kind: SlotKind) -> u64 {
+        self.at_least_one(id, self.left(id, kind, 1))
+    }
+
+    fn at_least_one(&self, id: &str, left: u64) -> u64 {
+        let promised = self.promised.get(id).copied().unwrap_or(0);
+        left.max(u64::from(promised == 0))
+    }
+
+    /// Slots that are left beside `own` single addresses.
+    fn left(&self, id: &str, kind: SlotKind, own: u64) -> u64 {
         let (Some(subnet), Family::V4) = (self.find(id), self.snapshot.family) else {
             return u64::MAX; // unknown, or a /64
         };
-        let promised = self.promised.get(id).copied().unwrap_or(0);
-        u64::from(subnet.free_addresses).saturating_sub(promised) / slot_size(Family::V4, kind)
+        let taken = self.promised.get(id).copied().unwrap_or(0) + own;
+        u64::from(subnet.free_addresses).saturating_sub(taken) / slot_size(Family::V4, kind)
     }
 
     /// Promises slots out of the subnet.
@@ -115,8 +122,8 @@ impl<'a> Subnets<'a> {
                 })
         };
         open()
-            .find(|id| self.left(id, kind) > 0)
-            .or_else(|| open().find(|id| self.room(id, kind) > 0))
+            .find(|id| self.left(id, kind, 1) > 0)
+            .or_else(|| open().find(|id| self.room_on_another(id, kind) > 0))
     }
 
     /// Is the choice of a subnet the provider's?

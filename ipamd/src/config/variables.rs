@@ -308,7 +308,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable(
         "VENI_DENIED_RETRY",
         "30",
-        "Seconds until a change is tried again that the cloud has refused for want of a permission.",
+        "Seconds until a change is tried again that the cloud has refused for want of a permission, or as wrong for good. Doubles with each refusal of the same kind of change, up to 300, or to the value when that is more.",
     ),
     variable(
         "VENI_SUBNET_RETRY",

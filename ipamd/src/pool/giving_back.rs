@@ -14,6 +14,7 @@ use super::planning::interface_of;
 use super::state::{PoolState, family_of};
 use super::task::PoolTask;
 use super::tombstones::Burial;
+use super::trouble::Asked;
 use crate::crash;
 use crate::events::{EventKind, unix_millis};
 use crate::journal::Shelf;
@@ -115,15 +116,11 @@ impl PoolTask {
     /// still, for all that the cloud tells: that costs nothing if it has gone. What
     /// cannot be asked for now, the next look asks for.
     fn repeat(&mut self, merge: &Merge, now: Instant) {
-        let holds = [&self.hold, &self.keep_all];
-        if holds.into_iter().flatten().any(|hold| hold.until > now) {
-            return;
-        }
         for interface in &merge.still_attached {
             let action = Action::Detach {
                 interface: interface.to_string(),
             };
-            if self.may_repeat(&action) {
+            if self.may_repeat(Family::V4, &action, now) {
                 let work = repetition(Family::V4, action);
                 self.start_detach(work, interface.clone());
             }
@@ -135,7 +132,7 @@ impl PoolTask {
                     interface: interface.to_string(),
                     cidrs: cidrs.clone(),
                 };
-                if !cidrs.is_empty() && self.may_repeat(&action) {
+                if !cidrs.is_empty() && self.may_repeat(family, &action, now) {
                     let work = repetition(family, action);
                     self.start_release(work, interface.clone(), cidrs);
                 }
@@ -143,9 +140,12 @@ impl PoolTask {
         }
     }
 
-    /// Nothing else is under way on its interface, and the back-off after the last
-    /// failure there is over.
-    fn may_repeat(&self, action: &Action) -> bool {
+    /// The cloud may be asked for such a thing, nothing else is under way on the
+    /// interface, and the back-off after the last failure there is over.
+    fn may_repeat(&self, family: Family, action: &Action, now: Instant) -> bool {
+        if self.troubles.is_held(Asked::of(family, action), now) {
+            return false;
+        }
         let wanted = interface_of(action);
         let mut unsettled = self.unsettled.iter();
         !self.interface_is_busy(action) && unsettled.all(|one| interface_of(&one.action) != wanted)

@@ -163,8 +163,8 @@ impl PoolTask {
                 self.unsettled.push(unsettled);
                 continue;
             }
-            if unsettled.limit_reached {
-                self.learn_limit(unsettled.family, &unsettled.action, began);
+            if let Some(limit) = unsettled.limit_reached {
+                self.learn_limit(unsettled.family, &unsettled.action, limit, began);
             }
         }
     }

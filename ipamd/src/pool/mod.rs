@@ -7,6 +7,7 @@ mod giving_back;
 mod glance;
 mod jobs;
 mod known;
+mod lessons;
 mod looking;
 mod merge;
 mod outcome;
@@ -17,6 +18,7 @@ mod snapshot;
 mod state;
 mod task;
 mod tombstones;
+mod trouble;
 
 use std::net::IpAddr;
 

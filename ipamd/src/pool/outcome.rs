@@ -1,7 +1,6 @@
 //! What the results of jobs change.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::task::JoinError;
@@ -14,9 +13,6 @@ use super::jobs::{JobId, Outcome, Work};
 use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
-
-/// How long a limit counts that a refusal has taught.
-const LEARNT_FOR: Duration = Duration::from_secs(600);
 
 /// From then on a link that does not appear is worth a line in the log.
 const PATIENCE: u32 = 12;
@@ -99,8 +95,9 @@ impl PoolTask {
     ) {
         match result {
             Ok(grant) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 self.state.add_grant(&interface, &grant, now);
+                self.state.learn_from_success(&interface);
                 self.ours_again(&grant_cidrs(&grant));
                 let came = grant_cidrs(&grant).len();
                 tracing::info!(%interface, ?slots, came, "addresses assigned");
@@ -124,7 +121,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(interface) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 let (id, index) = (interface.id.clone(), interface.device_index);
                 let held = interface.addresses.len() + interface.prefixes.len();
                 tracing::info!(interface = %id, device_index = index, held, "interface attached");
@@ -133,8 +130,8 @@ impl PoolTask {
                     format!("interface {id} attached as device {index} with {held} slots filled"),
                 );
                 let cidrs = super::merge::described_cidrs(&interface);
-                self.attach_refused_at = None;
                 self.state.add_attached(interface, now);
+                self.state.learn_from_arrival(&id);
                 self.ours_again(&cidrs);
                 self.settle_departure(&id);
             }
@@ -155,7 +152,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(()) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 self.state.remove_released(&interface, cidrs, now);
                 tracing::info!(%interface, count = cidrs.len(), "addresses given back");
                 self.tell(
@@ -185,7 +182,7 @@ impl PoolTask {
     ) {
         match result {
             Ok(()) => {
-                self.cloud_succeeded(&action);
+                self.cloud_succeeded(family, &action);
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 self.state.departed.done(&interface, now);
@@ -205,47 +202,6 @@ impl PoolTask {
                 }
             }
         }
-    }
-
-    /// The cloud knows the node's limits better than our table.
-    /// Learnt is only what the refusal proves, and only for a while: the refusal
-    /// may have been about something that has gone since.
-    pub(super) fn learn_limit(&mut self, family: Family, action: &Action, now: Instant) {
-        let mut limits = self.state.limits();
-        match action {
-            Action::Attach { .. } => {
-                let there = u32::try_from(self.state.interfaces.len()).unwrap_or(u32::MAX);
-                // One refusal may be about an interface that is just leaving.
-                if self.attach_refused_at.replace(there) != Some(there) {
-                    return;
-                }
-                limits.interfaces = limits.interfaces.min(there.max(1));
-                tracing::warn!(
-                    limit = limits.interfaces,
-                    "the cloud attaches no more interfaces"
-                );
-            }
-            Action::Assign {
-                interface, count, ..
-            } => {
-                let interface = InterfaceId::new(interface.clone());
-                let Some(interface) = self.state.interfaces.get(&interface) else {
-                    return;
-                };
-                let held = interface.held.keys();
-                let held = held.filter(|cidr| super::state::family_of(cidr) == family);
-                // Its own address, what it holds, and one less than was refused.
-                let slots = u32::try_from(held.count()).unwrap_or(u32::MAX) + count;
-                let limit = match family {
-                    Family::V4 => &mut limits.ipv4_per_interface,
-                    Family::V6 => &mut limits.ipv6_per_interface,
-                };
-                *limit = slots.min(*limit);
-                tracing::warn!(limit = *limit, "the cloud assigns no more to an interface");
-            }
-            Action::Release { .. } | Action::Detach { .. } => return,
-        }
-        self.state.learnt = Some((limits, now + LEARNT_FOR));
     }
 
     fn wired(

@@ -4,7 +4,6 @@ use tokio::time::Instant;
 use veni_pool::{Action, Demand, InFlight, counts, plan};
 use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
 
-use super::errors::Hold;
 use super::jobs::Work;
 use super::snapshot::{Circumstances, PlanMemory, cloud_slots};
 use super::task::PoolTask;
@@ -21,9 +20,7 @@ impl PoolTask {
                 expected: 0,
             },
             memory: &memory,
-            hold_until: self.hold.as_ref().map(|hold| hold.until),
-            denied: self.hold.as_ref().and_then(Hold::hopeless),
-            may_give_back: self.keep_all.is_none(),
+            holds: self.troubles.holds(family, self.epoch),
             max_pods: self.settings.max_pods,
             max_interfaces: self.settings.max_interfaces,
         };

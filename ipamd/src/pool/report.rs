@@ -141,7 +141,7 @@ impl PoolState {
                 .first()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            slots: self.node.limits.ipv4_per_interface.saturating_sub(1),
+            slots: self.limits().ipv4_per_interface.saturating_sub(1),
             slots_used: u32::try_from(interface.held.len()).unwrap_or(u32::MAX),
             addresses,
             prefixes,
@@ -196,7 +196,7 @@ impl PoolTask {
             cloud_calls: cloud_calls(&self.events),
             cloud_error: self.cloud_error.clone().unwrap_or_default(),
             daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
-            max_interfaces: state.node.limits.interfaces,
+            max_interfaces: state.limits().interfaces,
             // Not the pool's to know: the service adds them.
             host_warnings: Vec::new(),
             node_name: self.settings.node_name.clone(),
@@ -234,13 +234,7 @@ impl PoolTask {
             reason: "its outcome is not known; the next inventory tells".to_owned(),
             in_flight: true,
         });
-        let mut notes = Vec::new();
-        if let Some(hold) = &self.hold {
-            notes.push(format!("no cloud change for a moment: {}", hold.reason));
-        }
-        if let Some(keep) = &self.keep_all {
-            notes.push(format!("nothing goes back for a moment: {}", keep.reason));
-        }
+        let mut notes: Vec<String> = self.troubles.notes().collect();
         notes.extend(self.out_of_service());
         if !self.looked {
             let text = "no change before the cloud has been looked at after the restart";

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 use veni_pool::{
-    CloudAbilities, Demand, InFlight, InterfaceSnapshot, InterfaceState, NodeLimits, Slot,
+    CloudAbilities, Demand, Holds, InFlight, InterfaceSnapshot, InterfaceState, NodeLimits, Slot,
     SlotKind, Snapshot, SubnetSnapshot,
 };
 use veni_provider::{Family, InterfaceState as CloudState};
@@ -22,12 +22,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) demand: Demand,
     /// What the last plan of this family handed on.
     pub(crate) memory: &'a PlanMemory,
-    /// The cloud takes no changes until then.
-    pub(crate) hold_until: Option<Instant>,
-    /// Why, when waiting does not help.
-    pub(crate) denied: Option<String>,
-    /// Whether the cloud takes anything back.
-    pub(crate) may_give_back: bool,
+    /// What the cloud is left alone with.
+    pub(crate) holds: Holds,
     /// Most pods of the node.
     pub(crate) max_pods: u32,
     /// `MAX_ENI`.
@@ -56,7 +52,7 @@ impl PoolState {
                 Family::V4 => veni_pool::Family::V4,
                 Family::V6 => veni_pool::Family::V6,
             },
-            abilities: self.abilities(family, with),
+            abilities: self.abilities(family),
             limits: self.node_limits(family, with),
             interfaces: self
                 .ordered()
@@ -68,12 +64,11 @@ impl PoolState {
             demand: with.demand,
             excess_since_ms: with.memory.excess_since_ms,
             recent_peak: with.memory.recent_peak,
-            denied: with.denied.clone(),
-            hold_until_ms: with.hold_until.map(|until| millis(with.epoch, until)),
+            holds: with.holds.clone(),
         }
     }
 
-    fn abilities(&self, family: Family, with: &Circumstances<'_>) -> CloudAbilities {
+    fn abilities(&self, family: Family) -> CloudAbilities {
         CloudAbilities {
             // Interfaces are counted and bought by the IPv4 plan; IPv6 finds
             // room on the primary one. A node without IPv4 buys none at all:
@@ -83,7 +78,7 @@ impl PoolState {
                 Family::V4 => self.capabilities.ipv4_prefixes,
                 Family::V6 => self.capabilities.ipv6_prefixes,
             },
-            release: self.capabilities.release && with.may_give_back,
+            release: self.capabilities.release,
             batch: self.capabilities.batch.max(1),
         }
     }

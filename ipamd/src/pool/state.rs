@@ -15,6 +15,7 @@ use veni_provider::{
     SubnetId,
 };
 
+use super::lessons::Lessons;
 use super::tombstones::Tombstones;
 use crate::attachment::AttachmentKey;
 
@@ -81,6 +82,8 @@ pub(crate) struct Cooling {
 pub(crate) struct Exhaustion {
     /// When the cloud last said so.
     pub(crate) since: Instant,
+    /// With fewer free addresses than this the same would be refused again.
+    pub(crate) least: u32,
     pub(crate) addresses_until: Option<Instant>,
     pub(crate) prefixes_until: Option<Instant>,
     pub(crate) reason: String,
@@ -105,8 +108,8 @@ pub(crate) struct PoolState {
     pub(crate) tombstones: Tombstones<IpNet>,
     /// Interfaces given back, likewise.
     pub(crate) departed: Tombstones<InterfaceId>,
-    /// Limits that the cloud's refusals have taught, and until when they count.
-    pub(crate) learnt: Option<(Limits, Instant)>,
+    /// What the cloud's refusals have taught of limits.
+    pub(crate) lessons: Lessons,
 }
 
 /// What an attachment was given.
@@ -137,7 +140,7 @@ impl PoolState {
             cooling: BTreeMap::new(),
             tombstones: Tombstones::default(),
             departed: Tombstones::default(),
-            learnt: None,
+            lessons: Lessons::default(),
         }
     }
 
@@ -197,15 +200,15 @@ impl PoolState {
         }
     }
 
-    /// The node's limits: its type's, or what the cloud has taught.
+    /// The node's limits: its type's, lowered by what the cloud has taught.
     pub(crate) fn limits(&self) -> Limits {
-        self.learnt.map_or(self.node.limits, |(limits, _)| limits)
+        self.lessons.applied_to(self.node.limits)
     }
 
     /// Ends cooldowns, exhaustions and lessons that are over.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.cooling.retain(|_, cooling| cooling.until > now);
-        self.learnt = self.learnt.filter(|(_, until)| *until > now);
+        self.lessons.expire(now);
         let over = |until: Option<Instant>| until.filter(|until| *until > now);
         self.exhausted.retain(|_, exhaustion| {
             exhaustion.addresses_until = over(exhaustion.addresses_until);
@@ -214,13 +217,14 @@ impl PoolState {
         });
     }
 
-    /// Ends the exhaustion of subnets that an inventory shows with free addresses,
-    /// if it began late enough to know of the refusal.
+    /// Ends the exhaustion of subnets that an inventory shows with enough free
+    /// addresses, if it began late enough to know of the refusal.
     pub(crate) fn find_room(&mut self, began: Instant) {
         let settle = self.capabilities.settle_time;
         for ((id, family), exhaustion) in &mut self.exhausted {
             let mut subnets = self.subnets.iter();
-            let roomy = subnets.any(|subnet| subnet.id == *id && subnet.free_ipv4 > 0);
+            let roomy =
+                subnets.any(|subnet| subnet.id == *id && subnet.free_ipv4 >= exhaustion.least);
             if roomy && *family == Family::V4 && began >= exhaustion.since + settle {
                 exhaustion.addresses_until = None;
             }

@@ -12,16 +12,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_pool::{Action, Plan, Targets};
-use veni_provider::{Family, InterfaceId};
+use veni_provider::{Family, InterfaceId, Limit};
 
-use super::errors::Hold;
 use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
 use super::looking::LOOK_AT_REST;
-use super::snapshot::{PlanMemory, millis};
+use super::snapshot::PlanMemory;
 use super::state::PoolState;
 use super::tombstones::Burial;
+use super::trouble::Troubles;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
 use crate::attachment::AttachmentKey;
 use crate::events::{EventKind, Events, unix_millis};
@@ -67,9 +67,9 @@ pub(super) struct Unsettled {
     pub(super) trust_after: Instant,
     pub(super) family: Family,
     pub(super) action: Action,
-    /// The cloud said that a limit was reached; if the inventory does not
+    /// The cloud said that this limit was reached; if the inventory does not
     /// explain it, our limits are wrong.
-    pub(super) limit_reached: bool,
+    pub(super) limit_reached: Option<Limit>,
 }
 
 /// The owner task.
@@ -89,15 +89,9 @@ pub(crate) struct PoolTask {
     pub(super) plans: HashMap<Family, Plan>,
     /// Addresses that nobody has and that could not be given out yet.
     pub(super) coming: HashMap<Family, u32>,
-    pub(super) hold: Option<Hold>,
-    /// The cloud refuses to take anything back for a while.
-    pub(super) keep_all: Option<Hold>,
-    /// Failures since the last success, for the back-off.
-    pub(super) failures: u32,
+    /// What the cloud is left alone with, and for how long.
+    pub(super) troubles: Troubles,
     pub(super) cloud_error: Option<String>,
-    /// What the cloud refuses for want of a permission, and the operation that
-    /// lacks it.
-    pub(super) denied: BTreeMap<&'static str, String>,
     /// When the last look at the inventory began.
     pub(super) last_look: Instant,
     /// When somebody wants the next look, unless it is due before.
@@ -111,8 +105,6 @@ pub(crate) struct PoolTask {
     /// Releases whose tombstones the cloud has not agreed with yet.
     pub(super) buried: BTreeMap<String, Burial>,
     pub(super) epoch: Instant,
-    /// How many interfaces there were when the cloud last refused another.
-    pub(super) attach_refused_at: Option<u32>,
     /// The cloud has been looked at in this process.
     pub(super) looked: bool,
     /// Nobody gets an address any more.
@@ -147,11 +139,8 @@ impl PoolTask {
             memory: HashMap::new(),
             plans: HashMap::new(),
             coming: HashMap::new(),
-            hold: None,
-            keep_all: None,
-            failures: 0,
+            troubles: Troubles::default(),
             cloud_error: None,
-            denied: BTreeMap::new(),
             last_look: known.looked_at,
             next_look: known.next_look,
             glances: Glances::default(),
@@ -162,7 +151,6 @@ impl PoolTask {
             releases: 0,
             buried: known.buried,
             epoch: now,
-            attach_refused_at: None,
             looked: !known.remembered,
             closed: false,
             settings,
@@ -213,11 +201,7 @@ impl PoolTask {
     fn turn(&mut self) {
         let now = Instant::now();
         self.state.expire(now);
-        // In the planner's milliseconds: for both it is over in the same turn.
-        let epoch = self.epoch;
-        let over = |hold: &mut Hold| millis(epoch, hold.until) <= millis(epoch, now);
-        drop(self.hold.take_if(over));
-        drop(self.keep_all.take_if(over));
+        self.troubles.expire(self.epoch, now);
         self.serve_waiters(now);
         self.look_if_due(now);
         self.glance_if_due(now);
@@ -394,11 +378,9 @@ impl PoolTask {
         let cooling = self.state.cooling.values().map(|cooling| cooling.until);
         let exhausted = self.state.exhausted.values();
         let exhausted = exhausted.flat_map(|e| [e.addresses_until, e.prefixes_until]);
-        let holds = [&self.hold, &self.keep_all].into_iter().flatten();
-        let hold = holds.map(|hold| hold.until);
         let wake = cooling
             .chain(exhausted.flatten())
-            .chain(hold)
+            .chain(self.troubles.ends())
             .fold(wake, Instant::min);
         // A moment that has just passed must not make the loop spin.
         wake.max(Instant::now() + SHORTEST_SLEEP)

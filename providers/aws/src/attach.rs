@@ -10,8 +10,8 @@ use aws_sdk_ec2::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceAttachmentChanges};
 use tokio::time::Instant;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Interface, InterfaceId, InterfaceState, ProviderError,
-    Scarcity, SubnetId,
+    AddressSlots, AttachRequest, ErrorClass, Interface, InterfaceId, InterfaceState, Limit,
+    ProviderError, Scarcity, SubnetId,
 };
 
 use crate::actions::Action;
@@ -118,7 +118,9 @@ impl Core {
         );
         let operation = Action::AttachNetworkInterface.label();
         Err(ProviderError::new(
-            ErrorClass::LimitReached,
+            ErrorClass::LimitReached {
+                limit: Limit::Interfaces,
+            },
             operation,
             reason,
         ))

@@ -4,7 +4,7 @@
 //! Codes follow "Error codes for the Amazon EC2 API"; texts are looked at only
 //! where EC2 uses one code for several things.
 
-use veni_provider::{ErrorClass, InterfaceId, ProviderError, Scarcity, SubnetId};
+use veni_provider::{ErrorClass, InterfaceId, Limit, ProviderError, Scarcity, SubnetId};
 
 use crate::actions::Action;
 
@@ -18,7 +18,7 @@ pub(crate) enum Meaning {
     NoPrefixes,
     /// The subnet has not enough of whatever was asked for.
     NoRoom,
-    LimitReached,
+    LimitReached(Limit),
     /// The interface does not exist, or is not seen yet.
     NotFound,
     AttachmentNotFound,
@@ -71,7 +71,8 @@ pub(crate) fn meaning(code: &str, message: &str, status: u16) -> Meaning {
 
         "InsufficientFreeAddressesInSubnet" => Meaning::NoAddresses,
         "InsufficientCidrBlocks" => Meaning::NoPrefixes,
-        "PrivateIpAddressLimitExceeded" | "AttachmentLimitExceeded" => Meaning::LimitReached,
+        "PrivateIpAddressLimitExceeded" => Meaning::LimitReached(Limit::Slots),
+        "AttachmentLimitExceeded" => Meaning::LimitReached(Limit::Interfaces),
 
         "InvalidParameterValue" => of_value(&message.to_ascii_lowercase()),
 
@@ -228,7 +229,7 @@ impl Refusal {
             Meaning::NoAddresses => exhausted(Scarcity::Addresses),
             Meaning::NoPrefixes => exhausted(Scarcity::Prefixes),
             Meaning::NoRoom => exhausted(asked),
-            Meaning::LimitReached => ErrorClass::LimitReached,
+            Meaning::LimitReached(limit) => ErrorClass::LimitReached { limit },
             Meaning::NotFound | Meaning::AttachmentNotFound => ErrorClass::NotFound,
             Meaning::Denied => ErrorClass::Denied,
             Meaning::Transient

@@ -1,7 +1,9 @@
 //! Addresses and prefixes that come to an interface and go from it: the rules
 //! of batches, limits and shortages.
 
-use veni_provider::{AddressSlots, ErrorClass, Family, Grant, Interface, InterfaceId, SubnetId};
+use veni_provider::{
+    AddressSlots, ErrorClass, Family, Grant, Interface, InterfaceId, Limit, SubnetId,
+};
 
 use crate::allocator::Lease;
 use crate::config::Shortage;
@@ -80,7 +82,12 @@ impl State {
                  ({room} slots are left)",
                 interface.id
             );
-            return Err(Refusal::new(ErrorClass::LimitReached, text));
+            return Err(Refusal::new(
+                ErrorClass::LimitReached {
+                    limit: Limit::Slots,
+                },
+                text,
+            ));
         }
         let grant = self.take(&interface.subnet, family, wanted, prefixes)?;
         interface.addresses.extend(&grant.addresses);

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use veni_provider::{
     AttachRequest, Capabilities, ErrorClass, Family, Interface, InterfaceId, InterfaceState,
-    Inventory, Mac, Node, Operation, Subnet, SubnetId,
+    Inventory, Limit, Mac, Node, Operation, Subnet, SubnetId,
 };
 
 use crate::allocator::Lease;
@@ -139,7 +139,12 @@ impl State {
                 node.interfaces.len() + 1,
                 node.instance_type
             );
-            return Err(Refusal::new(ErrorClass::LimitReached, text));
+            return Err(Refusal::new(
+                ErrorClass::LimitReached {
+                    limit: Limit::Interfaces,
+                },
+                text,
+            ));
         }
         let subnet = match &request.subnet {
             Some(subnet) => subnet.clone(),

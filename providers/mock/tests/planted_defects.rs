@@ -58,7 +58,7 @@ impl Defective {
 
     fn distort(&self, error: ProviderError) -> ProviderError {
         let class = match (self.defect, &error.class) {
-            (Defect::LimitAsExhausted, ErrorClass::LimitReached) => ErrorClass::Exhausted {
+            (Defect::LimitAsExhausted, ErrorClass::LimitReached { .. }) => ErrorClass::Exhausted {
                 subnet: SubnetId::new("subnet-a"),
                 scarcity: Scarcity::Addresses,
             },
@@ -107,7 +107,8 @@ impl Provider for Defective {
         let answer = self.inner.attach_interface(&request).await;
         match answer {
             Err(error)
-                if self.has(Defect::NeverAtTheLimit) && error.class == ErrorClass::LimitReached =>
+                if self.has(Defect::NeverAtTheLimit)
+                    && matches!(error.class, ErrorClass::LimitReached { .. }) =>
             {
                 let inventory = self.inner.inventory().await?;
                 let last = inventory.interfaces.last().cloned();

@@ -9,7 +9,7 @@ use super::{
     Fixture, NotShown, Outcome, TestNode, Verdict, ensure, ensure_class, primary, primary_now,
     refused, settle,
 };
-use crate::{AddressSlots, ErrorClass, Family, Grant, Interface, Scarcity};
+use crate::{AddressSlots, ErrorClass, Family, Grant, Interface, Limit, Scarcity};
 
 pub(super) const fn addresses(count: u32) -> AddressSlots {
     AddressSlots::Addresses {
@@ -205,7 +205,9 @@ pub(super) async fn a_full_interface_has_reached_its_limit(
     let more = node.provider.assign(&interface.id, addresses(1)).await;
     ensure_class(
         &refused(more, "one more address")?,
-        &ErrorClass::LimitReached,
+        &ErrorClass::LimitReached {
+            limit: Limit::Slots,
+        },
     )?;
     settle(&node, "the interface must hold what fits", |inventory| {
         primary(inventory).is_ok_and(|i| i.addresses.len() == held as usize)
@@ -223,7 +225,9 @@ pub(super) async fn a_prefix_takes_one_slot(_: &dyn Fixture, node: TestNode) -> 
     let more = node.provider.assign(&interface.id, prefixes(1)).await;
     ensure_class(
         &refused(more, "one more prefix")?,
-        &ErrorClass::LimitReached,
+        &ErrorClass::LimitReached {
+            limit: Limit::Slots,
+        },
     )?;
     let full = settle(&node, "the addresses must show", |inventory| {
         primary(inventory).is_ok_and(|i| !i.addresses.is_empty())

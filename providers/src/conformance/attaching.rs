@@ -6,7 +6,8 @@ use super::{
     refused, settle,
 };
 use crate::{
-    AddressSlots, AttachRequest, ErrorClass, Grant, Interface, InterfaceState, Inventory, Scarcity,
+    AddressSlots, AttachRequest, ErrorClass, Grant, Interface, InterfaceState, Inventory, Limit,
+    Scarcity,
 };
 
 const CANNOT: Outcome = Ok(Verdict::NotApplicable("interfaces are fixed"));
@@ -96,7 +97,12 @@ pub(super) async fn an_interface_beyond_the_limit_is_refused(
     let more = request(None, "beyond");
     let answer = node.provider.attach_interface(&more).await;
     let class = refused(answer, "one interface too many")?;
-    ensure_class(&class, &ErrorClass::LimitReached)?;
+    ensure_class(
+        &class,
+        &ErrorClass::LimitReached {
+            limit: Limit::Interfaces,
+        },
+    )?;
     Ok(Verdict::Shown)
 }
 

@@ -26,6 +26,8 @@ mod dels;
 mod doubt;
 #[path = "component/families.rs"]
 mod families;
+#[path = "component/full_subnets.rs"]
+mod full_subnets;
 #[path = "component/glances.rs"]
 mod glances;
 #[path = "component/interleavings.rs"]
@@ -34,8 +36,12 @@ mod interleavings;
 mod kernel_faults;
 #[path = "component/kills.rs"]
 mod kills;
+#[path = "component/kinds_of_calls.rs"]
+mod kinds_of_calls;
 #[path = "component/levels.rs"]
 mod levels;
+#[path = "component/limits.rs"]
+mod limits;
 #[path = "component/parallel.rs"]
 mod parallel;
 #[path = "component/recorder.rs"]

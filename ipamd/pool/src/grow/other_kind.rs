@@ -1,7 +1,7 @@
 //! The other kind of slot: unused ones make room, single addresses stand in for
 //! prefixes.
 
-use super::{Grower, Room};
+use super::{Change, Grower, Room, Standing};
 use crate::{Action, PlannedAction, SlotKind};
 
 impl Grower<'_> {
@@ -15,7 +15,10 @@ impl Grower<'_> {
             .lines
             .iter()
             .any(|line| line.going().next().is_some());
-        if !abilities.release || under_way {
+        let snapshot = self.ledger.snapshot;
+        let stuck = snapshot.in_force(&snapshot.holds.release).is_some()
+            || snapshot.in_force(&snapshot.holds.assign).is_some();
+        if !abilities.release || under_way || stuck {
             return Room::default();
         }
         let (kind, other) = (self.ledger.kind, self.ledger.other());
@@ -100,7 +103,7 @@ impl Grower<'_> {
                     .min(self.allowed);
                 count = room.min(available);
                 let now = count.min(self.batch());
-                if now > 0 {
+                if now > 0 && self.standing(Change::Assign) == Standing::Open {
                     self.assign(line, SlotKind::Address, now, reason.clone());
                 }
             }

@@ -1,11 +1,13 @@
 //! What stops everything, what is hopeless, and what other clouds and modes change.
 
 use crate::build::{
-    ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, azure, m5_large, node,
+    ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, azure, hold, m5_large, node,
     release, warm_ip, warm_prefix,
 };
 use crate::cloud::World;
-use veni_pool::{Action, Family, InterfaceState, NodeLimits, Scheme, Slot, Targets, counts, plan};
+use veni_pool::{
+    Action, Family, InterfaceState, NodeLimits, Plan, Scheme, Slot, Targets, counts, plan,
+};
 
 #[test]
 fn without_provisioning_nothing_changes_and_adds_fail_at_once() {
@@ -25,12 +27,12 @@ fn a_pause_is_waited_for_and_a_refusal_is_not() {
     let held = m5_large()
         .interface("eni-0")
         .demand(1, 0)
-        .with(|node| node.hold_until_ms = Some(NOW_MS + 5_000));
+        .with(|node| node.holds.assign = hold(None));
     let targets = warm_ip(ADDRESS, 2, 0);
     let pause = plan(&held, &targets);
     assert_eq!((actions(&pause), pause.hopeless), (Vec::new(), None));
     assert_eq!(pause.next_look_ms, Some(NOW_MS + 5_000));
-    let refused = held.with(|node| node.denied = Some("UnauthorizedOperation".to_owned()));
+    let refused = held.with(|node| node.holds.assign = hold(Some("UnauthorizedOperation")));
     let refusal = plan(&refused, &targets).hopeless.expect("a refusal");
     assert!(refusal.contains("UnauthorizedOperation"), "{refusal}");
     let cooling = refused.singles(0, 1, 0);
@@ -39,11 +41,115 @@ fn a_pause_is_waited_for_and_a_refusal_is_not() {
         None,
         "an address is cooling"
     );
-    let over = cooling.with(|node| node.hold_until_ms = Some(NOW_MS));
+    let over = cooling.with(|node| node.now_ms += 5_000);
     assert!(
         !plan(&over, &targets).actions.is_empty(),
         "asked again afterwards"
     );
+}
+
+#[test]
+fn where_no_interface_may_be_attached_those_attached_are_filled() {
+    let snapshot = m5_large().interface("eni-0").singles(7, 0, 0).demand(5, 0);
+    let targets = warm_ip(ADDRESS, 1, 0);
+    for refusal in [None, Some("UnauthorizedOperation")] {
+        let held = snapshot
+            .clone()
+            .with(|node| node.holds.attach = hold(refusal));
+        let made = plan(&held, &targets);
+        assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 2)]);
+        assert_eq!(made.next_look_ms, Some(NOW_MS + 5_000));
+    }
+}
+
+#[test]
+fn a_refused_interface_makes_pods_hopeless_and_a_paused_one_does_not() {
+    let snapshot = m5_large().interface("eni-0").singles(9, 0, 0).demand(1, 0);
+    let targets = warm_ip(ADDRESS, 1, 0);
+    let paused = snapshot.clone().with(|node| node.holds.attach = hold(None));
+    let made = plan(&paused, &targets);
+    assert_eq!((actions(&made), made.hopeless), (Vec::new(), None));
+    let refused = snapshot.with(|node| node.holds.attach = hold(Some("Unauthorized")));
+    let reason = plan(&refused, &targets).hopeless.expect("a refusal");
+    assert!(reason.contains("Unauthorized"), "{reason}");
+}
+
+#[test]
+fn where_no_address_is_assigned_no_interface_takes_its_place() {
+    let snapshot = m5_large().interface("eni-0").singles(2, 0, 0).demand(3, 0);
+    for refusal in [None, Some("UnauthorizedOperation")] {
+        let held = snapshot
+            .clone()
+            .with(|node| node.holds.assign = hold(refusal));
+        assert_eq!(actions(&plan(&held, &warm_ip(ADDRESS, 1, 0))), []);
+    }
+}
+
+#[test]
+fn what_may_not_go_back_does_not_keep_the_pool_from_growing() {
+    let snapshot = m5_large()
+        .interface("eni-0")
+        .singles(2, 0, 0)
+        .demand(3, 0)
+        .with(|node| {
+            node.holds.release = hold(Some("UnauthorizedOperation"));
+            node.holds.detach = hold(None);
+        });
+    let made = plan(&snapshot, &warm_ip(ADDRESS, 1, 0));
+    assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 4)]);
+}
+
+#[test]
+fn excess_waits_for_its_hold_and_goes_at_once_when_that_is_over() {
+    let snapshot = m5_large().interface("eni-0").singles(2, 0, 3).with(|node| {
+        node.excess_since_ms = Some(NOW_MS - HOUR_MS);
+        node.holds.release = hold(None);
+    });
+    let targets = warm_ip(ADDRESS, 1, 0);
+    let waits = plan(&snapshot, &targets);
+    assert_eq!(actions(&waits), []);
+    assert_eq!(waits.next_look_ms, Some(NOW_MS + 5_000));
+    assert_eq!(waits.excess_since_ms, Some(NOW_MS - HOUR_MS));
+    let over = snapshot.with(|node| node.now_ms += 5_000);
+    assert_eq!(actions(&plan(&over, &targets)).len(), 1);
+}
+
+#[test]
+fn an_interface_that_may_not_go_gives_its_slots_back() {
+    let snapshot = m5_large()
+        .interface("eni-0")
+        .singles(2, 0, 3)
+        .interface("eni-1")
+        .singles(0, 0, 2)
+        .with(|node| node.excess_since_ms = Some(NOW_MS - HOUR_MS));
+    let targets = warm_ip(ADDRESS, 1, 0);
+    let detach = |made: &Plan| {
+        actions(made)
+            .iter()
+            .any(|action| matches!(action, Action::Detach { .. }))
+    };
+    assert!(detach(&plan(&snapshot, &targets)));
+    let refused = snapshot
+        .clone()
+        .with(|node| node.holds.detach = hold(Some("UnauthorizedOperation")));
+    let made = plan(&refused, &targets);
+    assert!(!detach(&made));
+    assert!(
+        actions(&made).iter().any(
+            |action| matches!(action, Action::Release { interface, .. } if interface == "eni-1")
+        )
+    );
+}
+
+#[test]
+fn nothing_goes_back_while_nothing_is_given() {
+    let snapshot = m5_large().interface("eni-0").singles(2, 0, 3).with(|node| {
+        node.excess_since_ms = Some(NOW_MS - HOUR_MS);
+        node.holds.attach = hold(Some("UnauthorizedOperation"));
+    });
+    let made = plan(&snapshot, &warm_ip(ADDRESS, 1, 0));
+    assert_eq!(actions(&made), []);
+    assert_eq!(made.excess_since_ms, Some(NOW_MS - HOUR_MS));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use veni_pool::{
-    Action, CloudAbilities, Demand, Family, InFlight, InterfaceSnapshot, InterfaceState,
-    NodeLimits, Plan, Scheme, Slot, SlotKind, Snapshot, SubnetSnapshot, Targets,
+    Action, CloudAbilities, Demand, Family, Hold, Holds, InFlight, InterfaceSnapshot,
+    InterfaceState, NodeLimits, Plan, Scheme, Slot, SlotKind, Snapshot, SubnetSnapshot, Targets,
 };
 
 /// The time of every snapshot made here.
@@ -37,9 +37,16 @@ pub(crate) fn node(interfaces: u32, slots: u32, max_pods: u32) -> Snapshot {
         demand: Demand::default(),
         excess_since_ms: None,
         recent_peak: 0,
-        hold_until_ms: None,
-        denied: None,
+        holds: Holds::default(),
     }
+}
+
+/// A pause of five seconds, or a refusal in these words.
+pub(crate) fn hold(refusal: Option<&str>) -> Option<Hold> {
+    Some(Hold {
+        until_ms: NOW_MS + 5_000,
+        refusal: refusal.map(str::to_owned),
+    })
 }
 
 /// An open subnet.

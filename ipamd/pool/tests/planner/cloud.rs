@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use veni_pool::choose::{Candidate, pick};
 use veni_pool::{
-    Action, CloudAbilities, Demand, Family, InFlight, InterfaceSnapshot, InterfaceState,
-    NodeLimits, Plan, Slot, SlotKind, Snapshot, SubnetSnapshot, Targets, plan,
+    Action, CloudAbilities, Demand, Family, Hold, Holds, InFlight, InterfaceSnapshot,
+    InterfaceState, NodeLimits, Plan, Slot, SlotKind, Snapshot, SubnetSnapshot, Targets, plan,
 };
 
 /// How long an address cools.
@@ -191,8 +191,21 @@ impl World {
             },
             excess_since_ms: self.last_plan.excess_since_ms,
             recent_peak: self.last_plan.recent_peak,
-            hold_until_ms: self.hold_until,
-            denied: None,
+            holds: self.holds(),
+        }
+    }
+
+    /// After a failure nothing is asked for a while.
+    fn holds(&self) -> Holds {
+        let hold = self.hold_until.map(|until_ms| Hold {
+            until_ms,
+            refusal: None,
+        });
+        Holds {
+            assign: hold.clone(),
+            attach: hold.clone(),
+            release: hold.clone(),
+            detach: hold,
         }
     }
 

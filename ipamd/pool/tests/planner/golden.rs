@@ -1,7 +1,8 @@
 //! Plans as operators read them.
 
 use crate::build::{
-    ADDRESS, NOW_MS, Node, PREFIX, assign, attach, node, subnet, warm_eni, warm_ip, warm_prefix,
+    ADDRESS, NOW_MS, Node, PREFIX, assign, attach, hold, node, subnet, warm_eni, warm_ip,
+    warm_prefix,
 };
 use insta::assert_snapshot;
 use veni_pool::{CloudAbilities, InterfaceState, Targets, plan};
@@ -139,8 +140,7 @@ fn the_node_is_full() {
 fn permission_denied() {
     let snapshot = node(3, 9, 29)
         .with(|node| {
-            node.hold_until_ms = Some(NOW_MS + 30_000);
-            node.denied = Some("ec2:AssignPrivateIpAddresses is not allowed".to_owned());
+            node.holds.assign = hold(Some("ec2:AssignPrivateIpAddresses is not allowed"));
         })
         .interface("eni-0")
         .singles(4, 0, 0)

@@ -119,7 +119,7 @@ fn an_exhausted_subnet_is_left_alone_and_another_one_used() {
     let expected = Action::Attach {
         subnet,
         kind: ADDRESS,
-        count: 7,
+        count: 6,
     };
     assert_eq!(actions(&made), [expected]);
     assert_eq!(made.next_look_ms, Some(NOW_MS + 90_000));

@@ -87,8 +87,11 @@ fn other_texts_of_an_invalid_value_are_told_apart() {
 
 #[test]
 fn limits_of_the_type_are_limits_and_quotas_of_the_account_have_to_be_granted() {
-    for code in ["PrivateIpAddressLimitExceeded", "AttachmentLimitExceeded"] {
-        assert_eq!(of(code), ErrorClass::LimitReached, "{code}");
+    for (code, limit) in [
+        ("PrivateIpAddressLimitExceeded", Limit::Slots),
+        ("AttachmentLimitExceeded", Limit::Interfaces),
+    ] {
+        assert_eq!(of(code), ErrorClass::LimitReached { limit }, "{code}");
     }
     assert_eq!(of("NetworkInterfaceLimitExceeded"), ErrorClass::Denied);
 }

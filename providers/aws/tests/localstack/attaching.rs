@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use veni_cloudlab::Fill;
-use veni_provider::{AttachRequest, ErrorClass, InterfaceState, Provider, SubnetId};
+use veni_provider::{AttachRequest, ErrorClass, InterfaceState, Limit, Provider, SubnetId};
 use veni_provider_aws::CustomNetwork;
 
 use super::cloud::{fill, make_subnet, mend, site, tag};
@@ -231,7 +231,9 @@ async fn the_limit_is_told_before_an_interface_is_made() {
     let answer = provider.attach_interface(&request("three")).await;
     assert_eq!(
         answer.expect_err("is one too many").class,
-        ErrorClass::LimitReached
+        ErrorClass::LimitReached {
+            limit: Limit::Interfaces,
+        }
     );
     assert_eq!(site.calls().await["CreateNetworkInterface"], before);
 }
@@ -260,7 +262,9 @@ async fn a_table_that_promises_too_much_is_corrected_by_ec2() {
     let answer = provider.attach_interface(&request("three")).await;
     assert_eq!(
         answer.expect_err("is one too many").class,
-        ErrorClass::LimitReached
+        ErrorClass::LimitReached {
+            limit: Limit::Interfaces,
+        }
     );
     assert_eq!(site.interfaces().await.len(), 3);
 }

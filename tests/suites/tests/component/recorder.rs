@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use veni_provider::{
     AddressSlots, AttachRequest, Capabilities, Glimpse, Grant, Interface, InterfaceId, Inventory,
-    Node, Operation, Provider, ProviderError,
+    Limits, Node, Operation, Provider, ProviderError,
 };
 
 /// What was seen of the calls.
@@ -22,6 +22,8 @@ struct Seen {
     glances: usize,
     /// What the node is shown by itself while that lags.
     old_glimpse: Option<Option<Glimpse>>,
+    subnets_hidden: bool,
+    promised: Option<Limits>,
 }
 
 /// The record, shared by all providers of one node.
@@ -60,6 +62,16 @@ impl Calls {
     /// From now on the node sees by itself only this; `None` is the truth again.
     pub(crate) fn freeze_glimpse(&self, glimpse: Option<Option<Glimpse>>) {
         self.seen().old_glimpse = glimpse;
+    }
+
+    /// From now on inventories tell of no subnet, as without the right to see them.
+    pub(crate) fn hide_subnets(&self) {
+        self.seen().subnets_hidden = true;
+    }
+
+    /// From now on the node's limits are told to be these, as by a wrong table.
+    pub(crate) fn promise(&self, limits: Limits) {
+        self.seen().promised = Some(limits);
     }
 
     /// All calls so far.
@@ -140,12 +152,20 @@ impl Provider for Recorded {
 
     async fn node(&self) -> Result<Node, ProviderError> {
         self.read(Operation::Node);
-        self.inner.node().await
+        let mut node = self.inner.node().await?;
+        if let Some(limits) = self.calls.seen().promised {
+            node.limits = limits;
+        }
+        Ok(node)
     }
 
     async fn inventory(&self) -> Result<Inventory, ProviderError> {
         self.read(Operation::Inventory);
-        self.inner.inventory().await
+        let mut inventory = self.inner.inventory().await?;
+        if self.calls.seen().subnets_hidden {
+            inventory.subnets.clear();
+        }
+        Ok(inventory)
     }
 
     async fn glance(&self) -> Option<Glimpse> {
