@@ -182,9 +182,18 @@ async fn a_look_that_fails_after_ec2_missed_what_was_to_go_leaves_doubt() {
         ..Grant::default()
     };
     provider.release(&primary, &first).await.expect("it goes");
+    let one = AddressSlots::Addresses {
+        family: Family::V4,
+        count: 1,
+    };
+    let another = provider.assign(&primary, one).await.expect("an address");
+    let two = Grant {
+        addresses: another.addresses,
+        ..first
+    };
     let rule = json!({"operations": ["DescribeNetworkInterfaces"], "error": throttled()});
     site.fault(rule).await;
-    let answer = provider.release(&primary, &first).await;
+    let answer = provider.release(&primary, &two).await;
     let class = answer.expect_err("nobody knows what is left").class;
     assert_eq!(class, ErrorClass::OutcomeUnknown);
 }
