@@ -33,6 +33,7 @@ mod plane;
 mod ports;
 mod probe;
 mod processes;
+mod rewiring;
 #[cfg(feature = "aws")]
 mod roads;
 mod security_groups;
@@ -52,6 +53,7 @@ pub use namespace::{Namespace, command_in, enter};
 pub use node::{Node, Pod};
 pub use probe::{PingStream, ping, ping_until};
 pub use processes::Processes;
+pub use rewiring::Wires;
 pub use source_check::Dropped;
 pub use wiring::{Peers, SecurityRule, WiredInterface, Wiring};
 
