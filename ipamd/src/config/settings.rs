@@ -322,6 +322,8 @@ fn block(setting: &Setting) -> String {
     line("", variable.effect);
     let disposition = variable.disposition;
     let label = match disposition {
+        // What was set is accepted, or it would not be in force.
+        Disposition::Refused { .. } if setting.source == Source::Environment => return text,
         Disposition::Refused { .. } => "other values are refused",
         other => other.label(),
     };
