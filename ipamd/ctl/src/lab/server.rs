@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use veni_cloudlab::{Dropped, Lab, Node, Pod};
+use veni_cloudlab::{Dropped, Lab, Node, Pod, end_of_log};
 
 use super::control::{self, Answer, Description, NodeDescription, PodDescription, Request};
 use super::daemon::{Daemon, Recipe};
@@ -24,6 +24,9 @@ const READY: Duration = Duration::from_secs(30);
 
 /// A cloud that takes longer than this to say what must be plugged in is not waited for.
 const CLOUD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is quoted of a daemon's log when it does not become ready, lines.
+const LAST_WORDS: usize = 15;
 
 /// A lab that can be asked.
 pub(crate) struct Server {
@@ -87,9 +90,8 @@ impl Server {
                 () = daemon.ended() => Err(anyhow!("it ended before it was ready")),
             };
             ready.map_err(|error| {
-                let log = std::fs::read_to_string(log_of(node)).unwrap_or_default();
-                let (name, end) = (node.name(), tail(&log, 15));
-                anyhow!("the ipamd of {name}: {error:#}; the end of its log:\n{end}")
+                let (name, end) = (node.name(), end_of_log(&log_of(node), LAST_WORDS));
+                anyhow!("the ipamd of {name}: {error:#}; {end}")
             })
         });
         try_join_all(waits).await?;
