@@ -147,7 +147,12 @@ fn a_lab_whose_localstack_died_goes_on_as_it_was_wired() {
     let told = place.good("lab --name a up --cloud localstack --without-daemons --nodes 1");
     let server = server(&told);
     let up = "lab --name b up --nodes 1 --cloud localstack";
-    place.good(&format!("{up} --localstack-url http://{server}"));
+    let up = format!("{up} --localstack-url http://{server} --env WARM_IP_TRAGET=3");
+    let output = place.command(&up).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let question = "warning: WARM_IP_TRAGET: not a setting; did you mean WARM_IP_TARGET?\n";
+    assert_eq!(error, question);
     place.good("lab --name b pod add one");
     let silence = "LocalStack does not answer (";
     let warned = |line: &str| {
