@@ -1,5 +1,7 @@
 //! The node daemon: arguments, log, signals; everything else is the library's.
 
+mod check;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,10 +25,14 @@ struct Arguments {
     #[arg(long)]
     settings: bool,
 
-    /// Check the settings of the environment and print those in force, or every
-    /// problem; touch nothing, and exit with 0 or 1.
+    /// Check the settings of the environment and print what it sets as in force,
+    /// or every problem, and a verdict; touch nothing, and exit with 0 or 1.
     #[arg(long, conflicts_with = "settings")]
     check_settings: bool,
+
+    /// With --check-settings: print also what the environment does not set.
+    #[arg(long, requires = "check_settings")]
+    all: bool,
 
     /// Print the points at which tests kill the daemon, and exit.
     #[cfg(feature = "crash-points")]
@@ -40,7 +46,7 @@ fn main() -> ExitCode {
         return outcome(print_defaults());
     }
     if arguments.check_settings {
-        return outcome(check_settings());
+        return outcome(check::run(arguments.all, &host_name()));
     }
     #[cfg(feature = "crash-points")]
     if arguments.list_crash_points {
@@ -49,17 +55,14 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    outcome(run(arguments))
+    outcome(run(arguments).map(|()| ExitCode::SUCCESS))
 }
 
-fn outcome(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ipamd: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+fn outcome(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("ipamd: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 fn host_name() -> String {
@@ -73,28 +76,10 @@ fn names_set() -> impl Iterator<Item = String> {
 }
 
 /// Prints the settings with their defaults.
-fn print_defaults() -> anyhow::Result<()> {
+fn print_defaults() -> anyhow::Result<ExitCode> {
     let config = Config::defaults(&host_name())?;
     print!("{}", in_blocks(&config.settings(None)));
-    Ok(())
-}
-
-/// Checks the environment's settings and prints what is in force.
-fn check_settings() -> anyhow::Result<()> {
-    // Before problems: a misspelt name is often the reason for one.
-    for remark in misspelt(names_set()) {
-        eprintln!("{remark}");
-    }
-    let lookup = |name: &str| std::env::var(name).ok();
-    let config = Config::try_new(&lookup, &host_name())?;
-    if let Some(custom) = &config.custom_network {
-        ipamd::eni_config::EniConfigs::try_new(custom)?.check()?;
-    }
-    for remark in &config.remarks {
-        eprintln!("{remark}");
-    }
-    print!("{}", in_blocks(&config.settings(None)));
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

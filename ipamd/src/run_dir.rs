@@ -1,6 +1,8 @@
 //! The run folder: who owns it, which boot it is, its sockets and marks; and the
 //! claim on the node itself.
 
+mod holder;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -19,10 +21,7 @@ const LOCK: &str = "ipamd.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// Another daemon has it.
-    #[error(
-        "another ipamd (process {owner}) serves {folder}: one daemon per node; stop it, or give \
-         this one another --run-dir"
-    )]
+    #[error("another ipamd (process {owner}) serves {folder}: one daemon per node; stop it first")]
     Taken {
         /// The folder.
         folder: String,
@@ -30,11 +29,11 @@ pub enum RunDirError {
         owner: String,
     },
     /// Another daemon, with another run folder, serves this network namespace.
-    #[error(
-        "another ipamd, with another --run-dir, serves this node: one daemon per node; stop it \
-         first"
-    )]
-    NodeTaken,
+    #[error("another ipamd ({holder}) serves this node: one daemon per node; stop it first")]
+    NodeTaken {
+        /// Its process and its run folder, as far as they can be seen.
+        holder: String,
+    },
     /// The system refused.
     #[error("failed to {operation} {path}")]
     Refused {
@@ -174,7 +173,9 @@ impl NodeClaim {
 
     fn claim(name: &str) -> Result<Self, RunDirError> {
         let refused = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => RunDirError::NodeTaken,
+            io::ErrorKind::AddrInUse => RunDirError::NodeTaken {
+                holder: holder::describe(name),
+            },
             _ => RunDirError::Refused {
                 operation: "claim",
                 path: "the node".to_owned(),
@@ -217,6 +218,8 @@ mod tests {
         let name = format!("veni/test-{}", std::process::id());
         let first = NodeClaim::claim(&name).expect("nobody else has it");
         let error = NodeClaim::claim(&name).expect_err("must be refused");
+        let process = format!("process {}", std::process::id());
+        assert!(error.to_string().contains(&process), "{error}");
         assert!(error.to_string().contains("one daemon per node"), "{error}");
         drop(first);
         NodeClaim::claim(&name).expect("free again");

@@ -37,12 +37,14 @@ fn settings_are_printed_with_defaults_whatever_the_environment_says() {
 }
 
 #[test]
-fn a_good_environment_is_printed_as_it_is_in_force() {
+fn a_good_environment_is_printed_as_it_is_in_force_and_then_the_verdict() {
     let output = ipamd(
         "--check-settings",
         &[
             ("VENI_PROVIDER", "mock"),
             ("WARM_IP_TARGET", "5"),
+            ("WARM_ENI_TARGET", "1"),
+            ("ENABLE_POD_ENI", "false"),
             ("ENABLE_IPV6", "true"),
             ("MY_POD_NAME", "x"),
         ],
@@ -54,6 +56,11 @@ fn a_good_environment_is_printed_as_it_is_in_force() {
         "{told}"
     );
     assert!(told.contains("not used: WARM_IP_TARGET is set"), "{told}");
+    assert!(told.contains("ENABLE_POD_ENI=false"), "{told}");
+    assert!(!told.contains("other values are refused"), "{told}");
+    assert!(!told.contains("MAX_ENI="), "only what is set: {told}");
+    let verdict = "5 settings are set: none refused, 1 warning, 1 without effect";
+    assert_eq!(told.lines().last(), Some(verdict));
     let remarks = text(&output.stderr);
     let lines: Vec<&str> = remarks.lines().collect();
     assert_eq!(lines.len(), 2, "{remarks}");
@@ -66,10 +73,37 @@ fn a_good_environment_is_printed_as_it_is_in_force() {
 }
 
 #[test]
+fn what_is_not_set_is_printed_on_demand() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ipamd"))
+        .args(["--check-settings", "--all"])
+        .env_clear()
+        .env("VENI_PROVIDER", "mock")
+        .output()
+        .expect("ipamd can be executed");
+    let told = text(&output.stdout);
+    assert!(told.contains("WARM_ENI_TARGET=1 [default]"), "{told}");
+    let verdict = "1 setting is set: none refused, no warning, none without effect";
+    assert_eq!(told.lines().last(), Some(verdict));
+}
+
+#[test]
+fn an_environment_without_a_provider_is_told_what_is_missing() {
+    let output = ipamd("--check-settings", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    let verdict = "no setting is set: none refused, no warning, 1 missing";
+    assert_eq!(error.lines().last(), Some(verdict));
+}
+
+#[test]
 fn a_bad_environment_fails_with_every_problem() {
     let output = ipamd(
         "--check-settings",
-        &[("WARM_IP_TARGET", "-5"), ("ENABLE_POD_ENI", "true")],
+        &[
+            ("WARM_IP_TARGET", "-5"),
+            ("ENABLE_POD_ENI", "true"),
+            ("MAX_ENI", "2"),
+        ],
     );
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
@@ -78,6 +112,8 @@ fn a_bad_environment_fails_with_every_problem() {
     assert!(error.contains("\n  VENI_PROVIDER=: must be set"), "{error}");
     assert!(error.contains("\n  WARM_IP_TARGET=-5: "), "{error}");
     assert!(error.contains("\n  ENABLE_POD_ENI=true: "), "{error}");
+    let verdict = "3 settings are set: 2 refused, no warning, 1 missing";
+    assert_eq!(error.lines().last(), Some(verdict));
 }
 
 #[cfg(feature = "aws")]

@@ -148,7 +148,7 @@ impl Ec2Cloud {
     /// without lag.
     ///
     /// # Errors
-    /// `Emulator` when LocalStack does not answer.
+    /// `Silent` when LocalStack does not answer.
     pub async fn interfaces(&self, instance: &str) -> Result<Vec<InterfaceDump>, LabError> {
         let told = self.control().state_of(self.vpc()).await?;
         Ok(state::State::read(told)?.interfaces_of(instance))

@@ -17,14 +17,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 use crate::error::LabError;
+use crate::last_words::end_of_log;
 pub use control::{Control, Fill};
 
 /// How often is looked whether the server has become ready.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the server may take to end in order before it is killed.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// What is quoted of the server's log when it fails, bytes.
-const LAST_WORDS: usize = 4096;
+/// What is quoted of the server's log when it fails, lines.
+const LAST_WORDS: usize = 40;
 
 /// A running LocalStack.
 #[derive(Debug)]
@@ -147,15 +148,9 @@ impl Emulator {
     }
 
     fn failed(&self, reason: &str) -> LabError {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let end = &log[log.len().saturating_sub(LAST_WORDS)..];
         LabError::Emulator {
             operation: "become ready".to_owned(),
-            reason: format!(
-                "{reason}. Its log is {}, which ends with:\n{}",
-                self.log.display(),
-                String::from_utf8_lossy(end)
-            ),
+            reason: format!("{reason}; {}", end_of_log(&self.log, LAST_WORDS)),
         }
     }
 }

@@ -61,6 +61,14 @@ pub enum LabError {
         /// Its reason.
         reason: String,
     },
+    /// LocalStack did not answer at all.
+    #[error("LocalStack does not answer {operation}: {reason}")]
+    Silent {
+        /// What it was asked.
+        operation: String,
+        /// What became of the question.
+        reason: String,
+    },
     /// LocalStack did not do what it was asked.
     #[error("LocalStack failed to {operation}: {reason}")]
     Emulator {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use veni_provider::InterfaceId;
@@ -20,12 +21,16 @@ use crate::folder::{LabFolder, PROCESSES};
 use crate::internet::Internet;
 use crate::namespace::Namespace;
 use crate::node::{Node, Pod};
-use crate::plane::{CLOUD_SOCKET, ControlPlane, Follower};
+use crate::plane::{CLOUD_SOCKET, ControlPlane};
 use crate::ports;
 use crate::processes::Processes;
+use crate::rewiring::{Question, Wires, rewire};
 use crate::source_check::Dropped;
 use crate::vpc::Vpc;
 use crate::wiring::Wiring;
+
+/// A cloud that takes longer than this does not answer any more.
+const CLOUD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running lab. Dropped without [`Lab::shutdown`] it goes as well, a little later.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ pub struct Lab {
     internet: Internet,
     vpc: PathBuf,
     processes: Arc<Processes>,
-    wires: mpsc::Sender<oneshot::Sender<Result<Wiring, String>>>,
+    wires: mpsc::Sender<Question>,
     // Ends the tasks when the lab is dropped.
     stop: DropGuard,
     rewiring: JoinHandle<Vpc>,
@@ -202,24 +207,51 @@ impl Lab {
     /// returns what is plugged in.
     ///
     /// # Errors
-    /// `Tool` with the kernel's reason when it refused a change.
+    /// `Silent` when LocalStack does not answer; `Tool` with the kernel's reason
+    /// when it refused a change.
     pub async fn settled(&self) -> Result<Wiring, LabError> {
+        let wires = self.wires(CLOUD_PATIENCE).await?;
+        match wires.silence {
+            None => Ok(wires.wiring),
+            Some(reason) => Err(LabError::Silent {
+                operation: "what must be plugged in".to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    /// What is plugged in: what the cloud says, or what was last plugged in where
+    /// the cloud does not answer in time.
+    ///
+    /// # Errors
+    /// `Tool` with the kernel's reason when it refused a change.
+    pub async fn wires(&self, patience: Duration) -> Result<Wires, LabError> {
         let failed = |reason: String| LabError::Tool {
             operation: "bring the VPC's wires to what the cloud says".to_owned(),
             reason,
         };
-        let (reply, answer) = oneshot::channel();
+        let (question, answer) = Question::new(patience);
         let gone = || failed("the task that does it has ended".to_owned());
-        self.wires.send(reply).await.map_err(|_| gone())?;
+        self.wires.send(question).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(failed)
     }
 
     /// Packets that the VPC has dropped since each interface was plugged in.
     ///
     /// # Errors
-    /// When `nft` fails.
+    /// When the cloud does not answer, or `nft` fails.
     pub async fn counters(&self) -> Result<BTreeMap<InterfaceId, Dropped>, LabError> {
-        let wiring = self.settled().await?;
+        self.counters_of(&self.settled().await?).await
+    }
+
+    /// The same of interfaces that are plugged in; asks no cloud.
+    ///
+    /// # Errors
+    /// When `nft` fails.
+    pub async fn counters_of(
+        &self,
+        wiring: &Wiring,
+    ) -> Result<BTreeMap<InterfaceId, Dropped>, LabError> {
         let mut by_port = Vpc::counters(&self.vpc).await?;
         Ok(wiring
             .0
@@ -234,7 +266,8 @@ impl Lab {
     ///
     /// # Errors
     /// `Io` when the folder cannot be removed, `Emulator` when LocalStack refuses
-    /// to let something go; everything else is gone then.
+    /// to let something go, `Silent` when it does not answer; everything else is
+    /// gone then.
     pub async fn shutdown(mut self) -> Result<(), LabError> {
         // While the wires still follow: LocalStack's answers wait for them.
         let cleared = self.plane.clear().await;
@@ -254,7 +287,7 @@ struct Network {
     nodes: Vec<Node>,
     internet: Internet,
     vpc: PathBuf,
-    wires: mpsc::Sender<oneshot::Sender<Result<Wiring, String>>>,
+    wires: mpsc::Sender<Question>,
     stop: DropGuard,
     rewiring: JoinHandle<Vpc>,
 }
@@ -346,54 +379,4 @@ async fn boot(node: &mut Node, wiring: &Wiring) -> Result<(), LabError> {
     let path = node.namespace.path().to_owned();
     let operation = format!("configure the primary interface of {}", node.name());
     ip_batch(path, &operation, ports::boot(primary)).await
-}
-
-/// Follows the cloud until told to stop; never cancelled in the middle of a change.
-async fn rewire(
-    mut vpc: Vpc,
-    mut follower: Follower,
-    holders: BTreeMap<u32, u32>,
-    mut requests: mpsc::Receiver<oneshot::Sender<Result<Wiring, String>>>,
-    stop: CancellationToken,
-) -> Vpc {
-    loop {
-        let (look, reply) = tokio::select! {
-            biased;
-            () = stop.cancelled() => return vpc,
-            Some(reply) = requests.recv() => (follower.now().await, Some(reply)),
-            look = follower.changed() => match look {
-                Some(look) => (Ok(look), None),
-                None => return vpc,
-            },
-        };
-        let outcome = match look {
-            Ok(look) => {
-                let outcome = vpc.rewire(look.wiring, &holders).await;
-                if let Some(acted) = look.acted {
-                    // Who follows may have ended.
-                    let _unheard = acted.send(());
-                }
-                outcome
-            }
-            Err(error) => Err(error),
-        };
-        match &outcome {
-            Ok(done) => {
-                for step in done {
-                    tracing::info!(%step, "rewired");
-                }
-            }
-            Err(error) => {
-                let error = error as &dyn std::error::Error;
-                tracing::error!(error, "failed to bring the wires to what the cloud says");
-            }
-        }
-        if let Some(reply) = reply {
-            let answer = outcome
-                .map(|_| vpc.wiring().clone())
-                .map_err(|error| error.to_string());
-            // The caller may have gone.
-            let _unheard = reply.send(answer);
-        }
-    }
 }

@@ -26,6 +26,7 @@ mod feed;
 mod folder;
 mod internet;
 mod lab;
+mod last_words;
 pub mod metadata;
 mod namespace;
 mod node;
@@ -33,6 +34,7 @@ mod plane;
 mod ports;
 mod probe;
 mod processes;
+mod rewiring;
 #[cfg(feature = "aws")]
 mod roads;
 mod security_groups;
@@ -48,10 +50,12 @@ pub use error::LabError;
 pub use folder::{LabFolder, default_folder};
 pub use internet::{INTERNET_V6, RESPONDER_PORT, address_seen_by_internet};
 pub use lab::Lab;
+pub use last_words::end_of_log;
 pub use namespace::{Namespace, command_in, enter};
 pub use node::{Node, Pod};
 pub use probe::{PingStream, ping, ping_until};
 pub use processes::Processes;
+pub use rewiring::Wires;
 pub use source_check::Dropped;
 pub use wiring::{Peers, SecurityRule, WiredInterface, Wiring};
 

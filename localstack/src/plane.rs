@@ -223,7 +223,7 @@ impl Follower {
     /// What must be plugged in now.
     ///
     /// # Errors
-    /// `Emulator` when LocalStack does not answer.
+    /// `Silent` when LocalStack does not answer.
     pub(crate) async fn now(&mut self) -> Result<Look, LabError> {
         let Self { source, instances } = self;
         match source {

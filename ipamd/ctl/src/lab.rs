@@ -10,6 +10,7 @@ mod cloud;
 mod control;
 mod daemon;
 mod demo;
+mod environment;
 mod fault;
 mod matrix;
 mod picture;

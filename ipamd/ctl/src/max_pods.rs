@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 use veni_pool::SlotKind;
@@ -17,15 +16,18 @@ use veni_pool::max_pods::{self, Machine, MaxPods, Settings};
 
 use crate::table::render;
 
-/// Exit code for an instance type that is not known.
-const UNKNOWN_TYPE: u8 = 2;
+/// Exit code for a wrong command line, as clap has it; a type that is not known is one.
+const USAGE: u8 = 2;
 /// How many names are suggested for one that is not known.
 const SUGGESTIONS: usize = 5;
 
 /// Which types, and in which circumstances.
 #[derive(Debug, Args)]
 pub(crate) struct MaxPodsArguments {
-    /// Instance type, such as m5.large; several may be given
+    /// Instance types, such as m5.large
+    #[arg(value_name = "TYPE", value_delimiter = ',', conflicts_with_all = ["from_imds", "all"])]
+    types: Vec<String>,
+    /// The same, as the EKS calculator spells it; several may be given
     #[arg(long, value_name = "TYPE", value_delimiter = ',', num_args = 1.., conflicts_with_all = ["from_imds", "all"])]
     instance_type: Vec<String>,
     /// Ask this machine's instance metadata for its type
@@ -44,7 +46,7 @@ pub(crate) struct MaxPodsArguments {
     /// Interfaces hold /28 prefixes, where the type can
     #[arg(long)]
     cni_prefix_delegation_enabled: bool,
-    /// Use only so many interfaces (MAX_ENI)
+    /// Use only so many interfaces (MAX_ENI); 0 means no limit
     #[arg(long, value_name = "COUNT")]
     cni_max_eni: Option<u32>,
     /// What the addresses allow, without the recommended cap
@@ -69,26 +71,30 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
     } else if arguments.from_imds {
         vec![imds::instance_type().await?]
     } else {
-        arguments.instance_type.clone()
+        let given = arguments.instance_type.iter().chain(&arguments.types);
+        given.cloned().collect()
     };
     if names.is_empty() {
-        bail!("no instance type: give --instance-type, --from-imds or --all");
+        eprintln!(
+            "veni: no instance type: name one, such as m5.large, or give --from-imds or --all"
+        );
+        return Ok(ExitCode::from(USAGE));
     }
     let mut known = Vec::new();
-    let mut unknown = false;
+    let mut wrong = false;
     let mut seen = BTreeSet::new();
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         match instance_types::find(name) {
             Some(found) => known.push((found, arguments.calculate(&found))),
             None => {
-                unknown = true;
+                wrong = true;
                 eprintln!("veni: {}", not_known(name));
             }
         }
     }
-    print(&arguments.show(&known)?)?;
-    Ok(if unknown {
-        ExitCode::from(UNKNOWN_TYPE)
+    print(&arguments.show(&known, names.len())?)?;
+    Ok(if wrong {
+        ExitCode::from(USAGE)
     } else {
         ExitCode::SUCCESS
     })
@@ -104,6 +110,10 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 fn not_known(name: &str) -> String {
+    if name.trim().is_empty() {
+        return "an instance type is empty: is a variable of the calling script not set?"
+            .to_owned();
+    }
     if name.to_ascii_lowercase().starts_with("standard_") {
         return format!(
             "instance type {name} is not known: the table has AWS's types; a node on Azure takes \
@@ -140,8 +150,8 @@ impl MaxPodsArguments {
         result
     }
 
-    /// One number for one type, as scripts expect it; a table for several.
-    fn show(&self, known: &[(InstanceType, MaxPods)]) -> anyhow::Result<String> {
+    /// One number where one type was asked for, as scripts expect it; a table for several.
+    fn show(&self, known: &[(InstanceType, MaxPods)], asked: usize) -> anyhow::Result<String> {
         if self.json {
             let all: Vec<Value> = known
                 .iter()
@@ -151,7 +161,7 @@ impl MaxPodsArguments {
         }
         Ok(match known {
             [] => String::new(),
-            [(_, result)] if self.instance_type.len() < 2 && !self.all && !self.explain => {
+            [(_, result)] if asked == 1 && !self.explain => {
                 format!("{}\n", result.pods)
             }
             several => {

@@ -1,6 +1,7 @@
 //! `veni status`: asks the node's daemon and prints what it says.
 
 mod json;
+mod levels;
 
 use std::path::PathBuf;
 
@@ -8,11 +9,13 @@ use anyhow::Context;
 use clap::Args;
 use veni_api::client::connect_operator;
 use veni_api::v1::{
-    Endpoint, EndpointsRequest, EndpointsResponse, PlanRequest, PlanResponse, PoolInterface,
-    PoolPrefix, PoolRequest, PoolResponse,
+    Endpoint, EndpointsRequest, EndpointsResponse, PlanRequest, PlanResponse, PoolRequest,
+    PoolResponse,
 };
 
 use crate::table::render;
+use levels::Levels;
+pub(crate) use levels::PoolLevels;
 
 /// What to ask, and whom.
 #[derive(Debug, Args)]
@@ -109,9 +112,10 @@ fn summary(pool: &PoolResponse) -> String {
         "{node} ({}, {}), veni {}\n",
         pool.instance_type, pool.provider, pool.daemon_version
     );
+    let PoolLevels { free, total, .. } = PoolLevels::of(pool);
     text.push_str(&format!(
-        "Pool: {} free, {} assigned, {} cooling, {} in all; {} waiting; at most {} pods\n",
-        pool.free, pool.assigned, pool.cooling, pool.total, pool.waiting, pool.max_pods
+        "Pool: {free} free, {} assigned, {} cooling, {total} in all; {} waiting; at most {} pods\n",
+        pool.assigned, pool.cooling, pool.waiting, pool.max_pods
     ));
     text.push_str(&format!("Targets: {}\n", pool.targets.join(" ")));
     text.push_str(&format!("Cloud: {} calls", pool.cloud_calls));
@@ -124,20 +128,6 @@ fn summary(pool: &PoolResponse) -> String {
         text.push_str(&format!("Host: {warning}\n"));
     }
     text
-}
-
-/// How many of an interface's addresses are in each state, those in prefixes included.
-fn levels(interface: &PoolInterface) -> (u32, u32, u32) {
-    let single = |state: &str| {
-        let all = interface.addresses.iter();
-        u32::try_from(all.filter(|one| one.state == state).count()).unwrap_or(u32::MAX)
-    };
-    let sum = |count: fn(&PoolPrefix) -> u32| interface.prefixes.iter().map(count).sum::<u32>();
-    (
-        single("free") + sum(|one| one.free),
-        single("assigned") + sum(|one| one.assigned),
-        single("cooling") + sum(|one| one.cooling),
-    )
 }
 
 fn interfaces(pool: &PoolResponse) -> String {
@@ -153,8 +143,10 @@ fn interfaces(pool: &PoolResponse) -> String {
         ">assigned",
         ">cooling",
     ];
+    let ipv4 = PoolLevels::of(pool).ipv4;
     let rows = pool.interfaces.iter().map(|one| {
-        let (free, assigned, cooling) = levels(one);
+        let levels = Levels::of(one);
+        let shown = levels.shown(ipv4);
         let link = if one.link.is_empty() {
             "not yet there"
         } else {
@@ -173,9 +165,9 @@ fn interfaces(pool: &PoolResponse) -> String {
             one.primary_address.clone(),
             format!("{}/{}", one.slots_used, one.slots),
             one.prefixes.len().to_string(),
-            free.to_string(),
-            assigned.to_string(),
-            cooling.to_string(),
+            levels.free(ipv4),
+            shown.assigned.to_string(),
+            shown.cooling.to_string(),
         ]
     });
     let mut text = render(&headings, rows);
@@ -275,7 +267,7 @@ mod tests {
         assert_eq!(milliseconds(0), "–");
     }
 
-    use veni_api::v1::{PlanAction, PoolAddress};
+    use veni_api::v1::{PlanAction, PoolAddress, PoolInterface, PoolPrefix};
 
     fn report() -> Report {
         let address = |text: &str, state: &str| PoolAddress {
@@ -292,6 +284,7 @@ mod tests {
             slots_used: 3,
             addresses: vec![address("10.0.0.5", "free"), address("10.0.0.6", "assigned")],
             prefixes: vec![PoolPrefix {
+                prefix: "10.0.1.0/28".to_owned(),
                 free: 15,
                 cooling: 1,
                 ..PoolPrefix::default()
@@ -320,11 +313,6 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_s_levels_count_single_addresses_and_those_in_prefixes() {
-        assert_eq!(levels(&report().pool.interfaces[0]), (16, 1, 1));
-    }
-
-    #[test]
     fn the_plan_is_shown_with_its_reasons_only_when_asked_for() {
         let report = report();
         assert!(!report.as_text(false).contains("because"));
@@ -340,6 +328,13 @@ mod tests {
     fn json_has_what_the_tables_have() {
         let json = report().as_json();
         assert_eq!(json["pool"]["interfaces"][0]["prefixes"][0]["free"], 15);
+        let both = &json["pool"]["interfaces"][0]["levels"];
+        assert_eq!(
+            both["ipv4"],
+            json!({ "free": 16, "assigned": 1, "cooling": 1 })
+        );
+        assert_eq!(both["ipv6"]["free"], 0);
+        assert_eq!(json["pool"]["levels"]["ipv4"]["free"], 16);
         assert_eq!(json["plan"]["actions"][0]["inFlight"], true);
         assert_eq!(json["endpoints"], json!([]));
     }

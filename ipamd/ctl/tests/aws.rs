@@ -13,6 +13,7 @@ mod place;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -138,6 +139,66 @@ fn a_localstack_that_runs_already_is_shared_and_cleared() {
     assert_eq!(made(&server), (before.0 + 1, before.1 + 2));
     place.good("lab --name b down");
     place.good("lab --name a down");
+}
+
+#[test]
+fn a_lab_whose_localstack_died_goes_on_as_it_was_wired() {
+    let place = Place::new();
+    let told = place.good("lab --name a up --cloud localstack --without-daemons --nodes 1");
+    let server = server(&told);
+    let up = "lab --name b up --nodes 1 --cloud localstack";
+    let up = format!("{up} --localstack-url http://{server} --env WARM_IP_TRAGET=3");
+    let output = place.command(&up).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let question = "warning: WARM_IP_TRAGET: not a setting; did you mean WARM_IP_TARGET?\n";
+    assert_eq!(error, question);
+    place.good("lab --name b pod add one");
+    let silence = "LocalStack does not answer (";
+    let warned = |line: &str| {
+        let output = place
+            .command(&format!("lab --name b {line}"))
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{line}: {error}");
+        (
+            error.matches(silence).count(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    assert_eq!(warned("status").0, 0, "nothing is said while it answers");
+
+    let localstack = process(&place, "a", "LocalStack");
+    let mut kill = Command::new("kill");
+    assert!(
+        kill.args(["-KILL", &localstack.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    eventually("LocalStack lives", || !runs(localstack));
+
+    for (line, shown) in [
+        ("status", "node1"),
+        ("pod list", "one"),
+        ("logs 1", "effective configuration"),
+        ("pod add two", "two"),
+        ("burst 2 --delete", "deleted again"),
+        ("matrix", "all 9 pairs"),
+        ("pod del one two", "pod two is deleted"),
+    ] {
+        let (warnings, told) = warned(line);
+        assert_eq!(warnings, 1, "{line}: {told}");
+        assert!(told.contains(shown), "{line}: {told}");
+    }
+    let down = place.bad("lab --name b down");
+    assert!(down.contains("lab b is down; its VPC vpc-"), "{down}");
+    assert!(down.contains("which does not answer"), "{down}");
+    assert!(!place.folder("b").exists());
+    // One's own goes with the lab, dead or alive.
+    assert!(place.good("lab --name a down").contains("lab a is down"));
+    assert!(!place.folder("a").exists());
 }
 
 #[test]

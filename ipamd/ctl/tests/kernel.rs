@@ -118,6 +118,21 @@ fn labs_live_side_by_side_by_name_and_a_name_is_used_once() {
 }
 
 #[test]
+fn what_needs_daemons_is_not_suggested_without_them() {
+    let place = Place::new();
+    let mut up = place.command("lab --name a up --without-daemons --env WARM_IP_TARGET=3");
+    let output = up.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert!(told.contains("veni lab --name a matrix"), "{told}");
+    assert!(!told.contains("pod add"), "{told}");
+    assert!(!told.contains("veni status"), "{told}");
+    assert!(error.contains("--env is for ipamd"), "{error}");
+    place.good("lab --name a down");
+}
+
+#[test]
 fn what_is_not_there_is_named_with_what_to_do() {
     let place = Place::new();
     assert!(place.bad("lab --name a status").contains("veni lab up"));

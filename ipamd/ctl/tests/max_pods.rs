@@ -55,6 +55,8 @@ fn good(line: &str) -> String {
 fn one_type_is_one_number_for_scripts() {
     for (line, expected) in [
         ("--instance-type m5.large", 29),
+        ("m5.large", 29),
+        ("--cni-prefix-delegation-enabled m5.large", 110),
         ("--instance-type m5.large --cni-version 1.18.1", 29),
         ("--instance-type t3.small", 11),
         ("--instance-type m5.xlarge", 58),
@@ -77,6 +79,7 @@ fn one_type_is_one_number_for_scripts() {
             434,
         ),
         ("--instance-type m5.large --cni-max-eni 2", 20),
+        ("--instance-type m5.large --cni-max-eni 0", 29),
         (
             "--instance-type m5.large --cni-max-eni 2 --cni-custom-networking-enabled",
             11,
@@ -99,6 +102,13 @@ fn several_types_are_a_table_and_each_stands_in_it_once() {
     let table = "TYPE      PODS\nm5.large    29\nt3.nano      4\n";
     assert_eq!(good("--instance-type m5.large t3.nano"), table);
     assert_eq!(good("--instance-type m5.large,t3.nano,m5.large"), table);
+    for line in [
+        "m5.large t3.nano",
+        "m5.large,t3.nano",
+        "t3.nano --instance-type m5.large",
+    ] {
+        assert_eq!(good(line), table, "{line}");
+    }
     let table = good("--instance-type m5.large --instance-type t3.nano");
     assert_eq!(table.lines().count(), 3);
 }
@@ -119,6 +129,11 @@ fn explain_shows_the_formula_with_its_numbers() {
     );
     assert!(
         explained.contains("MAX_ENI lowers 3 interfaces to 2"),
+        "{explained}"
+    );
+    let explained = good("m5.large --cni-max-eni 0 --explain");
+    assert!(
+        explained.contains("MAX_ENI 0 means no limit"),
         "{explained}"
     );
 }
@@ -180,12 +195,31 @@ fn an_unknown_type_names_its_neighbours_once_and_the_known_ones_are_still_told()
 #[test]
 fn nothing_to_tell_and_two_ways_to_tell_it_are_refused() {
     let said = run("", &[]);
-    assert_ne!(said.code, 0);
-    assert!(said.error.contains("--instance-type"), "{}", said.error);
-    let said = run("--from-imds --instance-type m5.large", &[]);
-    assert_ne!(said.code, 0);
-    let said = run("--from-imds --all", &[]);
-    assert_ne!(said.code, 0);
+    assert_eq!(said.code, 2);
+    assert!(said.error.contains("no instance type"), "{}", said.error);
+    for line in [
+        "--from-imds --instance-type m5.large",
+        "--from-imds m5.large",
+        "--from-imds --all",
+        "--all m5.large",
+    ] {
+        assert_eq!(run(line, &[]).code, 2, "{line}");
+    }
+}
+
+#[test]
+fn an_empty_type_is_named_as_one() {
+    for line in ["--instance-type=", "m5.large,", "--instance-type=,m5.large"] {
+        let said = run(line, &[]);
+        assert_eq!(said.code, 2, "{line}");
+        assert_eq!(
+            said.error.matches("type is empty").count(),
+            1,
+            "{line}: {}",
+            said.error
+        );
+        assert!(!said.error.contains("nearest"), "{line}: {}", said.error);
+    }
 }
 
 /// Instance metadata of a machine of a type.
@@ -256,7 +290,9 @@ async fn metadata_that_is_switched_off_is_named_with_the_way_out() {
     let said = metadata.run("--from-imds").await;
     assert_eq!((said.code, said.out.as_str()), (1, ""));
     for part in [
+        "answered 403",
         "HttpEndpoint=disabled",
+        "no EC2 instance",
         "--instance-type",
         metadata.url.as_str(),
     ] {

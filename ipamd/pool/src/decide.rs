@@ -97,13 +97,24 @@ fn notes(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal, growth: &Growth) -> 
             "free"
         };
         notes.push(format!(
-            "enough: {assigned} in use, {free} {here}, {cooling} cooling; {usable} usable needed ({label})"
+            "enough: {assigned} in use, {} {here}, {cooling} cooling; {usable} usable needed ({label})",
+            amount(free)
         ));
     } else if held.cooling > 0 && growth.actions.is_empty() {
         notes.push(format!("{} addresses are cooling", held.cooling));
     }
     notes.extend(growth.obstacles.iter().cloned());
     notes
+}
+
+/// Addresses in words where there are IPv6 prefixes among them, which nobody counts.
+fn amount(addresses: u64) -> String {
+    let prefix = u64::from(u32::MAX); // as the ledger counts a /80
+    match addresses.div_ceil(prefix) {
+        _ if addresses <= prefix / 2 => addresses.to_string(),
+        1 => "the rest of a /80".to_owned(),
+        several => format!("the rest of {several} /80s"),
+    }
 }
 
 /// When and what goes back.
@@ -217,4 +228,17 @@ fn pending(found: &Excess, wait_ms: u64) -> String {
 /// Time alone changes the plan at `at_ms`, or earlier.
 fn look(plan: &mut Plan, at_ms: u64) {
     plan.next_look_ms = Some(plan.next_look_ms.map_or(at_ms, |first| first.min(at_ms)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_ipv6_prefixes_are_told_in_words() {
+        let prefix = u64::from(u32::MAX);
+        assert_eq!(amount(31), "31");
+        assert_eq!(amount(prefix - 3), "the rest of a /80");
+        assert_eq!(amount(2 * prefix - 3), "the rest of 2 /80s");
+    }
 }

@@ -90,6 +90,9 @@ pub fn aws(machine: &Machine, settings: &Settings) -> MaxPods {
         ));
         interfaces = limit;
     }
+    if settings.max_interfaces == Some(0) {
+        remarks.push("MAX_ENI 0 means no limit, as in the AWS plugin".to_owned());
+    }
     if settings.custom_networking {
         remarks.push("custom networking leaves the primary interface out".to_owned());
         interfaces = interfaces.saturating_sub(1);

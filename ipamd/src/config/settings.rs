@@ -321,11 +321,16 @@ fn block(setting: &Setting) -> String {
     };
     line("", variable.effect);
     let disposition = variable.disposition;
-    let label = match disposition {
-        Disposition::Refused { .. } => "other values are refused",
-        other => other.label(),
-    };
-    line(&format!("{label}: "), disposition.why());
+    // What was set is accepted, or it would not be in force.
+    let accepted =
+        matches!(disposition, Disposition::Refused { .. }) && setting.source == Source::Environment;
+    if !accepted {
+        let label = match disposition {
+            Disposition::Refused { .. } => "other values are refused",
+            other => other.label(),
+        };
+        line(&format!("{label}: "), disposition.why());
+    }
     line("", &setting.note);
     text
 }

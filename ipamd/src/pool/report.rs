@@ -128,6 +128,10 @@ impl PoolState {
             }
         }
         let cloud = &interface.cloud;
+        // The other family has slots of its own.
+        let family = self.families.first().copied();
+        let held = interface.held.keys();
+        let slots_used = held.filter(|cidr| Some(family_of(cidr)) == family).count();
         v1::PoolInterface {
             id: cloud.id.to_string(),
             mac: cloud.mac.to_string(),
@@ -142,7 +146,7 @@ impl PoolState {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             slots: self.limits().ipv4_per_interface.saturating_sub(1),
-            slots_used: u32::try_from(interface.held.len()).unwrap_or(u32::MAX),
+            slots_used: u32::try_from(slots_used).unwrap_or(u32::MAX),
             addresses,
             prefixes,
         }

@@ -37,7 +37,7 @@ impl Control {
     /// Which operations of EC2 the hook answers.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer, or has no hook.
+    /// `Silent` when the server does not answer, `Emulator` when it has no hook.
     pub async fn health(&self) -> Result<Value, LabError> {
         self.get("health").await
     }
@@ -46,7 +46,7 @@ impl Control {
     /// Returns its number.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer or refuses the rule.
+    /// `Silent` when the server does not answer, `Emulator` when it refuses the rule.
     pub async fn add_fault(&self, rule: &Value) -> Result<u64, LabError> {
         let told = self.post("faults", rule).await?;
         let number = told["id"].as_u64();
@@ -56,7 +56,7 @@ impl Control {
     /// All faults, with how many calls each has seen and spoiled.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn faults(&self) -> Result<Vec<Value>, LabError> {
         let mut told = self.get("faults").await?;
         match told["faults"].take() {
@@ -68,7 +68,7 @@ impl Control {
     /// Removes one fault; one that is gone already is no error.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn remove_fault(&self, number: u64) -> Result<(), LabError> {
         let path = format!("faults/{number}");
         self.ask("DELETE", &path, None).await.map(drop)
@@ -77,7 +77,7 @@ impl Control {
     /// Removes all faults.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn remove_faults(&self) -> Result<(), LabError> {
         self.ask("DELETE", "faults", None).await.map(drop)
     }
@@ -86,7 +86,7 @@ impl Control {
     /// key; of one access key only when it is given.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn calls(&self, access_key: Option<&str>) -> Result<Value, LabError> {
         let path = match access_key {
             Some(key) => format!("calls?access_key={key}"),
@@ -98,7 +98,7 @@ impl Control {
     /// The last 5,000 calls of all access keys, oldest first, with their parameters.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn log(&self) -> Result<Vec<Value>, LabError> {
         let mut told = self.get("calls?log=1").await?;
         match told["log"].take() {
@@ -110,7 +110,7 @@ impl Control {
     /// Forgets the calls so far.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn forget_calls(&self) -> Result<(), LabError> {
         self.ask("DELETE", "calls", None).await.map(drop)
     }
@@ -118,7 +118,7 @@ impl Control {
     /// All knobs.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn knobs(&self) -> Result<Value, LabError> {
         self.get("knobs").await
     }
@@ -126,7 +126,7 @@ impl Control {
     /// Turns knobs, given as an object; all of them or none. Returns all knobs.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer or refuses a value.
+    /// `Silent` when the server does not answer, `Emulator` when it refuses a value.
     pub async fn turn_knobs(&self, values: &Value) -> Result<Value, LabError> {
         self.post("knobs", values).await
     }
@@ -134,7 +134,7 @@ impl Control {
     /// Moves the hook's clock forward: lags, attach times and token buckets run on it.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn advance_clock(&self, by: Duration) -> Result<(), LabError> {
         let wanted = json!({"advance_seconds": by.as_secs_f64()});
         self.post("clock", &wanted).await.map(drop)
@@ -143,7 +143,7 @@ impl Control {
     /// Stops the hook's clock but for what it is advanced by, or lets it go on.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn freeze_clock(&self, frozen: bool) -> Result<(), LabError> {
         self.post("clock", &json!({"frozen": frozen}))
             .await
@@ -153,7 +153,7 @@ impl Control {
     /// Faults, counts and knobs as at the start, the clock running; what EC2 holds stays.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn reset(&self) -> Result<(), LabError> {
         self.post("reset", &json!({})).await.map(drop)
     }
@@ -162,7 +162,7 @@ impl Control {
     /// and subnets of each region.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn state(&self) -> Result<Value, LabError> {
         self.get("state").await
     }
@@ -170,7 +170,7 @@ impl Control {
     /// The truth of one VPC, with the `generation` it is of.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn state_of(&self, vpc: &str) -> Result<Value, LabError> {
         self.get(&format!("state?vpc={vpc}")).await
     }
@@ -180,7 +180,7 @@ impl Control {
     /// to changes in that VPC wait for the caller to have acted on them.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer.
+    /// `Silent` when the server does not answer.
     pub async fn follow(&self, vpc: &str, known: u64, wait: Duration) -> Result<Value, LabError> {
         let wait = wait.as_secs_f64();
         let path = format!("state?vpc={vpc}&after={known}&wait={wait}&follow=1");
@@ -191,7 +191,7 @@ impl Control {
     /// subnet's state.
     ///
     /// # Errors
-    /// `Emulator` when the server does not answer or knows no such subnet.
+    /// `Silent` when the server does not answer, `Emulator` when it knows no such subnet.
     pub async fn fill(&self, subnet: &str, with: &Fill) -> Result<Value, LabError> {
         let mut wanted = json!({"subnet": subnet});
         match with {
@@ -213,15 +213,17 @@ impl Control {
 
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, LabError> {
         let path = format!("/_veni/{path}");
-        let operation = format!("answer {method} {path}");
         let answer = ask(self.address, method, &path, body).await;
-        let (status, told) = answer.map_err(|error| failed(&operation, &error.to_string()))?;
+        let (status, told) = answer.map_err(|error| LabError::Silent {
+            operation: format!("{method} {path}"),
+            reason: error.to_string(),
+        })?;
         if status == 200 {
             return Ok(told);
         }
         let problem = told["problem"].as_str().map(str::to_owned);
         let reason = problem.unwrap_or_else(|| format!("status {status}: {told}"));
-        Err(failed(&operation, &reason))
+        Err(failed(&format!("answer {method} {path}"), &reason))
     }
 }
 

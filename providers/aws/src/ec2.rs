@@ -186,6 +186,13 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<Meaning> {
     })
 }
 
+/// What is at the bottom of an error.
+pub(crate) fn last_source(error: &(dyn Error + 'static)) -> String {
+    sources(error)
+        .last()
+        .map_or_else(String::new, ToString::to_string)
+}
+
 /// All texts of an error and its sources.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = sources(error).map(ToString::to_string).collect();

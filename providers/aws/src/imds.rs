@@ -12,16 +12,27 @@ use aws_config::imds::client::{Builder, Client};
 use aws_config::provider_config::ProviderConfig;
 use veni_provider::{ErrorClass, ProviderError};
 
-use crate::ec2::chain;
+use crate::ec2::{chain, last_source};
 
 /// The operation that errors of instance metadata name.
 const METADATA: &str = "instance metadata";
+
+/// Names another place of instance metadata, for every AWS tool.
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// `IPv6` chooses the place of that family, for every AWS tool.
+const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+/// Where EC2 has it.
+const IPV4: &str = "http://169.254.169.254";
+/// Where EC2 has it for instances that have IPv6 only.
+const IPV6: &str = "http://[fd00:ec2::254]";
 
 /// Instance metadata. Clones share the token.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata {
     builder: Builder,
     client: Arc<Mutex<Client>>,
+    /// Where it is asked, for errors.
+    place: String,
 }
 
 impl Metadata {
@@ -37,6 +48,7 @@ impl Metadata {
         Ok(Self {
             client: Arc::new(Mutex::new(builder.clone().build())),
             builder,
+            place: endpoint.map_or_else(usual_place, str::to_owned),
         })
     }
 
@@ -54,8 +66,20 @@ impl Metadata {
             Err(error) if status(&error) == Some(404) => return Ok(None),
             Err(error) => error,
         };
-        let reason = format!("failed to read {path}: {}", chain(&error));
+        let reason = self.failure(path, &error);
         Err(ProviderError::new(ErrorClass::Transient, METADATA, reason))
+    }
+
+    fn failure(&self, path: &str, error: &ImdsError) -> String {
+        let what = format!("failed to read {path} at {}", self.place);
+        if no_connection(error) {
+            let cause = last_source(error);
+            return format!(
+                "{what}: no connection ({cause}): is this an EC2 instance? {ENDPOINT} names \
+                 another place"
+            );
+        }
+        format!("{what}: {}", chain(error))
     }
 
     /// Asks for a text that is there on every instance.
@@ -77,6 +101,24 @@ impl Metadata {
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         current.clone_from(&client);
         client
+    }
+}
+
+/// Where the SDK asks when it is not told; a profile of its own is not looked at.
+fn usual_place() -> String {
+    let set = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let of_family = || match set(MODE) {
+        Some(mode) if mode.eq_ignore_ascii_case("ipv6") => IPV6.to_owned(),
+        _ => IPV4.to_owned(),
+    };
+    set(ENDPOINT).unwrap_or_else(of_family)
+}
+
+fn no_connection(error: &ImdsError) -> bool {
+    match error {
+        ImdsError::FailedToLoadToken(token) => token.is_dispatch_failure(),
+        ImdsError::IoError(_) => true,
+        _ => false,
     }
 }
 

@@ -252,6 +252,23 @@ async fn metadata_that_is_switched_off_is_said_to_be() {
 }
 
 #[tokio::test]
+async fn where_there_is_no_metadata_the_place_and_the_way_out_are_named() {
+    let mut settings = site(node()).await.settings.clone();
+    settings.metadata_endpoint = Some("http://127.0.0.1:1".to_owned());
+    let error = AwsProvider::connect(settings)
+        .await
+        .expect_err("nobody is there");
+    for part in [
+        "http://127.0.0.1:1",
+        "is this an EC2 instance?",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "refused",
+    ] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn metadata_alone_changes_nothing() {
     let site = site(node()).await;
     let provider = site.provider().await.unwrap();

@@ -1,8 +1,8 @@
 //! The control plane of a lab: chosen by `veni lab up`, described to who asks.
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use veni_cloudlab::mock::CloudConfig;
-use veni_cloudlab::{Lab, LabConfig, with_ipv6};
+use veni_cloudlab::{Lab, LabConfig, LabError, with_ipv6};
 
 use super::control::CloudDescription;
 use super::{CloudKind, CloudProfile, UpArguments};
@@ -151,6 +151,19 @@ pub(super) fn line(cloud: &CloudDescription) -> String {
             };
             format!("cloud: {whose} at http://{address} (any credentials), in {vpc}")
         }
+    }
+}
+
+/// What is said of a lab that was taken down, but for something in its cloud.
+pub(super) fn left_over(name: &str, cloud: &CloudDescription, error: LabError) -> anyhow::Error {
+    let CloudDescription::Localstack { vpc, .. } = cloud else {
+        return error.into();
+    };
+    let left = format!("lab {name} is down; its VPC {vpc} could not be removed from LocalStack");
+    match error {
+        LabError::Silent { reason, .. } => anyhow!("{left}, which does not answer: {reason}"),
+        error @ LabError::Emulator { .. } => anyhow!(error).context(left),
+        other => other.into(),
     }
 }
 

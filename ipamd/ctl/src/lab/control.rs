@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use veni_cloudlab::Dropped;
 
 /// Name of the socket in the lab's folder.
 pub(crate) const SOCKET: &str = "control.sock";
+
+/// A command asks for the lab several times.
+static SILENCE_TOLD: Once = Once::new();
 
 /// What may be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +54,9 @@ pub(crate) struct Description {
     /// Process that owns it.
     pub(crate) pid: u32,
     pub(crate) cloud: CloudDescription,
+    /// Why the cloud did not say what must be plugged in: the wires are as they
+    /// last were.
+    pub(crate) cloud_silence: Option<String>,
     pub(crate) instance_type: String,
     /// Namespace of the VPC.
     pub(crate) vpc: PathBuf,
@@ -172,10 +179,18 @@ impl Control {
         }
     }
 
-    /// Everything about the lab.
+    /// Everything about the lab. A cloud that does not answer is told once, on
+    /// standard error.
     pub(crate) async fn describe(&self) -> anyhow::Result<Description> {
         match self.ask(&Request::Describe).await? {
-            Answer::Lab(lab) => Ok(*lab),
+            Answer::Lab(lab) => {
+                if let Some(reason) = &lab.cloud_silence {
+                    SILENCE_TOLD.call_once(|| {
+                        eprintln!("LocalStack does not answer ({reason}): the VPC stays as it was");
+                    });
+                }
+                Ok(*lab)
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use veni_cloudlab::{Dropped, Lab, Node, Pod};
+use veni_cloudlab::{Dropped, Lab, Node, Pod, end_of_log};
 
 use super::control::{self, Answer, Description, NodeDescription, PodDescription, Request};
 use super::daemon::{Daemon, Recipe};
@@ -21,6 +21,12 @@ use super::{UpArguments, binaries, cloud, readiness};
 
 /// How long the daemons may take to become ready.
 const READY: Duration = Duration::from_secs(30);
+
+/// A cloud that takes longer than this to say what must be plugged in is not waited for.
+const CLOUD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is quoted of a daemon's log when it does not become ready, lines.
+const LAST_WORDS: usize = 15;
 
 /// A lab that can be asked.
 pub(crate) struct Server {
@@ -84,9 +90,8 @@ impl Server {
                 () = daemon.ended() => Err(anyhow!("it ended before it was ready")),
             };
             ready.map_err(|error| {
-                let log = std::fs::read_to_string(log_of(node)).unwrap_or_default();
-                let (name, end) = (node.name(), tail(&log, 15));
-                anyhow!("the ipamd of {name}: {error:#}; the end of its log:\n{end}")
+                let (name, end) = (node.name(), end_of_log(&log_of(node), LAST_WORDS));
+                anyhow!("the ipamd of {name}: {error:#}; {end}")
             })
         });
         try_join_all(waits).await?;
@@ -137,7 +142,10 @@ impl Server {
             gone?;
         }
         drop(self.listener);
-        Ok(self.lab.shutdown().await?)
+        let name = self.lab.name().to_owned();
+        let cloud = cloud::describe(&self.lab, &self.options);
+        let outcome = self.lab.shutdown().await;
+        outcome.map_err(|error| cloud::left_over(&name, &cloud, error))
     }
 
     async fn attend(self: Arc<Self>, mut stream: UnixStream, stopping: mpsc::Sender<UnixStream>) {
@@ -232,10 +240,10 @@ impl Server {
     }
 
     async fn describe(&self) -> anyhow::Result<Description> {
-        let wiring = self.lab.settled().await?;
-        let counters = self.lab.counters().await?;
+        let wires = self.lab.wires(CLOUD_PATIENCE).await?;
+        let counters = self.lab.counters_of(&wires.wiring).await?;
         let mut dropped: BTreeMap<u32, Dropped> = BTreeMap::new();
-        for interface in wiring.0.values() {
+        for interface in wires.wiring.0.values() {
             let counter = counters.get(&interface.id).copied().unwrap_or_default();
             let sum = dropped.entry(interface.node).or_default();
             sum.forged += counter.forged;
@@ -259,6 +267,7 @@ impl Server {
             folder: self.lab.folder().to_owned(),
             pid: std::process::id(),
             cloud: cloud::describe(&self.lab, &self.options),
+            cloud_silence: wires.silence,
             instance_type: self.options.instance_type().to_owned(),
             vpc: self.lab.vpc().to_owned(),
             internet: self.lab.internet().path().to_owned(),

@@ -16,8 +16,8 @@ use veni_cloudlab::{LabFolder, command_in};
 
 use super::control::{Control, Description, Request};
 use super::server::{Server, tail};
-use super::{CloudKind, UpArguments, cloud, readiness};
-use crate::status::Report;
+use super::{CloudKind, UpArguments, cloud, environment, readiness};
+use crate::status::{PoolLevels, Report};
 use crate::table::render;
 
 /// What `serve` says when the lab is up; anything else is an error.
@@ -70,19 +70,30 @@ pub(crate) async fn up(name: &str, options: &UpArguments) -> anyhow::Result<Exit
     );
     println!("{}", cloud::line(&lab.cloud));
     print!("{}", nodes(&lab));
+    for remark in environment::remarks(options).await {
+        eprintln!("{remark}");
+    }
+    println!("\n{}", suggestions(name, &lab));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What can be done with a lab that is up.
+fn suggestions(name: &str, lab: &Description) -> String {
     let this = if name == "default" {
         String::new()
     } else {
         format!(" --name {name}")
     };
-    println!("\ntry   veni lab{this} pod add a --node 1");
-    println!("      veni lab{this} matrix");
-    println!(
-        "      veni status --explain --run-dir {}",
-        lab.nodes[0].run_dir.display()
-    );
-    println!("end   veni lab{this} down");
-    Ok(ExitCode::SUCCESS)
+    let mut tries = vec![format!("veni lab{this} matrix")];
+    if lab.plugin.is_some() {
+        tries.insert(0, format!("veni lab{this} pod add a --node 1"));
+        let run_dir = lab.nodes[0].run_dir.display();
+        tries.push(format!("veni status --explain --run-dir {run_dir}"));
+    }
+    format!(
+        "try   {}\nend   veni lab{this} down",
+        tries.join("\n      ")
+    )
 }
 
 /// Reads what `serve` says; tells what takes long.
@@ -239,7 +250,7 @@ pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
             Ok(Report { pool, .. }) => rows.push(
                 [
                     &node.name,
-                    &pool.free.to_string(),
+                    &PoolLevels::of(&pool).free,
                     &pool.assigned.to_string(),
                     &pool.cooling.to_string(),
                     &pool.waiting.to_string(),

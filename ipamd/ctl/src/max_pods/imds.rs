@@ -84,8 +84,8 @@ fn body(answer: &str) -> anyhow::Result<String> {
     match status.split(' ').nth(1) {
         Some("200") => {}
         Some("403") => bail!(
-            "it is forbidden: instance metadata is switched off for this instance \
-             (HttpEndpoint=disabled); switch it on or give --instance-type"
+            "it answered 403: on EC2 instance metadata is switched off (HttpEndpoint=disabled); \
+             elsewhere this is no EC2 instance: give --instance-type"
         ),
         _ => bail!("it answered '{status}'; give --instance-type"),
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use veni_api::v1::{Endpoint, PoolAddress, PoolInterface, PoolResponse};
 
 use super::Report;
+use super::levels::{Counts, Levels, PoolLevels};
 
 impl Report {
     pub(super) fn as_json(&self) -> Value {
@@ -32,6 +33,12 @@ fn address_json(address: &PoolAddress) -> Value {
     })
 }
 
+/// Numbers of each family; what a daemon counts of a /80 is 65,536.
+fn levels_json(levels: &Levels) -> Value {
+    let counts = |counts: Counts| json!({ "free": counts.free, "assigned": counts.assigned, "cooling": counts.cooling });
+    json!({ "ipv4": counts(levels.ipv4), "ipv6": counts(levels.ipv6) })
+}
+
 fn pool_json(pool: &PoolResponse) -> Value {
     json!({
         "node": pool.node,
@@ -44,6 +51,7 @@ fn pool_json(pool: &PoolResponse) -> Value {
         "assigned": pool.assigned,
         "cooling": pool.cooling,
         "total": pool.total,
+        "levels": levels_json(&PoolLevels::of(pool).levels),
         "waiting": pool.waiting,
         "targets": pool.targets,
         "cloudCalls": pool.cloud_calls,
@@ -73,6 +81,7 @@ fn interface_json(one: &PoolInterface) -> Value {
         "primaryAddress": one.primary_address,
         "slots": one.slots,
         "slotsUsed": one.slots_used,
+        "levels": levels_json(&Levels::of(one)),
         "addresses": one.addresses.iter().map(address_json).collect::<Vec<_>>(),
         "prefixes": one.prefixes.iter().map(|prefix| json!({
             "prefix": prefix.prefix,

@@ -227,5 +227,8 @@ fn blocks_tell_value_source_default_and_effect() {
     let text = in_blocks(&config(&pairs).settings(Some(&facts())));
     assert!(text.contains("MAX_ENI=2 [environment; default the instance type's limit]\n    Most"));
     assert!(text.contains("ENABLE_POD_ENI=false [environment; default false]\n"));
-    assert!(text.contains("    other values are refused: Veni makes no branch interfaces"));
+    let refused = "    other values are refused: ";
+    assert!(text.contains(&format!("{refused}Veni gives a pod one interface")));
+    let accepted = format!("{refused}Veni makes no branch interfaces");
+    assert!(!text.contains(&accepted), "what was set is accepted");
 }

@@ -43,6 +43,11 @@ async fn dual_stack_pods_have_an_address_of_each_family() {
     daemon.quiet_for(Duration::from_secs(300)).await;
     let held = world.holdings();
     assert_eq!((held.interfaces, held.addresses, held.prefixes), (1, 2, 1));
+    let told = daemon.report().await;
+    assert_eq!(
+        told.interfaces[0].slots_used, 2,
+        "the /80 fills no slot of IPv4"
+    );
 }
 
 #[tokio::test(start_paused = true)]
