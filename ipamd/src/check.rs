@@ -6,6 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use ipamd::config::{Config, ConfigError, Remark, in_blocks, misspelt, variables};
+use ipamd::eni_config::EniConfigs;
 
 /// The sum of a check.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,8 +96,18 @@ pub(crate) fn run(all: bool, host_name: &str) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    if let Some(custom) = &config.custom_network {
-        ipamd::eni_config::EniConfigs::try_new(custom)?.check()?;
+    if let Some(custom) = &config.custom_network
+        && let Err(error) = EniConfigs::try_new(custom).and_then(|configs| configs.check())
+    {
+        tell(&remarks);
+        eprintln!("ipamd: {:#}", anyhow::Error::from(error));
+        let verdict = Verdict {
+            refused: 1,
+            without_effect: None,
+            ..Verdict::good(set.len(), &remarks)
+        };
+        eprintln!("{verdict}");
+        return Ok(ExitCode::FAILURE);
     }
     let mut settings = config.settings(None);
     settings.retain(|setting| all || set.contains(setting.variable.name));

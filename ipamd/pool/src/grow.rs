@@ -302,7 +302,7 @@ impl<'a> Grower<'a> {
                     .shortage(&line.interface.subnet, kind)
                     .is_none()
         });
-        (lines.flat_map(Line::going).count() as u64).min(want)
+        (lines.flat_map(Line::going_soon).count() as u64).min(want)
     }
 
     /// Attaches interfaces with slots of the kind in use; says how many of

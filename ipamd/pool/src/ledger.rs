@@ -103,6 +103,11 @@ impl<'a> Line<'a> {
             .filter(move |slot| slot.releasing || going.contains(&slot.cidr))
     }
 
+    /// Those of them whose place comes free soon.
+    pub(crate) fn going_soon(&self) -> impl Iterator<Item = &'a Slot> + use<'a> {
+        self.going().filter(|slot| !slot.in_doubt)
+    }
+
     pub(crate) fn assigned(&self) -> u64 {
         self.interface
             .slots
@@ -231,7 +236,7 @@ impl<'a> Ledger<'a> {
             || self
                 .lines
                 .iter()
-                .any(|line| line.leaving || line.going().next().is_some())
+                .any(|line| line.leaving || line.going_soon().next().is_some())
     }
 
     pub(crate) fn holdings(&self) -> Holdings {

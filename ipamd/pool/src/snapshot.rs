@@ -72,6 +72,9 @@ pub struct Slot {
     pub cooling: u32,
     /// Its release is under way: it does not count and gives nothing.
     pub releasing: bool,
+    /// With `releasing`: a call has ended of which nobody knows whether it did it. It
+    /// takes its place until the cloud tells, and nothing is to be hoped from that.
+    pub in_doubt: bool,
 }
 
 /// One interface.

@@ -57,8 +57,8 @@ impl PoolTask {
                     // The planner has no place to note it: whoever chose the
                     // subnet would choose it again.
                     self.hold_for(asked, self.settings.subnet_retry, error, now);
-                } else if asks_for_several(&action) {
-                    self.subnet_has_less(family, subnet, *scarcity, now);
+                } else if family == Family::V4 && asks_for_several(&action) {
+                    self.subnet_has_less(subnet, *scarcity, now);
                 } else {
                     let least = smallest(&action, *scarcity);
                     let subnet = (subnet.clone(), family);
@@ -102,7 +102,10 @@ impl PoolTask {
             error.class,
             ErrorClass::Transient | ErrorClass::Throttled { .. }
         );
-        let pause = self.troubles.pause(LOOK);
+        let pause = match lasts(&error.class) {
+            true => self.troubles.refusal(LOOK, self.settings.denied_retry),
+            false => self.troubles.pause(LOOK),
+        };
         self.look_by(now + pause);
     }
 
@@ -136,18 +139,9 @@ impl PoolTask {
     /// The cloud gives all or nothing, and what it last told of free addresses
     /// was old: the next plan asks for one slot, and a look at the inventory
     /// tells what there is.
-    fn subnet_has_less(
-        &mut self,
-        family: Family,
-        subnet: &SubnetId,
-        scarcity: Scarcity,
-        now: Instant,
-    ) {
+    fn subnet_has_less(&mut self, subnet: &SubnetId, scarcity: Scarcity, now: Instant) {
         let settled = now + self.state.capabilities.settle_time;
         self.look_by(settled);
-        if family == Family::V6 {
-            return;
-        }
         let at_most = match scarcity {
             Scarcity::Addresses => 0,
             Scarcity::Prefixes => ADDRESSES_OF_A_PREFIX,

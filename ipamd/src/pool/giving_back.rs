@@ -9,7 +9,7 @@ use veni_pool::Action;
 use veni_provider::{Family, InterfaceId};
 
 use super::jobs::{Work, table_of};
-use super::merge::Merge;
+use super::merge::{Merge, SHORTEST_CHANGE};
 use super::planning::interface_of;
 use super::state::{PoolState, family_of};
 use super::task::PoolTask;
@@ -97,6 +97,12 @@ impl PoolTask {
             .collect();
         self.ours_again(&kept);
         kept
+    }
+
+    /// A repetition was refused, and what is in doubt stays so: a look that came while
+    /// it was under way has told nothing, and the next one asks again.
+    pub(super) fn look_after_doubt(&mut self, now: Instant) {
+        self.look_by(now + self.state.capabilities.settle_time.max(SHORTEST_CHANGE));
     }
 
     /// Takes in what an inventory tells of what was given back.

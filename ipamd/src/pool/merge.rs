@@ -17,7 +17,7 @@ use super::tombstones::{OURS_AGAIN_AFTER, Verdict};
 
 /// An interface on its way in or out is looked at again after this time at the
 /// earliest.
-const SHORTEST_CHANGE: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_CHANGE: Duration = Duration::from_secs(1);
 
 /// What an inventory has changed, in words, for log and events.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -164,6 +164,9 @@ impl PoolTask {
                 if self.change_failed(family, action, &error, now) {
                     let kept = self.release_refused(cidrs);
                     self.state.set_releasing(&interface, &kept, false);
+                    if kept.len() < cidrs.len() {
+                        self.look_after_doubt(now);
+                    }
                 } else {
                     self.state.release_lost(cidrs, now);
                 }
@@ -195,6 +198,8 @@ impl PoolTask {
                     if self.state.departed.refused(&interface) {
                         self.state.bring_back(&interface);
                         self.settle_departure(&interface);
+                    } else {
+                        self.look_after_doubt(now);
                     }
                 } else {
                     self.state.release_lost(cidrs, now);

@@ -9,6 +9,7 @@ use veni_provider::{Family, InterfaceState as CloudState};
 
 use super::pick::count_in;
 use super::state::{PoolInterface, PoolState, family_of};
+use super::tombstones::Tombstone;
 
 /// What a snapshot needs besides the state.
 pub(crate) struct Circumstances<'a> {
@@ -130,6 +131,7 @@ impl PoolState {
             assigned: count_in(&self.leases, cidr, |_| true),
             cooling: count_in(&self.cooling, cidr, |cooling| cooling.until > now),
             releasing: held.releasing,
+            in_doubt: held.releasing && self.tombstones.get(cidr).is_some_and(Tombstone::was_lost),
         };
         interface
             .held

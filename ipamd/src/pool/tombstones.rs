@@ -35,6 +35,8 @@ pub(crate) struct Tombstone {
     /// The first of the inventories in a row that list it, though they are new
     /// enough to know.
     listed_since: Option<Instant>,
+    /// The last inventory that lacked it.
+    lacked: Option<Instant>,
 }
 
 /// What an inventory means for something that was given back.
@@ -64,9 +66,10 @@ impl Tombstone {
         if !listed {
             self.confirmed = true;
             self.listed_since = None;
+            self.lacked = Some(began);
             return Verdict::Gone;
         }
-        let enough = ended + patience(settle);
+        let enough = self.lacked.unwrap_or(ended).max(ended) + patience(settle);
         if self.listed_since.is_some() && began >= enough {
             return Verdict::Ours;
         }
@@ -84,6 +87,12 @@ impl Tombstone {
     fn is_over(&self, began: Instant, settle: Duration) -> bool {
         let ended = self.ended.filter(|_| !self.under_way);
         ended.is_some_and(|ended| began >= ended + patience(settle))
+    }
+
+    /// A call that may have given it back has ended, and the cloud has not said how;
+    /// another may be under way.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.ended.is_some() && !self.confirmed
     }
 
     /// The cloud has not said that it was given back.
@@ -137,6 +146,7 @@ impl<K: Eq + Hash + Clone> Tombstones<K> {
                 ended: Some(now),
                 confirmed,
                 listed_since: None,
+                lacked: None,
             };
         }
     }

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceStatus};
 use tokio::time::Instant;
-use veni_provider::InterfaceId;
+use veni_provider::{InterfaceId, InterfaceState};
 
 use crate::actions::Action;
 use crate::failure::Meaning;
-use crate::interfaces::id_of;
+use crate::interfaces::{id_of, place_of};
 use crate::memory::Memory;
 use crate::provider::Core;
 use crate::requests::filter;
@@ -43,6 +43,11 @@ impl<'a> Unfinished<'a> {
 
     pub(crate) fn id(&self) -> &InterfaceId {
         &self.unnamed
+    }
+
+    /// This time nothing was done: it is what it was before.
+    pub(crate) fn not_begun(mut self) {
+        self.id = None;
     }
 
     /// Nothing is left to do.
@@ -85,6 +90,8 @@ impl Core {
                     Some(NetworkInterfaceStatus::Available) => {
                         done &= self.delete_debris(&id).await;
                     }
+                    // EC2 says so of one that is still being detached, too.
+                    Some(NetworkInterfaceStatus::InUse) if is_going(&shown) => done = false,
                     Some(NetworkInterfaceStatus::InUse) => self.memory.cleared(&id),
                     _ => done = false,
                 },
@@ -150,4 +157,8 @@ fn made_for(instance: &str, interface: &NetworkInterface) -> bool {
     let tags = interface.tag_set();
     interface.description() == Some(&tags::description(instance))
         && tags::value(tags, tags::NO_MANAGE) != Some("true")
+}
+
+fn is_going(interface: &NetworkInterface) -> bool {
+    place_of(interface).is_some_and(|place| place.state == InterfaceState::Detaching)
 }

@@ -51,7 +51,7 @@ impl Core {
             Err(error) if begun => Err(on_its_way(id, error)),
             Err(error) => {
                 if error.class != ErrorClass::OutcomeUnknown {
-                    unfinished.finished();
+                    unfinished.not_begun();
                 }
                 Err(error)
             }

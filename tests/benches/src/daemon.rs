@@ -52,6 +52,7 @@ impl Daemon {
             .arg(&folder)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("VENI_PROVIDER", "mock")
             .env("VENI_INSTANCE_ID", "i-bench")
             .env("VENI_MOCK_INSTANCE_TYPE", "c5.18xlarge")
             .env("VENI_MOCK_PRIMARY_ADDRESS", ADDRESS)

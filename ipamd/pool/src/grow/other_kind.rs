@@ -14,7 +14,7 @@ impl Grower<'_> {
             .ledger
             .lines
             .iter()
-            .any(|line| line.going().next().is_some());
+            .any(|line| line.going_soon().next().is_some());
         let snapshot = self.ledger.snapshot;
         let stuck = snapshot.in_force(&snapshot.holds.release).is_some()
             || snapshot.in_force(&snapshot.holds.assign).is_some();

@@ -262,6 +262,7 @@ fn one_prefix_on_the_primary_interface_is_enough_for_ipv6() {
         assigned: 0,
         cooling: 0,
         releasing: false,
+        in_doubt: false,
     };
     held.interfaces[0].slots.push(slot("fd00:0:0:0:1::/80"));
     held.interfaces[0].slots[0].assigned = 90;

@@ -107,6 +107,7 @@ impl Node for Snapshot {
                     assigned: u32::from(number < assigned),
                     cooling: u32::from((assigned..assigned + cooling).contains(&number)),
                     releasing: false,
+                    in_doubt: false,
                 });
             }
         })
@@ -122,6 +123,7 @@ impl Node for Snapshot {
                 assigned,
                 cooling,
                 releasing: false,
+                in_doubt: false,
             });
         })
     }

@@ -157,6 +157,7 @@ impl World {
                     assigned: slot.used.len() as u32,
                     cooling: slot.cooling.len() as u32,
                     releasing: releasing(cidr),
+                    in_doubt: false,
                 })
                 .collect(),
         });

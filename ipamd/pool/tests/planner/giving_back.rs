@@ -151,6 +151,7 @@ fn free_addresses_move_off_an_interface_without_pods() {
         assigned: 0,
         cooling: 0,
         releasing: false,
+        in_doubt: false,
     };
     moved.interfaces[0].slots.extend([single(1), single(2)]);
     assert_eq!(actions(&plan(&moved, &targets)), [detach("eni-1")]);

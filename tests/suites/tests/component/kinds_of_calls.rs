@@ -32,9 +32,10 @@ async fn what_cannot_be_given_back_for_a_while_does_not_hold_up_pods() {
         },
         ErrorClass::Transient,
         ErrorClass::Fatal,
+        ErrorClass::OutcomeUnknown,
     ];
     for class in classes {
-        let world = World::aws("m5.large");
+        let world = World::aws("m5.xlarge");
         let settings = [
             ("WARM_IP_TARGET", "2"),
             ("IP_COOLDOWN_PERIOD", "1"),
@@ -63,6 +64,25 @@ async fn what_cannot_be_given_back_for_a_while_does_not_hold_up_pods() {
         assert!(waited < Duration::from_secs(5), "{class:?}: {waited:?}");
         daemon.check().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_refused_is_tried_ever_less_often_and_seen_when_it_is_allowed() {
+    let world = World::aws("m5.large");
+    let settings = [("WARM_IP_TARGET", "2"), ("VENI_INVENTORY_INTERVAL", "600")];
+    let daemon = world.start(&settings).await;
+    daemon.settle().await;
+    world.cloud.deny(Operation::Inventory);
+    let before = world.calls.of(Operation::Inventory);
+    sleep(60 * MINUTE).await;
+    let tries = world.calls.of(Operation::Inventory) - before;
+    assert!((5..40).contains(&tries), "{tries} in an hour");
+    world.cloud.allow(Operation::Inventory);
+    let before = world.calls.of(Operation::Inventory);
+    sleep(6 * MINUTE).await;
+    assert!(world.calls.of(Operation::Inventory) > before);
+    daemon.add("pod").await.expect("is served");
+    daemon.check().await;
 }
 
 const LOOKS_OFTEN: Settings<'_> = &[("WARM_IP_TARGET", "12"), ("VENI_INVENTORY_INTERVAL", "2")];
