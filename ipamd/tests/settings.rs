@@ -137,6 +137,8 @@ fn the_files_of_custom_networking_are_checked_too() {
         error.contains(file) && error.contains("failed to read it"),
         "{error}"
     );
+    let verdict = error.lines().next_back().unwrap_or_default();
+    assert!(verdict.contains("3 settings are set: 1 refused"), "{error}");
     let config = r#"{ "kind": "ENIConfig", "apiVersion": "crd.k8s.amazonaws.com/v1alpha1",
         "metadata": { "name": "a" }, "spec": { "subnet": "subnet-1" } }"#;
     std::fs::write(&path, config).expect("writes");

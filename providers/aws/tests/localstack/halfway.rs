@@ -96,6 +96,25 @@ async fn a_detach_that_is_refused_itself_leaves_no_doubt() {
 }
 
 #[tokio::test]
+async fn what_a_detach_has_begun_is_finished_though_its_repetition_is_refused() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let id = attach(&provider, "out").await;
+    for operation in ["DescribeNetworkInterfaces", "DetachNetworkInterface"] {
+        let rule = json!({"operations": [operation], "error": throttled()});
+        let fault = site.fault(rule).await;
+        let answer = provider.detach_interface(&id).await;
+        answer.expect_err("is throttled");
+        mend(fault).await;
+    }
+    assert_eq!(site.unattached().await, [id.to_string()]);
+    settled().await;
+    provider.tidy().await;
+    assert!(site.unattached().await.is_empty());
+}
+
+#[tokio::test]
 async fn an_interface_that_somebody_pulled_and_that_cannot_be_deleted_leaves_doubt() {
     let _calm = calm().await;
     let site = site("m5.large").await;
