@@ -63,13 +63,13 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
         LogTarget::Stderr => BoxMakeWriter::new(io::stderr),
         LogTarget::Stdout => BoxMakeWriter::new(io::stdout),
         LogTarget::File(path) => {
-            // For who looks where logs usually are.
-            let path_shown = path.display();
-            eprintln!("ipamd: the log is in {path_shown}, as AWS_VPC_K8S_CNI_LOG_FILE says");
             let file = LogFile::try_new(path).map_err(|source| LoggingError::File {
                 path: path.display().to_string(),
                 source,
             })?;
+            // For who looks where logs usually are.
+            let path = path.display();
+            eprintln!("ipamd: the log is in {path}, as AWS_VPC_K8S_CNI_LOG_FILE says");
             BoxMakeWriter::new(Mutex::new(file))
         }
     };

@@ -96,15 +96,17 @@ impl PoolTask {
 
     /// A look at the inventory that failed: the next one comes sooner.
     pub(super) fn look_failed(&mut self, error: &ProviderError, now: Instant) {
-        self.note_failure(LOOK, "look at the inventory", error);
+        self.note_failure(Asked::Look, "look at the inventory", error);
         // Without the right to look, changes can still be had.
         self.looked |= !matches!(
             error.class,
             ErrorClass::Transient | ErrorClass::Throttled { .. }
         );
         let pause = match lasts(&error.class) {
-            true => self.troubles.refusal(LOOK, self.settings.denied_retry),
-            false => self.troubles.pause(LOOK),
+            true => self
+                .troubles
+                .refusal(Asked::Look, self.settings.denied_retry),
+            false => self.troubles.pause(Asked::Look),
         };
         self.look_by(now + pause);
     }
@@ -216,9 +218,6 @@ impl PoolTask {
         });
     }
 }
-
-/// Looks, among the kinds of what is asked of the cloud.
-pub(super) const LOOK: Asked = Asked::Look;
 
 /// Whether a smaller request could succeed where this one did not.
 fn asks_for_several(action: &Action) -> bool {

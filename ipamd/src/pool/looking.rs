@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::{Glimpse, InterfaceId, Inventory, ProviderError};
 
-use super::errors::LOOK;
 use super::glance::{OwnChanges, Verdict};
 use super::jobs::Work;
 use super::planning::interface_of;
 use super::task::PoolTask;
+use super::trouble::Asked;
 use crate::events::EventKind;
 
 /// At rest a look at the inventory comes so often where the node cannot see by
@@ -112,7 +112,7 @@ impl PoolTask {
         self.settle(began);
         self.settle_tombstones(&merge, now);
         self.cloud_error = None;
-        self.allowed(LOOK);
+        self.allowed(Asked::Look);
         // Also when nothing differs: what was in doubt before may not be now.
         self.remember_cloud();
     }

@@ -13,11 +13,11 @@ use std::time::Instant;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
-use veni_cloudlab::default_folder;
+use veni_cloudlab::{default_folder, end_of_log};
 
 use super::control::{Control, Description};
 use super::remains::{Machine, Watch};
-use super::server::{Server, tail};
+use super::server::Server;
 use super::{CloudKind, CloudProfile, UpArguments, up};
 
 /// Name of the demo's lab when none is given.
@@ -87,11 +87,6 @@ pub(crate) async fn run(name: &str, arguments: DemoArguments) -> anyhow::Result<
 
 fn show_logs(lab: &Description) {
     for node in &lab.nodes {
-        let log = std::fs::read_to_string(&node.log).unwrap_or_default();
-        eprintln!(
-            "the end of ipamd's log on {}:\n{}\n",
-            node.name,
-            tail(&log, 15)
-        );
+        eprintln!("ipamd on {}: {}\n", node.name, end_of_log(&node.log, 15));
     }
 }

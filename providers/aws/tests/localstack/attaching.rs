@@ -5,19 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use veni_cloudlab::Fill;
-use veni_provider::{AttachRequest, ErrorClass, InterfaceState, Limit, Provider, SubnetId};
+use veni_provider::{ErrorClass, InterfaceState, Limit, Provider, SubnetId};
 use veni_provider_aws::CustomNetwork;
 
-use super::cloud::{fill, make_subnet, mend, site, tag};
+use super::cloud::{fill, make_subnet, mend, request, site, tag};
 use super::server::{calm, knobs, server};
-
-fn request(token: &str) -> AttachRequest {
-    AttachRequest {
-        subnet: None,
-        slots: None,
-        token: token.to_owned(),
-    }
-}
 
 #[tokio::test]
 async fn a_new_interface_carries_what_eks_looks_for_and_ends_with_the_instance() {

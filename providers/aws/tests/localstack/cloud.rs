@@ -11,13 +11,35 @@ use aws_sdk_ec2::types::NetworkInterface;
 use serde_json::json;
 use veni_cloudlab::Fill;
 use veni_provider::conformance::{Fixture, TestNode};
-use veni_provider::{InterfaceId, Limits, Operation, SubnetId};
+use veni_provider::{AddressSlots, AttachRequest, InterfaceId, Limits, Operation, SubnetId};
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides, TypeFacts};
 use veni_testbed::ec2;
 
 pub(crate) use ec2::{admin, mend, sdk_config, tag};
 
 use super::server::server;
+
+/// For one more interface, with nothing on it.
+pub(crate) fn request(token: &str) -> AttachRequest {
+    AttachRequest {
+        subnet: None,
+        slots: None,
+        token: token.to_owned(),
+    }
+}
+
+/// For one more interface with these slots filled.
+pub(crate) fn request_for(token: &str, slots: AddressSlots) -> AttachRequest {
+    AttachRequest {
+        slots: Some(slots),
+        ..request(token)
+    }
+}
+
+/// Longer than what was just changed is doubted.
+pub(crate) async fn settled() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
 
 /// What EC2 says of the type m5.large.
 pub(crate) const M5_LARGE: TypeFacts = TypeFacts {

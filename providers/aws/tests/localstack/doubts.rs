@@ -8,26 +8,17 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use serde_json::json;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Family, Grant, InterfaceId, InterfaceState, Provider,
-    SubnetId,
+    AddressSlots, ErrorClass, Family, Grant, InterfaceId, InterfaceState, Provider, SubnetId,
 };
 use veni_provider_aws::{AwsProvider, AwsSettings, InstanceOverrides};
 
-use super::cloud::{M5_LARGE, mend, sdk_config, site};
+use super::cloud::{M5_LARGE, mend, request_for, sdk_config, site};
 use super::server::{calm, knobs, server};
 
 const TWO: AddressSlots = AddressSlots::Addresses {
     family: Family::V4,
     count: 2,
 };
-
-fn request(token: &str) -> AttachRequest {
-    AttachRequest {
-        subnet: None,
-        slots: Some(TWO),
-        token: token.to_owned(),
-    }
-}
 
 #[tokio::test]
 async fn a_lost_answer_to_attach_network_interface_is_settled_by_a_look() {
@@ -36,7 +27,9 @@ async fn a_lost_answer_to_attach_network_interface_is_settled_by_a_look() {
     let provider = site.provider().await;
     let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "lose_answer": true});
     site.fault(rule).await;
-    let made = provider.attach_interface(&request("settled")).await;
+    let made = provider
+        .attach_interface(&request_for("settled", TWO))
+        .await;
     let made = made.expect("it is attached after all");
     let inventory = provider.inventory().await.expect("an inventory");
     assert_eq!(inventory.interfaces.len(), 2);
@@ -51,7 +44,7 @@ async fn a_request_to_attach_that_never_arrived_leaves_doubt_and_is_cleared_up()
     let provider = site.provider().await;
     let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "drop_request": true});
     site.fault(rule).await;
-    let answer = provider.attach_interface(&request("doubt")).await;
+    let answer = provider.attach_interface(&request_for("doubt", TWO)).await;
     let class = answer.expect_err("nobody knows").class;
     assert_eq!(class, ErrorClass::OutcomeUnknown);
     assert_eq!(site.unattached().await.len(), 1);
@@ -67,10 +60,10 @@ async fn the_same_token_goes_on_with_what_was_left_behind() {
     let provider = site.provider().await;
     let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "drop_request": true});
     site.fault(rule).await;
-    let answer = provider.attach_interface(&request("again")).await;
+    let answer = provider.attach_interface(&request_for("again", TWO)).await;
     answer.expect_err("nobody knows");
     let left = site.unattached().await;
-    let made = provider.attach_interface(&request("again")).await;
+    let made = provider.attach_interface(&request_for("again", TWO)).await;
     let made = made.expect("must attach");
     assert_eq!([made.id.to_string()].as_slice(), left);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -84,7 +77,7 @@ async fn a_lost_answer_to_detach_leaves_an_interface_that_is_cleared_up() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let provider = site.provider().await;
-    let made = provider.attach_interface(&request("out")).await;
+    let made = provider.attach_interface(&request_for("out", TWO)).await;
     let made = made.expect("must attach");
     let rule = json!({"operations": ["DetachNetworkInterface"], "count": 1, "lose_answer": true});
     site.fault(rule).await;
@@ -240,7 +233,9 @@ async fn a_lost_answer_to_create_costs_no_second_interface_and_no_tidying() {
         let operations = ["CreateNetworkInterface"];
         site.fault(json!({"operations": operations, "count": 1, effect: true}))
             .await;
-        let made = provider.attach_interface(&request("once more")).await;
+        let made = provider
+            .attach_interface(&request_for("once more", TWO))
+            .await;
         let made = made.expect("it is made after all");
         assert_eq!(made.addresses.len(), 2, "{effect}");
         assert!(site.unattached().await.is_empty(), "{effect}");
@@ -262,7 +257,9 @@ async fn a_creation_that_is_refused_when_it_is_asked_for_again_stays_in_doubt() 
     let denied = json!({"operations": operations, "deny": true});
     site.fault(lost).await;
     site.fault(denied).await;
-    let answer = provider.attach_interface(&request("refused")).await;
+    let answer = provider
+        .attach_interface(&request_for("refused", TWO))
+        .await;
     let error = answer.expect_err("nobody knows");
     assert_eq!(error.class, ErrorClass::OutcomeUnknown);
     assert!(error.reason.contains("; and asked again: "), "{error}");
@@ -276,7 +273,9 @@ async fn lost_answers_to_create_leave_an_interface_that_is_found_and_cleared_up(
     let provider = site.provider().await;
     let rule = json!({"operations": ["CreateNetworkInterface"], "count": 2, "lose_answer": true});
     site.fault(rule).await;
-    let answer = provider.attach_interface(&request("made unseen")).await;
+    let answer = provider
+        .attach_interface(&request_for("made unseen", TWO))
+        .await;
     let class = answer.expect_err("nobody knows").class;
     assert_eq!(class, ErrorClass::OutcomeUnknown);
     assert_eq!(site.unattached().await.len(), 1);
@@ -325,7 +324,9 @@ async fn an_interface_that_a_lagging_describe_does_not_show_attached_is_not_dele
     let provider = site.provider().await;
     let rule = json!({"operations": ["AttachNetworkInterface"], "count": 1, "lose_answer": true});
     site.fault(rule).await;
-    let answer = provider.attach_interface(&request("lagging")).await;
+    let answer = provider
+        .attach_interface(&request_for("lagging", TWO))
+        .await;
     let class = answer.expect_err("Describe does not tell yet").class;
     assert_eq!(class, ErrorClass::OutcomeUnknown);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -347,7 +348,8 @@ async fn a_caller_that_goes_away_leaves_nothing_that_is_not_cleared_up() {
     });
     site.fault(rule).await;
     let caller = std::sync::Arc::clone(&provider);
-    let call = tokio::spawn(async move { caller.attach_interface(&request("gone")).await });
+    let call =
+        tokio::spawn(async move { caller.attach_interface(&request_for("gone", TWO)).await });
     let made = async {
         while site.unattached().await.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;

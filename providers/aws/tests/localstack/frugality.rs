@@ -3,24 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use veni_provider::{AddressSlots, AttachRequest, ErrorClass, Family, Provider, ProviderError};
+use veni_provider::{AddressSlots, ErrorClass, Family, Provider, ProviderError};
 use veni_provider_aws::{Action, ActionCall, ActionObserver};
 
-use super::cloud::site;
+use super::cloud::{request_for, site};
 use super::server::calm;
 
 const TWO: AddressSlots = AddressSlots::Addresses {
     family: Family::V4,
     count: 2,
 };
-
-fn request(token: &str) -> AttachRequest {
-    AttachRequest {
-        subnet: None,
-        slots: Some(TWO),
-        token: token.to_owned(),
-    }
-}
 
 #[tokio::test]
 async fn an_interface_with_its_addresses_costs_three_calls() {
@@ -29,7 +21,7 @@ async fn an_interface_with_its_addresses_costs_three_calls() {
     let provider = site.provider().await;
     provider.inventory().await.expect("an inventory");
     let before = site.total().await;
-    let made = provider.attach_interface(&request("three")).await;
+    let made = provider.attach_interface(&request_for("three", TWO)).await;
     assert_eq!(made.expect("must attach").addresses.len(), 2);
     assert_eq!(site.total().await - before, 3, "{:?}", site.calls().await);
 }

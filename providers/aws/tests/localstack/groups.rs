@@ -1,27 +1,13 @@
 //! Security groups: secondary interfaces have those of the primary one.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use veni_provider::{AttachRequest, ErrorClass, InterfaceId, Provider};
+use veni_provider::{ErrorClass, InterfaceId, Provider};
 use veni_provider_aws::CustomNetwork;
 
-use super::cloud::{Site, admin, site};
+use super::cloud::{Site, admin, request, settled, site};
 use super::server::calm;
 
 static GROUPS: AtomicU32 = AtomicU32::new(0);
-
-fn request(token: &str) -> AttachRequest {
-    AttachRequest {
-        subnet: None,
-        slots: None,
-        token: token.to_owned(),
-    }
-}
-
-async fn settled() {
-    tokio::time::sleep(Duration::from_millis(300)).await;
-}
 
 #[tokio::test]
 async fn secondary_interfaces_follow_the_primary_ones_security_groups() {

@@ -1,28 +1,17 @@
 //! Changes of several steps of which a later one fails: what EC2 has accepted is
 //! never told as if nothing had happened.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use veni_provider::{AddressSlots, AttachRequest, ErrorClass, Family, Grant, Provider};
+use veni_provider::{AddressSlots, ErrorClass, Family, Grant, Provider};
 use veni_provider::{InterfaceId, ProviderError};
 use veni_provider_aws::AwsProvider;
 
-use super::cloud::{Site, mend, site};
+use super::cloud::{Site, mend, request, settled, site};
 use super::server::calm;
 
 async fn attach(provider: &AwsProvider, token: &str) -> InterfaceId {
-    let request = AttachRequest {
-        subnet: None,
-        slots: None,
-        token: token.to_owned(),
-    };
-    let made = provider.attach_interface(&request).await;
+    let made = provider.attach_interface(&request(token)).await;
     made.expect("must attach").id
-}
-
-async fn settled() {
-    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 fn throttled() -> Value {

@@ -1,24 +1,10 @@
 //! What is cleared up and set right beside the calls.
 
-use std::time::Duration;
-
 use serde_json::json;
-use veni_provider::{AttachRequest, ErrorClass, InterfaceId, Provider};
+use veni_provider::{ErrorClass, InterfaceId, Provider};
 
-use super::cloud::{Site, admin, mend, site, tag};
+use super::cloud::{Site, admin, mend, request, settled, site, tag};
 use super::server::calm;
-
-fn request(token: &str) -> AttachRequest {
-    AttachRequest {
-        subnet: None,
-        slots: None,
-        token: token.to_owned(),
-    }
-}
-
-async fn settled() {
-    tokio::time::sleep(Duration::from_millis(300)).await;
-}
 
 #[tokio::test]
 async fn what_cannot_be_deleted_at_once_is_deleted_later() {

@@ -211,18 +211,23 @@ async fn prefixes_that_a_late_inventory_still_lists_are_not_handed_out() {
     never_both(&world, &daemon, "given back").await;
 }
 
+/// A daemon whose release of addresses was done and not answered; how many went.
+async fn release_unanswered(world: &Arc<World>) -> (Daemon, usize) {
+    let daemon = world.start(TWO_WATCHED).await;
+    grow(&daemon, 6).await;
+    let before = truth(world, INSTANCE).len();
+    let lost = Fault::next(Operation::Release, FaultKind::AnswerLost);
+    world.cloud.inject(lost);
+    shrink(world, &daemon, 6, Operation::Release).await;
+    let given_back = before - truth(world, INSTANCE).len();
+    assert!(given_back > 0, "something was given back");
+    (daemon, given_back)
+}
+
 #[tokio::test(start_paused = true)]
 async fn addresses_whose_release_was_not_answered_are_not_handed_out() {
     let (world, neighbour) = two_nodes();
-    let daemon = world.start(TWO_WATCHED).await;
-    grow(&daemon, 6).await;
-    let before = truth(&world, INSTANCE).len();
-    world
-        .cloud
-        .inject(Fault::next(Operation::Release, FaultKind::AnswerLost));
-    shrink(&world, &daemon, 6, Operation::Release).await;
-    let given_back = before - truth(&world, INSTANCE).len();
-    assert!(given_back > 0, "something was given back");
+    let (daemon, given_back) = release_unanswered(&world).await;
     neighbour.takes(&world, addresses(given_back)).await;
     never_both(&world, &daemon, "not answered").await;
     assert!(world.calls.of(Operation::Release) > 1, "it was repeated");
@@ -231,17 +236,9 @@ async fn addresses_whose_release_was_not_answered_are_not_handed_out() {
 #[tokio::test(start_paused = true)]
 async fn a_release_in_doubt_stays_in_doubt_while_its_repetition_is_refused() {
     let (world, neighbour) = two_nodes();
-    let daemon = world.start(TWO_WATCHED).await;
-    grow(&daemon, 6).await;
-    let before = truth(&world, INSTANCE).len();
-    world
-        .cloud
-        .inject(Fault::next(Operation::Release, FaultKind::AnswerLost));
-    shrink(&world, &daemon, 6, Operation::Release).await;
+    let (daemon, given_back) = release_unanswered(&world).await;
     world.cloud.deny(Operation::Release);
-    neighbour
-        .takes(&world, addresses(before - truth(&world, INSTANCE).len()))
-        .await;
+    neighbour.takes(&world, addresses(given_back)).await;
     never_both(&world, &daemon, "refused").await;
     assert!(world.calls.of(Operation::Release) > 1, "it was tried");
 }
