@@ -9,7 +9,7 @@ use veni_api::failure::{CniFailure, code};
 use crate::environment::{Command, judge_identifier};
 use crate::log;
 use crate::previous::PreviousResult;
-use crate::version::SpecVersion;
+use crate::version::{self, SpecVersion};
 
 /// Smallest MTU of a link that carries IPv4 (RFC 791).
 const SMALLEST_MTU: u64 = 68;
@@ -66,7 +66,7 @@ impl Netconf {
     ) -> Result<Self, CniFailure> {
         let mut fields = Fields::new(config);
         let version = match command {
-            Command::Del => crate::version::of(config).unwrap_or_default(),
+            Command::Del => version::of(config).unwrap_or_default(),
             _ => fields.version(command)?,
         };
         let mut netconf = Self {
@@ -85,7 +85,7 @@ impl Netconf {
             fields.plugin_log();
         }
         match command {
-            Command::Add => netconf.previous = fields.previous(),
+            Command::Add => netconf.previous = fields.previous_of_chain(version),
             Command::Check => netconf.previous = fields.previous_of_check(interface_name),
             Command::Gc => netconf.valid = fields.valid_attachments(),
             Command::Del | Command::Status | Command::Version => {}
@@ -141,36 +141,43 @@ impl<'a> Fields<'a> {
     }
 
     fn version(&mut self, command: Command) -> Result<SpecVersion, CniFailure> {
-        let incompatible = |message: String| {
-            let spoken = SpecVersion::ALL.map(SpecVersion::as_str).join(", ");
-            Err(CniFailure::new(
-                code::INCOMPATIBLE_VERSION,
-                message,
-                format!("set cniVersion of the network configuration to one of {spoken}"),
-            ))
-        };
-        let Some(value) = self.get("cniVersion") else {
-            return incompatible("cniVersion is missing, which means 0.1.0".to_owned());
-        };
-        let Some(text) = value.as_str() else {
+        let given = self.get("cniVersion");
+        if let Some(value) = given.filter(|value| !value.is_string()) {
             self.wrong("cniVersion", value, "expected a string");
             return Ok(SpecVersion::LATEST);
-        };
-        match SpecVersion::parse(text) {
-            None => incompatible(format!("cniVersion {text} is not supported")),
-            Some(version)
-                if version < SpecVersion::V1_1_0
-                    && matches!(command, Command::Gc | Command::Status) =>
-            {
-                Err(CniFailure::new(
-                    code::INCOMPATIBLE_VERSION,
-                    format!("cniVersion {text} has no {}", command.as_str()),
-                    "it came with 1.1.0: offer that version in cniVersions of the network \
-                     configuration list",
-                ))
-            }
-            Some(version) => Ok(version),
         }
+        let Some(version) = version::of(self.config) else {
+            let text = given.and_then(Value::as_str).unwrap_or_default();
+            let spoken = SpecVersion::ALL.map(SpecVersion::as_str).join(", ");
+            return Err(CniFailure::new(
+                code::INCOMPATIBLE_VERSION,
+                format!("cniVersion {text} is not supported"),
+                format!("set cniVersion of the network configuration to one of {spoken}"),
+            ));
+        };
+        let since = match command {
+            Command::Check => SpecVersion::V0_4_0,
+            Command::Gc | Command::Status => SpecVersion::V1_1_0,
+            Command::Add | Command::Del | Command::Version => SpecVersion::V0_1_0,
+        };
+        if version >= since {
+            return Ok(version);
+        }
+        let (command, since) = (command.as_str(), since.as_str());
+        let given = match given.and_then(Value::as_str) {
+            None | Some("") => {
+                "a configuration without cniVersion is one of 0.1.0, which".to_owned()
+            }
+            Some(text) => format!("cniVersion {text}"),
+        };
+        Err(CniFailure::new(
+            code::INCOMPATIBLE_VERSION,
+            format!("{given} has no {command}"),
+            format!(
+                "it came with {since}: offer that version in cniVersion or cniVersions of the \
+                 network configuration list"
+            ),
+        ))
     }
 
     fn name(&mut self) -> String {
@@ -209,11 +216,19 @@ impl<'a> Fields<'a> {
         path.to_owned()
     }
 
+    /// A number, or the same as text, as the AWS plugin's configuration has it.
     fn mtu(&mut self) -> u32 {
         let Some(value) = self.get("mtu") else {
             return 0;
         };
-        match value.as_u64() {
+        let number = match value {
+            Value::String(text) if text.is_empty() => Some(0),
+            Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
+            other => other.as_u64(),
+        };
+        match number {
             Some(mtu) if mtu == 0 || (SMALLEST_MTU..=LARGEST_MTU).contains(&mtu) => {
                 u32::try_from(mtu).unwrap_or_default()
             }
@@ -277,6 +292,25 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// What the plugin before us has returned. Results of 0.1.0 and 0.2.0 have no
+    /// place for the addresses of two plugins, and these versions know no chains.
+    fn previous_of_chain(&mut self, version: SpecVersion) -> Option<PreviousResult> {
+        if version.has_lists() {
+            return self.previous();
+        }
+        let previous = self.get("prevResult")?;
+        let mut given = ["ip4", "ip6", "ips", "interfaces"].into_iter();
+        if given.any(|key| previous.get(key).is_some_and(|value| !value.is_null())) {
+            self.problems.push(format!(
+                "prevResult: cniVersion {} has no chains, so the addresses of an earlier plugin \
+                 would be lost: set cniVersion to 0.3.1 or later",
+                version.as_str()
+            ));
+            return None;
+        }
+        self.previous()
+    }
+
     fn previous(&mut self) -> Option<PreviousResult> {
         match PreviousResult::try_from_json(self.get("prevResult")?) {
             Ok(previous) => Some(previous),
@@ -303,17 +337,21 @@ impl<'a> Fields<'a> {
         Some(previous)
     }
 
+    /// The list is what makes GC safe, so a missing one is an error. Clients in Go
+    /// pass a node without pods as `null`, which is an empty list.
     fn valid_attachments(&mut self) -> Vec<ValidAttachment> {
-        let [name, older_name] = VALID_ATTACHMENTS;
-        let (name, list) = match (self.get(name), self.get(older_name)) {
-            (Some(list), _) => (name, list),
-            (None, Some(list)) => (older_name, list),
-            (None, None) => {
+        let given = VALID_ATTACHMENTS
+            .into_iter()
+            .find_map(|name| Some((name, self.get(name)?)));
+        let Some((name, list)) = given else {
+            let is_null = |name: &str| self.config.get(name).is_some_and(Value::is_null);
+            if !VALID_ATTACHMENTS.into_iter().any(is_null) {
                 self.problems.push(format!(
-                    "{name}: missing; without the list of what is in use GC releases nothing"
+                    "{}: missing; without the list of what is in use GC releases nothing",
+                    VALID_ATTACHMENTS[0]
                 ));
-                return Vec::new();
             }
+            return Vec::new();
         };
         let Some(items) = list.as_array() else {
             self.wrong(name, list, "expected a list");

@@ -1,11 +1,11 @@
 //! What ADD prints, in the format of each version of the specification
-//! (section "ADD Success").
+//! (section "ADD Success"; in 0.1.0 and 0.2.0 `ip4` and `ip6`).
 //!
 //! Interfaces are told as they are: the host's end of the veth pair without a
 //! sandbox, the container's end with it. Nothing else hides in these fields.
 
 use serde_json::{Map, Value, json};
-use veni_api::v1::AddResponse;
+use veni_api::v1::{AddResponse, Route};
 
 use crate::netconf::Netconf;
 use crate::version::SpecVersion;
@@ -22,6 +22,9 @@ pub fn of_add(
     netns: &str,
 ) -> Value {
     let previous = netconf.previous.clone().unwrap_or_default();
+    if !netconf.version.has_lists() {
+        return of_add_by_family(response, netconf, &previous.dns);
+    }
     let mut interfaces = previous.interfaces;
     let container = interfaces.len() + 1;
     interfaces.push(interface(
@@ -52,26 +55,61 @@ pub fn of_add(
     );
 
     let mut routes = previous.routes;
-    routes.extend(response.routes.iter().map(|route| {
-        let mut object = json!({ "dst": route.destination });
-        if !route.gateway.is_empty() {
-            object["gw"] = Value::from(route.gateway.as_str());
-        }
-        object
-    }));
-
-    let dns: &Map<String, Value> = if netconf.dns.is_empty() {
-        &previous.dns
-    } else {
-        &netconf.dns
-    };
+    routes.extend(response.routes.iter().map(route));
     json!({
         "cniVersion": netconf.version.as_str(),
         "interfaces": interfaces,
         "ips": ips,
         "routes": routes,
-        "dns": dns,
+        "dns": dns(netconf, &previous.dns),
     })
+}
+
+/// The result in 0.1.0 and 0.2.0: one address per family, with its routes.
+fn of_add_by_family(
+    response: &AddResponse,
+    netconf: &Netconf,
+    earlier_dns: &Map<String, Value>,
+) -> Value {
+    let mut result = json!({
+        "cniVersion": netconf.version.as_str(),
+        "dns": dns(netconf, earlier_dns),
+    });
+    for (position, address) in response.addresses.iter().enumerate() {
+        let is_ipv6 = address.contains(':');
+        let routes = response.routes.iter();
+        let routes = routes.filter(|route| route.destination.contains(':') == is_ipv6);
+        let mut family = json!({
+            "ip": address,
+            "routes": routes.map(route).collect::<Vec<Value>>(),
+        });
+        if let Some(gateway) = response
+            .gateways
+            .get(position)
+            .filter(|hop| !hop.is_empty())
+        {
+            family["gateway"] = Value::from(gateway.as_str());
+        }
+        result[if is_ipv6 { "ip6" } else { "ip4" }] = family;
+    }
+    result
+}
+
+fn route(route: &Route) -> Value {
+    let mut object = json!({ "dst": route.destination });
+    if !route.gateway.is_empty() {
+        object["gw"] = Value::from(route.gateway.as_str());
+    }
+    object
+}
+
+/// The configuration's own settings come before those of an earlier plugin.
+fn dns<'a>(netconf: &'a Netconf, earlier: &'a Map<String, Value>) -> &'a Map<String, Value> {
+    if netconf.dns.is_empty() {
+        earlier
+    } else {
+        &netconf.dns
+    }
 }
 
 fn interface(

@@ -16,6 +16,7 @@ use veni_api::v1::{AddResponse, Route};
 use veni_cni::environment::{Command, Environment};
 use veni_cni::netconf::Netconf;
 use veni_cni::result;
+use veni_cni::version::SpecVersion;
 
 fn dual_stack() -> AddResponse {
     let route = |destination: &str, gateway: &str| Route {
@@ -92,6 +93,126 @@ fn a_result_of_1_1_0_tells_the_mtu_of_each_interface() {
 }
 
 #[test]
+fn a_result_of_0_3_x_is_that_of_0_4_0() {
+    for version in ["0.3.0", "0.3.1"] {
+        let mut golden = result_in("0.4.0", json!({}));
+        golden["cniVersion"] = json!(version);
+        assert_eq!(result_in(version, json!({})), golden);
+    }
+}
+
+#[test]
+fn a_result_of_0_1_0_and_0_2_0_has_one_address_per_family_with_its_routes() {
+    let golden = |version: &str| {
+        json!({
+            "cniVersion": version,
+            "ip4": {
+                "ip": "10.0.1.7/32", "gateway": "169.254.1.1",
+                "routes": [
+                    {"dst": "169.254.1.1/32"}, {"dst": "0.0.0.0/0", "gw": "169.254.1.1"},
+                ],
+            },
+            "ip6": {
+                "ip": "fd00::7/128", "gateway": "fe80::1",
+                "routes": [{"dst": "::/0", "gw": "fe80::1"}],
+            },
+            "dns": {"nameservers": ["10.0.0.2"], "search": ["a.internal"]},
+        })
+    };
+    for version in ["0.1.0", "0.2.0"] {
+        assert_eq!(result_in(version, json!({})), golden(version));
+    }
+    for missing in [json!(null), json!("")] {
+        let result = result_in("", json!({"cniVersion": missing}));
+        assert_eq!(result, golden("0.1.0"), "a version that is missing");
+    }
+}
+
+#[test]
+fn an_earlier_result_is_passed_on_where_the_version_has_chains_and_refused_before() {
+    let previous = json!({
+        "cniVersion": "0.3.1",
+        "interfaces": [{"name": "net0", "sandbox": "/run/netns/a"}],
+        "ips": [{"version": "4", "address": "192.0.2.1/24", "interface": 0}],
+    });
+    for version in ["0.3.0", "0.3.1", "0.4.0"] {
+        let result = result_in(version, json!({"prevResult": previous}));
+        assert_eq!(result["ips"][0], previous["ips"][0], "{version}");
+        assert_eq!(result["ips"].as_array().map(Vec::len), Some(3), "{version}");
+    }
+    for version in ["0.1.0", "0.2.0"] {
+        for given in [&previous, &json!({"ip4": {"ip": "192.0.2.1/24"}})] {
+            let config = json!({"cniVersion": version, "name": "veni", "prevResult": given});
+            let failure = Netconf::try_from_json(&config, Command::Add, "eth0");
+            let failure = failure.expect_err("addresses that would be lost");
+            assert_eq!(failure.code, code::INVALID_CONFIG);
+            assert!(failure.details.contains("0.3.1 or later"), "{failure:?}");
+        }
+        let given = json!({"cniVersion": version, "dns": {"domain": "earlier"}});
+        let result = result_in(version, json!({"prevResult": given, "dns": null}));
+        assert_eq!(result["dns"], given["dns"], "{version}");
+    }
+}
+
+#[test]
+fn null_is_as_good_as_missing_wherever_a_client_in_go_may_pass_it() {
+    let config = json!({
+        "cniVersion": "1.1.0", "name": "veni", "type": "veni-cni", "runDir": null, "mtu": null,
+        "dns": {"nameservers": null, "domain": null, "search": null, "options": null},
+        "args": null, "capabilities": null, "runtimeConfig": null, "ipam": null,
+        "isDefaultGateway": null, "pluginLogFile": null, "pluginLogLevel": null,
+        "prevResult": {
+            "interfaces": null, "routes": null, "dns": null,
+            "ips": [{"address": "10.0.1.7/32", "interface": null, "gateway": null}],
+        },
+        "cni.dev/valid-attachments": null, "cni.dev/attachments": null,
+    });
+    for command in [Command::Add, Command::Check, Command::Gc, Command::Status] {
+        let netconf = Netconf::try_from_json(&config, command, "eth0");
+        let netconf = netconf.unwrap_or_else(|failure| panic!("{command:?}: {failure:?}"));
+        assert_eq!((netconf.mtu, netconf.dns.len()), (0, 0), "{command:?}");
+        assert_eq!(netconf.valid, [], "{command:?}");
+    }
+    let mut without = config;
+    without["prevResult"] = json!(null);
+    let netconf = Netconf::try_from_json(&without, Command::Add, "eth0").expect("a sound config");
+    assert_eq!(netconf.previous, None);
+}
+
+#[test]
+fn the_list_of_gc_is_taken_from_the_key_that_has_one() {
+    let one = json!([{"containerID": "c", "ifname": "net1"}]);
+    let valid = |newer: Value, older: Value| {
+        let config = json!({
+            "cniVersion": "1.1.0", "name": "veni",
+            "cni.dev/valid-attachments": newer, "cni.dev/attachments": older,
+        });
+        let netconf = Netconf::try_from_json(&config, Command::Gc, "");
+        netconf.expect("a sound config").valid.len()
+    };
+    assert_eq!(valid(one.clone(), json!(null)), 1);
+    assert_eq!(valid(json!(null), one.clone()), 1);
+    assert_eq!(valid(json!([]), one), 0, "the newer key decides");
+    assert_eq!(valid(json!(null), json!(null)), 0);
+}
+
+#[test]
+fn an_mtu_is_a_number_or_its_digits_as_text() {
+    for (given, expected) in [
+        (json!(9001), 9001),
+        (json!("9001"), 9001),
+        (json!("68"), 68),
+        (json!(0), 0),
+        (json!("0"), 0),
+        (json!(""), 0),
+    ] {
+        let config = json!({"cniVersion": "0.4.0", "name": "veni", "mtu": given});
+        let netconf = Netconf::try_from_json(&config, Command::Add, "eth0");
+        assert_eq!(netconf.expect("a sound config").mtu, expected, "{given}");
+    }
+}
+
+#[test]
 fn what_an_earlier_plugin_returned_is_passed_on_and_positions_stay_true() {
     let previous = json!({
         "interfaces": [{"name": "net0", "sandbox": "/run/netns/a", "foreign": true}],
@@ -158,14 +279,23 @@ fn every_wrong_field_is_named_in_one_error() {
 fn each_wrong_field_is_refused_with_its_code() {
     let long = format!("/{}", "x".repeat(100));
     let table = [
-        (Command::Add, json!({"cniVersion": "0.3.1"}), 1, "0.4.0"),
-        (Command::Add, json!({"cniVersion": null}), 1, "0.4.0"),
+        (Command::Add, json!({"cniVersion": "0.5.0"}), 1, "0.1.0"),
+        (Command::Add, json!({"cniVersion": "0.3"}), 1, "0.1.0"),
+        (Command::Check, json!({"cniVersion": "0.3.1"}), 1, "0.4.0"),
+        (Command::Check, json!({"cniVersion": null}), 1, "0.4.0"),
+        (Command::Gc, json!({"cniVersion": "0.2.0"}), 1, "1.1.0"),
+        (Command::Status, json!({"cniVersion": null}), 1, "1.1.0"),
         (Command::Add, json!({"cniVersion": 1}), 7, "cniVersion=1"),
         (Command::Add, json!({"name": null}), 7, "name: missing"),
         (Command::Add, json!({"name": ""}), 7, "name: missing"),
         (Command::Add, json!({"name": 3}), 7, "name=3"),
         (Command::Add, json!({"name": "a/b"}), 7, "only letters"),
-        (Command::Add, json!({"mtu": "1500"}), 7, "mtu=1500"),
+        (Command::Add, json!({"mtu": "67"}), 7, "mtu=67"),
+        (Command::Add, json!({"mtu": "65536"}), 7, "mtu=65536"),
+        (Command::Add, json!({"mtu": "+1500"}), 7, "mtu=+1500"),
+        (Command::Add, json!({"mtu": "9001 "}), 7, "mtu=9001 "),
+        (Command::Add, json!({"mtu": "__MTU__"}), 7, "mtu=__MTU__"),
+        (Command::Add, json!({"mtu": [1500]}), 7, "mtu=[1500]"),
         (Command::Add, json!({"mtu": -1}), 7, "mtu=-1"),
         (Command::Add, json!({"mtu": 65_536}), 7, "mtu=65536"),
         (Command::Add, json!({"mtu": 1500.5}), 7, "mtu=1500.5"),
@@ -407,10 +537,19 @@ fn a_command_that_is_none_is_an_error_of_the_environment() {
 
 #[test]
 fn an_error_is_told_in_the_version_of_the_configuration() {
-    let (output, _) = run("ADD", br#"{"cniVersion": "0.4.0", "name": "a"}"#);
+    for version in SpecVersion::ALL.map(SpecVersion::as_str) {
+        let config = json!({"cniVersion": version, "name": "a"}).to_string();
+        let (output, _) = run("ADD", config.as_bytes());
+        let error: Value = serde_json::from_slice(&output).expect("an error object");
+        assert_eq!(error["cniVersion"], version);
+        assert_eq!(error["code"], 4, "the namespace is not there: {error}");
+    }
+    let (output, _) = run("ADD", br#"{"name": "a"}"#);
     let error: Value = serde_json::from_slice(&output).expect("an error object");
-    assert_eq!(error["cniVersion"], "0.4.0");
-    assert_eq!(error["code"], 4, "the namespace is not there: {error}");
+    assert_eq!(
+        (&error["cniVersion"], &error["code"]),
+        (&json!("0.1.0"), &json!(4))
+    );
 }
 
 fn json_value() -> impl Strategy<Value = Value> {

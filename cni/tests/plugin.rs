@@ -367,6 +367,20 @@ fn gc_passes_the_list_and_refuses_to_work_without_one() {
 }
 
 #[test]
+fn gc_with_null_for_the_list_keeps_nothing() {
+    let node = Node::serving(Answers::default());
+    let outcome = Plugin::new(&node, "GC")
+        .config("cniVersion", json!("1.1.0"))
+        .config("cni.dev/valid-attachments", json!(null))
+        .config("cni.dev/attachments", json!(null))
+        .run();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let seen = node.seen();
+    assert_eq!(seen.gcs.len(), 1);
+    assert_eq!(seen.gcs[0].valid, []);
+}
+
+#[test]
 fn status_fails_only_until_the_daemon_has_been_ready_in_this_boot() {
     let node = Node::down();
     let status = |node: &Node| {
@@ -418,7 +432,9 @@ fn version_is_answered_as_podman_asks_for_it() {
             outcome.json(),
             json!({
                 "cniVersion": expected,
-                "supportedVersions": ["0.4.0", "1.0.0", "1.1.0"],
+                "supportedVersions": [
+                    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"
+                ],
             })
         );
     }

@@ -17,7 +17,8 @@ pub struct Cnitool {
 }
 
 impl Cnitool {
-    /// Writes a conflist with one plugin and a client that reads it.
+    /// Writes a conflist with one plugin and a client that reads it. An empty version
+    /// is left out of the list.
     ///
     /// # Panics
     /// When the client is missing or the folder cannot be written.
@@ -25,7 +26,10 @@ impl Cnitool {
         let configuration = folder.join(format!("net.d-{network}"));
         std::fs::create_dir_all(&configuration).expect("the folder can be made");
         let plugin = json!({ "type": "veni-cni", "runDir": run_dir });
-        let list = json!({ "cniVersion": version, "name": network, "plugins": [plugin] });
+        let mut list = json!({ "name": network, "plugins": [plugin] });
+        if !version.is_empty() {
+            list["cniVersion"] = json!(version);
+        }
         let file = configuration.join("10-veni.conflist");
         std::fs::write(file, list.to_string()).expect("the conflist can be written");
         Self {

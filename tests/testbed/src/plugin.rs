@@ -56,11 +56,16 @@ impl Added {
                 .expect("an address in CIDR form");
             cidr.addr()
         };
+        // Versions before 0.3.0 have one address per family and name no interfaces.
+        let by_family = ["ip4", "ip6"].into_iter().filter_map(|family| {
+            let cidr: ipnet::IpNet = answer[family]["ip"].as_str()?.parse().ok()?;
+            Some(cidr.addr())
+        });
         let host = list("interfaces")
             .into_iter()
             .find(|one| text(&one["sandbox"]).is_empty());
         Self {
-            addresses: list("ips").iter().map(address).collect(),
+            addresses: list("ips").iter().map(address).chain(by_family).collect(),
             host_link: host.map(|one| text(&one["name"])).unwrap_or_default(),
             answer,
         }

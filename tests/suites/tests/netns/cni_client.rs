@@ -6,7 +6,7 @@ use veni_testbed::{Added, Bed, BedConfig, TestPod, kernel};
 
 fn client(bed: &Bed, version: &str) -> Cnitool {
     // The client keeps results by network name, in one place for all tests.
-    let network = format!("{}-{}", bed.lab().name(), version.replace('.', "-"));
+    let network = format!("{}-v{}", bed.lab().name(), version.replace('.', "-"));
     Cnitool::new(bed.folder(), &network, version, bed.daemon(0).run_dir())
 }
 
@@ -22,9 +22,9 @@ async fn run(
 }
 
 #[tokio::test]
-async fn cnitool_adds_checks_and_deletes_pods_by_conflists_of_both_versions() {
+async fn cnitool_adds_checks_and_deletes_pods_by_conflists_of_each_version_with_check() {
     let bed = Bed::start(BedConfig::new(1).set("VENI_AUDIT_INTERVAL", "3600")).await;
-    for version in ["1.0.0", "1.1.0"] {
+    for version in ["0.4.0", "1.0.0", "1.1.0"] {
         let client = client(&bed, version);
         let pod = bed.pod(0, "pod").await;
         let added = Added::read(run(&bed, &client, "add", &pod).await.expect("add"));
@@ -49,6 +49,28 @@ async fn cnitool_adds_checks_and_deletes_pods_by_conflists_of_both_versions() {
 }
 
 #[tokio::test]
+async fn cnitool_adds_and_deletes_pods_by_conflists_of_each_version_before_check() {
+    let bed = Bed::start(BedConfig::new(1).set("VENI_AUDIT_INTERVAL", "3600")).await;
+    for version in ["", "0.1.0", "0.2.0", "0.3.0", "0.3.1"] {
+        let client = client(&bed, version);
+        let pod = bed.pod(0, "pod").await;
+        let added = Added::read(run(&bed, &client, "add", &pod).await.expect("add"));
+        let expected = if version.is_empty() { "0.1.0" } else { version };
+        assert_eq!(added.answer["cniVersion"], expected);
+        assert!(reaches(bed.node(0), added.address()).await);
+        let refused = run(&bed, &client, "check", &pod)
+            .await
+            .expect_err("a version without CHECK");
+        assert!(refused.contains("CHECK"), "{refused}");
+        run(&bed, &client, "del", &pod).await.expect("del");
+        run(&bed, &client, "del", &pod).await.expect("del again");
+        bed.nothing_of_pods(0).await;
+        bed.sound(&[&pod]).await;
+    }
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn cnitool_collects_garbage_and_asks_for_the_status() {
     let bed = Bed::start_without_daemons(BedConfig::new(1)).await;
     let client = client(&bed, "1.1.0");
@@ -64,7 +86,7 @@ async fn cnitool_collects_garbage_and_asks_for_the_status() {
     // One that the client knows nothing of, in its network.
     let stray = bed.pod(0, "stray").await;
     let mut call = bed.call("ADD", &stray);
-    call.config["name"] = format!("{}-1-1-0", bed.lab().name()).into();
+    call.config["name"] = format!("{}-v1-1-0", bed.lab().name()).into();
     bed.run(0, &call).await.expect("ADD");
     // It deletes all pods that it knows itself, and asks without a list for the
     // rest: that is an error, as nobody could tell what is still in use.
