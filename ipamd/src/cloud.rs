@@ -45,15 +45,13 @@ impl CallObserver for CallMeter {
         waited: Duration,
         took: Duration,
     ) {
-        let outcome = outcome.err().map_or("ok", ErrorClass::label);
-        self.metrics
-            .cloud_call(operation.label(), outcome, waited, took);
+        self.metrics.cloud_call(operation, outcome, waited, took);
         let calls = &self.events.levels().cloud_calls;
         calls.fetch_add(1, Ordering::Relaxed);
     }
 
     fn budget(&self, family: ApiFamily, per_second: f64) {
-        self.metrics.cloud_budget(family.label(), per_second);
+        self.metrics.cloud_budget(family, per_second);
     }
 }
 

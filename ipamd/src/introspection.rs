@@ -20,10 +20,8 @@ use crate::config::{CustomNetworkSettings, IntrospectionAddress, Setting};
 use crate::endpoints::Endpoints;
 use crate::eni_config::{EniConfigError, EniConfigs, Place};
 use crate::metrics::Metrics;
+use crate::metrics::exposition::CONTENT_TYPE;
 use crate::pool::Pool;
-
-/// OpenMetrics 1.0, "Overall structure".
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The paths of the AWS plugin.
 const PATHS: [&str; 4] = [

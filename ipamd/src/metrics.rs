@@ -1,13 +1,14 @@
 //! Prometheus metrics: the AWS plugin's names where the meaning is the same,
 //! our own for what it lacks. Labels are enums; never a pod or an address.
 
+pub(crate) mod exposition;
+mod labels;
 mod requests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,7 +16,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use veni_provider::{ApiFamily, ErrorClass, Operation};
+
 use crate::pool::PoolSettings;
+pub use labels::{AddOutcome, Phase};
+use labels::{AddressState, CallLabels, FamilyLabel, OutcomeLabel, PhaseLabel, StateLabel};
 pub use requests::{RequestSeen, Requests};
 
 /// Seconds; an ADD out of the warm pool is near the lower end, one that waits
@@ -24,47 +29,9 @@ const LATENCY_BUCKETS: [f64; 14] = [
     0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.2, 1.0, 3.0, 10.0, 30.0, 90.0,
 ];
 
-/// A part of an operation that is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Waiting for an address.
-    Acquire,
-    /// Writing the journal.
-    Journal,
-    /// The kernel's part.
-    Kernel,
-    /// All of it.
-    Total,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabel {
-    phase: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FamilyLabel {
-    family: &'static str,
-}
-
 /// A counter whose name is exposed as it is: OpenMetrics would add `_total`,
-/// and operators' queries have the AWS plugin's names without.
+/// and operators' queries have the AWS plugin's names without. Of a type that
+/// OpenMetrics does not know; [`exposition`] gives it back the one that it has.
 #[derive(Debug, Clone, Default)]
 struct PlainCounter(Counter);
 
@@ -136,12 +103,38 @@ impl Default for Metrics {
             repairs: Counter::default(),
             lost: Counter::default(),
         };
+        metrics.begin_at_zero();
         metrics.register();
         metrics
     }
 }
 
 impl Metrics {
+    /// Makes what has labels exist for each of their values. Calls that failed are
+    /// timed from the first one on: each outcome of each is a whole histogram, and
+    /// the counter beside it is there.
+    fn begin_at_zero(&self) {
+        for phase in Phase::OF_ADD {
+            drop(self.add_seconds.get_or_create(&phase.into()));
+        }
+        for phase in Phase::OF_DEL {
+            drop(self.del_seconds.get_or_create(&phase.into()));
+        }
+        for outcome in AddOutcome::ALL {
+            drop(self.add_results.get_or_create(&outcome.into()));
+        }
+        for state in AddressState::ALL {
+            drop(self.pool.get_or_create(&state.into()));
+        }
+        for labels in CallLabels::all() {
+            drop(self.calls.get_or_create(&labels));
+        }
+        for operation in Operation::ALL {
+            let labels = CallLabels::new(operation, Ok(()));
+            drop(self.call_seconds.get_or_create(&labels));
+        }
+    }
+
     fn register(&mut self) {
         let mut registry = Registry::default();
         let aws = registry.sub_registry_with_prefix("awscni");
@@ -232,9 +225,7 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing to a string does not fail.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+        exposition::text(&self.registry)
     }
 
     /// Sets the pool's gauges from its levels.
@@ -251,13 +242,12 @@ impl Metrics {
         self.max_addresses.set(settings.max_pods.into());
         self.waiting.set(waiting.into());
         let states = [
-            ("free", levels.free),
-            ("assigned", levels.assigned),
-            ("cooling", levels.cooling),
+            (AddressState::Free, levels.free),
+            (AddressState::Assigned, levels.assigned),
+            (AddressState::Cooling, levels.cooling),
         ];
         for (state, count) in states {
-            let label = StateLabel { state };
-            self.pool.get_or_create(&label).set(count.into());
+            self.pool.get_or_create(&state.into()).set(count.into());
         }
     }
 
@@ -277,10 +267,8 @@ impl Metrics {
     }
 
     /// An ADD has ended.
-    pub fn add_ended(&self, outcome: &'static str) {
-        self.add_results
-            .get_or_create(&OutcomeLabel { outcome })
-            .inc();
+    pub fn add_ended(&self, outcome: AddOutcome) {
+        self.add_results.get_or_create(&outcome.into()).inc();
     }
 
     /// A DEL has come.
@@ -311,12 +299,12 @@ impl Metrics {
     /// A cloud call has ended.
     pub fn cloud_call(
         &self,
-        operation: &'static str,
-        outcome: &'static str,
+        operation: Operation,
+        outcome: Result<(), &ErrorClass>,
         waited: Duration,
         took: Duration,
     ) {
-        let labels = CallLabels { operation, outcome };
+        let labels = CallLabels::new(operation, outcome);
         self.calls.get_or_create(&labels).inc();
         self.call_seconds
             .get_or_create(&labels)
@@ -325,7 +313,8 @@ impl Metrics {
     }
 
     /// A limiter's budget has changed.
-    pub fn cloud_budget(&self, family: &'static str, per_second: f64) {
+    pub fn cloud_budget(&self, family: ApiFamily, per_second: f64) {
+        let family = family.label();
         self.budget
             .get_or_create(&FamilyLabel { family })
             .set(per_second);
@@ -343,13 +332,10 @@ impl Metrics {
 }
 
 fn observe(family: &Family<PhaseLabel, Histogram>, phase: Phase, took: Duration) {
-    let phase = match phase {
-        Phase::Acquire => "acquire",
-        Phase::Journal => "journal",
-        Phase::Kernel => "kernel",
-        Phase::Total => "total",
-    };
     family
-        .get_or_create(&PhaseLabel { phase })
+        .get_or_create(&phase.into())
         .observe(took.as_secs_f64());
 }
+
+#[cfg(test)]
+mod tests;

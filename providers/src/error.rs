@@ -69,6 +69,20 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// The names of all classes.
+    pub const LABELS: [&'static str; 10] = [
+        "throttled",
+        "exhausted",
+        "limit_reached",
+        "not_found",
+        "denied",
+        "transient",
+        "outcome_unknown",
+        "invalid",
+        "unsupported",
+        "fatal",
+    ];
+
     /// A short name for metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {
@@ -115,3 +129,37 @@ impl fmt::Display for ProviderError {
 }
 
 impl std::error::Error for ProviderError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next class, so that the compiler asks for the place of a new one.
+    fn after(class: &ErrorClass) -> Option<ErrorClass> {
+        Some(match class {
+            ErrorClass::Throttled { .. } => ErrorClass::Exhausted {
+                subnet: SubnetId::new("subnet-1"),
+                scarcity: Scarcity::Addresses,
+            },
+            ErrorClass::Exhausted { .. } => ErrorClass::LimitReached {
+                limit: Limit::Slots,
+            },
+            ErrorClass::LimitReached { .. } => ErrorClass::NotFound,
+            ErrorClass::NotFound => ErrorClass::Denied,
+            ErrorClass::Denied => ErrorClass::Transient,
+            ErrorClass::Transient => ErrorClass::OutcomeUnknown,
+            ErrorClass::OutcomeUnknown => ErrorClass::Invalid,
+            ErrorClass::Invalid => ErrorClass::Unsupported,
+            ErrorClass::Unsupported => ErrorClass::Fatal,
+            ErrorClass::Fatal => return None,
+        })
+    }
+
+    #[test]
+    fn every_class_has_its_name_among_all_names() {
+        let first = ErrorClass::Throttled { retry_after: None };
+        let all = std::iter::successors(Some(first), after);
+        let labels: Vec<&str> = all.map(|class| class.label()).collect();
+        assert_eq!(labels, ErrorClass::LABELS);
+    }
+}

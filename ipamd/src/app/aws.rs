@@ -24,6 +24,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Puts every request to EC2 into metrics.
 struct RequestMeter(Arc<Metrics>);
 
+impl RequestMeter {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics
+            .requests()
+            .begin_at_zero(Action::ALL.map(Action::label));
+        Self(metrics)
+    }
+}
+
 impl ActionObserver for RequestMeter {
     fn action(&self, call: &ActionCall<'_>) {
         self.0.requests().ended(&RequestSeen {
@@ -71,7 +80,7 @@ pub fn settings(config: &Config, choice: &AwsChoice, metrics: &Arc<Metrics>) -> 
         // deadline must not strike, or nobody would know whether it was made.
         budget_patience: config.timing.cloud_deadline / 3,
         instance_types: Some(table),
-        observer: Arc::new(RequestMeter(Arc::clone(metrics))),
+        observer: Arc::new(RequestMeter::new(Arc::clone(metrics))),
         ..AwsSettings::default()
     }
 }

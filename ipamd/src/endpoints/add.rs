@@ -16,7 +16,7 @@ use crate::attachment::{AttachmentKey, PodName, host_link_names, random_mac};
 use crate::crash;
 use crate::events::{EventKind, unix_millis};
 use crate::journal::Shelf;
-use crate::metrics::Phase;
+use crate::metrics::{AddOutcome, Phase};
 use crate::pool::{AcquireError, Lease};
 
 /// An ADD as the plugin asks for it.
@@ -403,16 +403,16 @@ impl Endpoints {
                     waited_micros = record.waited_micros,
                     "pod added"
                 );
-                self.tools.metrics.add_ended("ok");
+                self.tools.metrics.add_ended(AddOutcome::Ok);
                 let message = format!("{} has {addresses}", record.label());
                 self.tools.events.emit(EventKind::Add, message);
             }
             Err(failure) => {
                 tracing::warn!(attachment = %key, code = failure.code, error = failure.message, "pod not added");
                 self.tools.metrics.add_ended(match failure.code {
-                    code::NO_ADDRESS | code::TRY_AGAIN_LATER => "no_address",
-                    code::UNKNOWN_CONTAINER => "namespace_gone",
-                    _ => "failed",
+                    code::NO_ADDRESS | code::TRY_AGAIN_LATER => AddOutcome::NoAddress,
+                    code::UNKNOWN_CONTAINER => AddOutcome::NamespaceGone,
+                    _ => AddOutcome::Failed,
                 });
                 self.tools
                     .events

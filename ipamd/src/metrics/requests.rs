@@ -114,6 +114,15 @@ impl Requests {
         );
     }
 
+    /// Counts these actions from now on: the provider's own names of what it may call.
+    pub fn begin_at_zero(&self, actions: impl IntoIterator<Item = &'static str>) {
+        for action in actions {
+            let function = FunctionLabel { r#fn: action };
+            drop(self.all.get_or_create(&function));
+            drop(self.failed.get_or_create(&function));
+        }
+    }
+
     /// A request has ended.
     pub fn ended(&self, seen: &RequestSeen<'_>) {
         let function = FunctionLabel { r#fn: seen.action };

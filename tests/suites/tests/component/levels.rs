@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use veni_provider::Operation;
+use veni_provider::{Operation, SubnetId};
 use veni_provider_mock::CloudConfig;
 
 use crate::daemon::Daemon;
 use crate::trouble::metric;
-use crate::world::{Holdings, World};
+use crate::world::{Holdings, SUBNET, World};
 
 async fn delete_pods(daemon: &Daemon, numbers: std::ops::Range<usize>) {
     for number in numbers {
@@ -255,4 +255,25 @@ async fn metrics_have_the_names_and_values_that_operators_know() {
         metric(&daemon, called) as usize,
         world.calls.of(Operation::Assign)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_that_fails_at_once_counts_as_one_without_an_address() {
+    let world = World::aws("m5.large");
+    let subnet = SubnetId::new(SUBNET);
+    world.cloud.fill_subnet(&subnet, 0).expect("a subnet");
+    let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
+    daemon.settle().await;
+    let counters = [
+        "awscni_add_ip_req_count",
+        "awscni_no_available_ip_addresses",
+        "veni_add_results_total{outcome=\"no_address\"}",
+    ];
+    for before in [0.0, 1.0] {
+        for name in counters {
+            assert_eq!(metric(&daemon, name), before, "{name}");
+        }
+        daemon.add("a").await.expect_err("nothing can come");
+    }
+    assert_eq!(metric(&daemon, "veni_waiting_adds"), 0.0);
 }
