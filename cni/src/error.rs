@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use veni_api::failure::CniFailure;
+use veni_terminal::printable;
 
 use crate::version::SpecVersion;
 
@@ -19,16 +20,17 @@ pub fn object(failure: &CniFailure, version: SpecVersion) -> Value {
     object
 }
 
-/// The same as one line for a log.
+/// The same as one line for a log or a terminal.
 pub fn line(failure: &CniFailure) -> String {
     let CniFailure {
         code,
         message,
         details,
     } = failure;
-    if details.is_empty() {
+    let line = if details.is_empty() {
         format!("{message} (code {code})")
     } else {
         format!("{message}: {details} (code {code})")
-    }
+    };
+    printable::line(&line).into_owned()
 }

@@ -3,7 +3,8 @@
 //! of the pod's network that it could leak.
 //!
 //! Standard output is protocol: a result or an error object of the CNI
-//! specification. Lines for people go to standard error.
+//! specification. Lines for people go to standard error. Neither has characters that
+//! would steer a terminal.
 
 pub mod command;
 pub mod daemon;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use veni_api::failure::{CniFailure, code};
+use veni_terminal::printable;
 
 use crate::environment::{Command, Environment};
 use crate::log::PluginLog;
@@ -80,7 +82,7 @@ pub fn run(
 
 fn write(output: &mut dyn Write, text: &str) -> std::io::Result<()> {
     if !text.is_empty() {
-        output.write_all(text.as_bytes())?;
+        output.write_all(printable::json(text).as_bytes())?;
         output.write_all(b"\n")?;
     }
     output.flush()

@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use serde_json::Value;
 use veni_api::failure::CniFailure;
 use veni_api::timestamp::rfc_3339;
+use veni_terminal::printable;
 
 use crate::Lookup;
 
@@ -94,10 +95,10 @@ fn pod(lookup: Lookup<'_>) -> String {
     on_one_line(&format!("pod={}/{}", pod.namespace, pod.name))
 }
 
-/// What comes from outside must not begin a line of its own.
+/// What comes from outside must not begin a line of its own, nor steer the
+/// terminal of who reads the file.
 fn on_one_line(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(LONGEST_PART).map(safe).collect()
+    printable::line(text).chars().take(LONGEST_PART).collect()
 }
 
 fn open(path: &Path) -> io::Result<File> {

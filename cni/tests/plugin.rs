@@ -473,9 +473,43 @@ fn a_failure_gets_one_line_in_the_log_that_the_configuration_names() {
     }
     let lines = lines(&log);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    for part in ["ADD container=c1", "pod=default/web-0", "subnet-1 is full"] {
+    for part in [
+        "ADD container=c1",
+        "pod=default/web-0",
+        r"subnet-1\nis full",
+    ] {
         assert!(lines[0].contains(part), "{part} is not in {lines:?}");
     }
+}
+
+#[test]
+fn a_failure_steers_no_terminal_wherever_it_is_told() {
+    let hostile = "a\u{1b}[2J\tb\u{9b}31m\u{202e}c";
+    let refusal = CniFailure::new(code::NO_ADDRESS, hostile, hostile);
+    let node = Node::serving(Answers {
+        refusal: Some(refusal),
+        ..Answers::default()
+    });
+    let pod = Namespace::new();
+    let log = node.run_dir().join("plugin.log");
+    let outcome = Plugin::new(&node, "ADD")
+        .netns(&pod)
+        .config("pluginLogFile", json!(log))
+        .run();
+    let file = std::fs::read_to_string(log).expect("a log");
+    let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(
+        hostile.contains(steers),
+        "the look sees them where they are"
+    );
+    for told in [&outcome.log, &file, &outcome.output] {
+        assert!(!told.contains(steers), "{told:?}");
+    }
+    for told in [&outcome.log, &file] {
+        assert!(told.contains(r"a\u{1b}[2J\tb\u{9b}31m\u{202e}c"), "{told}");
+    }
+    let answer: serde_json::Value = serde_json::from_str(&outcome.output).expect("json");
+    assert_eq!(answer["msg"], hostile, "the runtime has it as it is");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use ipamd::config::{Config, ConfigError, Remark, in_blocks, misspelt, variables};
 use ipamd::eni_config::EniConfigs;
+use veni_terminal::{eprintln, print, println};
 
 /// The sum of a check.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,13 +7,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use veni_terminal::{eprintln, printable};
 
 use crate::config::{Config, LogFormat, LogTarget};
 
@@ -59,9 +60,10 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
         filter: config.log_filter.clone(),
         reason: error.to_string(),
     })?;
+    let format = config.log_format;
     let writer = match &config.log_target {
-        LogTarget::Stderr => BoxMakeWriter::new(io::stderr),
-        LogTarget::Stdout => BoxMakeWriter::new(io::stdout),
+        LogTarget::Stderr => BoxMakeWriter::new(move || Edge::new(io::stderr(), format)),
+        LogTarget::Stdout => BoxMakeWriter::new(move || Edge::new(io::stdout(), format)),
         LogTarget::File(path) => {
             let file = LogFile::try_new(path).map_err(|source| LoggingError::File {
                 path: path.display().to_string(),
@@ -70,7 +72,8 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
             // For who looks where logs usually are.
             let path = path.display();
             eprintln!("ipamd: the log is in {path}, as AWS_VPC_K8S_CNI_LOG_FILE says");
-            BoxMakeWriter::new(Mutex::new(file))
+            let file = Arc::new(Mutex::new(file));
+            BoxMakeWriter::new(move || Edge::new(Shared(Arc::clone(&file)), format))
         }
     };
     let builder = fmt()
@@ -82,6 +85,56 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     set.map_err(|_| LoggingError::Twice)
+}
+
+/// Where events leave the daemon, one in each write: nothing in them steers a
+/// terminal or forges a line, and a log that cannot be written (its reader is gone,
+/// the disk is full) never ends the daemon, which has pods to serve.
+struct Edge<W> {
+    writer: W,
+    format: LogFormat,
+}
+
+impl<W: Write> Edge<W> {
+    fn new(writer: W, format: LogFormat) -> Self {
+        Self { writer, format }
+    }
+}
+
+impl<W: Write> Write for Edge<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut line = match self.format {
+            LogFormat::Text => printable::line(text),
+            LogFormat::Json => printable::json(text),
+        }
+        .into_owned();
+        line.push('\n');
+        // The subscriber would tell of the failure on standard error, and panic
+        // where nobody reads that either.
+        let _unheard = self.writer.write_all(line.as_bytes());
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _unheard = self.writer.flush();
+        Ok(())
+    }
+}
+
+/// The log's file, to which all threads write.
+struct Shared(Arc<Mutex<LogFile>>);
+
+impl Write for Shared {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Opens the log's file anew, if there is one, and says so in it.
@@ -153,6 +206,43 @@ mod tests {
 
     fn text(path: &Path) -> String {
         fs::read_to_string(path).expect("a readable log")
+    }
+
+    #[test]
+    fn an_event_is_one_line_that_steers_no_terminal() {
+        let event = "pod added pod.name=a\u{1b}[2J\nb\u{202e}\n";
+        let written = |format, event: &str| {
+            let mut into = Vec::new();
+            let taken = Edge::new(&mut into, format).write(event.as_bytes());
+            assert_eq!(taken.expect("never fails"), event.len());
+            String::from_utf8(into).expect("is text")
+        };
+        assert_eq!(
+            written(LogFormat::Text, event),
+            "pod added pod.name=a\\u{1b}[2J\\nb\\u{202e}\n"
+        );
+        let json = "{\"pod.name\":\"a\u{9b}\"}\n";
+        assert_eq!(
+            written(LogFormat::Json, json),
+            "{\"pod.name\":\"a\\u009b\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_no_failure_of_what_is_logged() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+        let mut edge = Edge::new(Full, LogFormat::Text);
+        edge.write_all(b"one\n").expect("is taken");
+        edge.flush().expect("is taken");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use clap::Parser;
 use ipamd::config::{Config, in_blocks, in_one_line, misspelt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use veni_terminal::{eprintln, print, println};
 
 /// Owns this node's pool of cloud addresses and every pod's network.
 ///
@@ -53,16 +54,17 @@ fn main() -> ExitCode {
         for point in ipamd::crash::POINTS {
             println!("{point}");
         }
-        return ExitCode::SUCCESS;
+        return outcome(Ok(ExitCode::SUCCESS));
     }
     outcome(run(arguments).map(|()| ExitCode::SUCCESS))
 }
 
 fn outcome(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
+    let status = result.unwrap_or_else(|error| {
         eprintln!("ipamd: {error:#}");
         ExitCode::FAILURE
-    })
+    });
+    veni_terminal::finish("ipamd", status)
 }
 
 fn host_name() -> String {

@@ -144,3 +144,53 @@ fn the_files_of_custom_networking_are_checked_too() {
     std::fs::write(&path, config).expect("writes");
     assert!(check().status.success());
 }
+
+/// Runs it with both outputs into pipes that nobody reads; its status.
+fn unheard(arguments: &[&str], environment: &[(&str, &str)]) -> Option<i32> {
+    let unread = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    let status = Command::new(env!("CARGO_BIN_EXE_ipamd"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdout(unread())
+        .stderr(unread())
+        .status();
+    status.expect("ipamd can be executed").code()
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_no_verdict() {
+    let good = [("VENI_PROVIDER", "mock"), ("WARM_IP_TARGET", "5")];
+    let bad = [("VENI_PROVIDER", "mock"), ("WARM_IP_TARGET", "many")];
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["--settings"],
+        &["--check-settings"],
+        &["--check-settings", "--all"],
+    ] {
+        assert_eq!(unheard(arguments, &good), Some(0), "{arguments:?}");
+    }
+    assert_eq!(unheard(&["--check-settings"], &bad), Some(1));
+    assert_eq!(unheard(&["--no-such-option"], &good), Some(2));
+}
+
+#[test]
+fn settings_that_cannot_be_printed_are_a_failure_that_names_the_reason() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = Command::new(env!("CARGO_BIN_EXE_ipamd"))
+        .arg("--settings")
+        .stdout(full.expect("a full device"))
+        .output()
+        .expect("ipamd can be executed");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.starts_with("ipamd: failed to write to standard output: No space left"),
+        "{error}"
+    );
+}

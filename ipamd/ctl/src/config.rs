@@ -7,8 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 use veni_api::client::connect_operator;
 use veni_api::v1::{Setting, SettingsRequest};
+use veni_terminal::output::write_json;
+use veni_terminal::{print, printable};
 
-use crate::table::{render, terminal_width, wrap};
+use crate::table::{render, terminal_width, width_of, wrap};
 
 /// Columns of a terminal that values, sources and defaults are cut to.
 const NARROW: usize = 26;
@@ -47,7 +49,7 @@ pub(crate) async fn run(arguments: ConfigArguments) -> anyhow::Result<()> {
     let settings = arguments.chosen(fetch(&socket).await?)?;
     if arguments.json {
         let all: Vec<Value> = settings.iter().map(as_json).collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        write_json(&serde_json::to_string_pretty(&all)?);
     } else {
         print!("{}", as_text(&settings, terminal_width()));
     }
@@ -131,7 +133,7 @@ fn table(settings: &[Setting], width: Option<usize>) -> Option<String> {
     let lines = |rows: &[[Vec<String>; 5]]| rows.iter().flat_map(lines).collect::<Vec<_>>();
     let taken = render(&headings[..4], lines(&rows))
         .lines()
-        .map(|line| line.chars().count())
+        .map(width_of)
         .max()
         .unwrap_or_default();
     let room = match width {
@@ -167,11 +169,11 @@ fn lines(row: &[Vec<String>; 5]) -> Vec<Vec<String>> {
 
 /// A setting in a few lines, for narrow terminals.
 fn block(setting: &Setting, width: usize) -> String {
-    let mut text = format!("{}={} [{}", setting.name, setting.value, setting.source);
+    let mut begin = format!("{}={} [{}", setting.name, setting.value, setting.source);
     if setting.source != "default" && !setting.default.is_empty() {
-        text.push_str(&format!("; default {}", setting.default));
+        begin.push_str(&format!("; default {}", setting.default));
     }
-    text.push_str("]\n");
+    let mut text = format!("{}]\n", printable::line(&begin));
     let room = width.saturating_sub(INDENT.len()).max(SHORTEST);
     for line in wrap(&explanation(setting), room) {
         text.push_str(&format!("{INDENT}{line}\n"));

@@ -61,7 +61,7 @@ enum LabCommand {
     Down,
     /// Show the lab: nodes, pools, pods and what the VPC has dropped
     Status,
-    /// Pods by the real plugin
+    /// Add, delete and list pods, by the real plugin, and run programs in them
     #[command(subcommand)]
     Pod(pods::PodCommand),
     /// Start many pods at the same instant and draw what happens
@@ -81,7 +81,7 @@ enum LabCommand {
         /// The node: name or number
         node: String,
     },
-    /// Make the cloud misbehave
+    /// Make the cloud misbehave; `veni lab status` lists the faults in force
     #[command(subcommand)]
     Fault(fault::FaultCommand),
     /// Print the log of a node's ipamd

@@ -11,6 +11,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use veni_terminal::eprintln;
 
 /// Veni gives pods addresses of the cloud network itself; this is its tool for people.
 #[derive(Debug, Parser)]
@@ -42,8 +43,9 @@ async fn main() -> ExitCode {
         #[cfg(feature = "lab")]
         Command::Lab(arguments) => lab::run(arguments).await,
     };
-    outcome.unwrap_or_else(|error| {
+    let status = outcome.unwrap_or_else(|error| {
         eprintln!("veni: {error:#}");
         ExitCode::FAILURE
-    })
+    });
+    veni_terminal::finish("veni", status)
 }

@@ -5,7 +5,6 @@
 mod imds;
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -13,6 +12,8 @@ use serde_json::{Value, json};
 use veni_pool::SlotKind;
 use veni_pool::instance_types::{self, InstanceType};
 use veni_pool::max_pods::{self, Machine, MaxPods, Settings};
+use veni_terminal::output::write_json;
+use veni_terminal::{eprintln, print};
 
 use crate::table::render;
 
@@ -92,21 +93,17 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
             }
         }
     }
-    print(&arguments.show(&known, names.len())?)?;
+    let text = arguments.show(&known, names.len())?;
+    if arguments.json {
+        write_json(&text);
+    } else {
+        print!("{text}");
+    }
     Ok(if wrong {
         ExitCode::from(USAGE)
     } else {
         ExitCode::SUCCESS
     })
-}
-
-/// Prints as far as somebody reads: `veni max-pods --all | head` is no failure.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
-    }
 }
 
 fn not_known(name: &str) -> String {
@@ -157,7 +154,7 @@ impl MaxPodsArguments {
                 .iter()
                 .map(|(found, result)| as_json(found, result))
                 .collect();
-            return Ok(format!("{}\n", serde_json::to_string_pretty(&all)?));
+            return Ok(serde_json::to_string_pretty(&all)?);
         }
         Ok(match known {
             [] => String::new(),

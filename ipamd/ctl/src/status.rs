@@ -16,6 +16,8 @@ use veni_api::v1::{
 use crate::table::render;
 use levels::Levels;
 pub(crate) use levels::PoolLevels;
+use veni_terminal::output::write_json;
+use veni_terminal::{print, printable};
 
 /// What to ask, and whom.
 #[derive(Debug, Args)]
@@ -47,7 +49,7 @@ pub(crate) async fn run(arguments: StatusArguments) -> anyhow::Result<()> {
         .unwrap_or_else(|| arguments.run_dir.join(veni_api::OPERATOR_SOCKET));
     let report = Report::fetch(&socket).await?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report.as_json())?);
+        write_json(&serde_json::to_string_pretty(&report.as_json())?);
     } else {
         print!("{}", report.as_text(arguments.explain));
     }
@@ -98,6 +100,12 @@ impl Report {
     }
 }
 
+/// A text of lines, each of which stays one whatever names are in it.
+fn text_of(lines: impl IntoIterator<Item = String>) -> String {
+    let ended = |line: String| format!("{}\n", printable::line(&line));
+    lines.into_iter().map(ended).collect()
+}
+
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
@@ -108,26 +116,23 @@ fn summary(pool: &PoolResponse) -> String {
     } else {
         format!("{}, {}", pool.node_name, pool.node)
     };
-    let mut text = format!(
-        "{node} ({}, {}), veni {}\n",
+    let mut lines = vec![format!(
+        "{node} ({}, {}), veni {}",
         pool.instance_type, pool.provider, pool.daemon_version
-    );
+    )];
     let PoolLevels { free, total, .. } = PoolLevels::of(pool);
-    text.push_str(&format!(
-        "Pool: {free} free, {} assigned, {} cooling, {total} in all; {} waiting; at most {} pods\n",
+    lines.push(format!(
+        "Pool: {free} free, {} assigned, {} cooling, {total} in all; {} waiting; at most {} pods",
         pool.assigned, pool.cooling, pool.waiting, pool.max_pods
     ));
-    text.push_str(&format!("Targets: {}\n", pool.targets.join(" ")));
-    text.push_str(&format!("Cloud: {} calls", pool.cloud_calls));
-    if pool.cloud_error.is_empty() {
-        text.push_str(", the last one answered\n");
-    } else {
-        text.push_str(&format!(", the last one failed: {}\n", pool.cloud_error));
-    }
-    for warning in &pool.host_warnings {
-        text.push_str(&format!("Host: {warning}\n"));
-    }
-    text
+    lines.push(format!("Targets: {}", pool.targets.join(" ")));
+    let last = match pool.cloud_error.as_str() {
+        "" => "the last one answered".to_owned(),
+        error => format!("the last one failed: {error}"),
+    };
+    lines.push(format!("Cloud: {} calls, {last}", pool.cloud_calls));
+    lines.extend(pool.host_warnings.iter().map(|one| format!("Host: {one}")));
+    text_of(lines)
 }
 
 fn interfaces(pool: &PoolResponse) -> String {
@@ -238,21 +243,17 @@ fn endpoints(all: &[Endpoint]) -> String {
 }
 
 fn plan(plan: &PlanResponse) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for action in &plan.actions {
         let now = if action.in_flight { " (under way)" } else { "" };
-        text.push_str(&format!(
-            "  {}{now}\n    because {}\n",
-            action.action, action.reason
-        ));
+        lines.push(format!("  {}{now}", action.action));
+        lines.push(format!("    because {}", action.reason));
     }
     if plan.actions.is_empty() {
-        text.push_str("  nothing to do\n");
+        lines.push("  nothing to do".to_owned());
     }
-    for note in &plan.notes {
-        text.push_str(&format!("  {note}\n"));
-    }
-    text
+    lines.extend(plan.notes.iter().map(|note| format!("  {note}")));
+    text_of(lines)
 }
 
 #[cfg(test)]

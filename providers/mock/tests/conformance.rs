@@ -68,6 +68,7 @@ impl Fixture for Served {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "to the runner of the test")]
 fn judge(name: &str, outcome: veni_provider::conformance::Outcome) {
     match outcome {
         Ok(Verdict::Shown) => {}

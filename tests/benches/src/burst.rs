@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use veni_terminal::eprintln;
+
 use crate::contender::Kind;
 use crate::figures::{Samples, median_of, milliseconds};
 use crate::starter::{Job, Order, Outcome};

@@ -28,6 +28,7 @@ use clap::Parser;
 
 use arguments::Arguments;
 use report::Report;
+use veni_terminal::{eprintln, print, println};
 use world::World;
 
 fn main() -> ExitCode {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use veni_terminal::eprintln;
+
 use crate::arguments::Scale;
 use crate::contender::Kind;
 use crate::daemon::Spent;

@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::Range;
 
 use anyhow::{Context, ensure};
+use veni_terminal::eprintln;
 
 use crate::arguments::Scale;
 use crate::command::ip;

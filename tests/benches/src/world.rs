@@ -6,6 +6,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use veni_terminal::eprintln;
 
 use crate::arguments::{Arguments, Scale};
 use crate::command::run;

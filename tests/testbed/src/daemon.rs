@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use veni_api::client::{Connection, connect_operator};
@@ -90,6 +90,23 @@ impl Daemon {
         *child = Some(self.spawn(further));
     }
 
+    /// Starts it with a log that nobody reads any more, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it runs already, ends at once or does not become ready.
+    pub async fn start_unheard(&self) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let error = writer.try_clone().expect("a second handle of the pipe");
+        let mut child = self.child.lock().await;
+        assert!(child.is_none(), "the daemon runs already");
+        let mut command = self.command(&[]);
+        let started = command.stdout(writer).stderr(error).spawn();
+        *child = Some(started.expect("ipamd can be executed"));
+        drop(child);
+        self.ready().await;
+    }
+
     /// Starts another process beside the one that may run; its end.
     ///
     /// # Panics
@@ -107,6 +124,15 @@ impl Daemon {
     fn spawn(&self, further: &[(&str, &str)]) -> Child {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.expect("the daemon's log can be written");
+        let mut command = self.command(further);
+        command
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            .spawn()
+            .expect("ipamd can be executed")
+    }
+
+    fn command(&self, further: &[(&str, &str)]) -> Command {
         let mut command = command_in(&self.namespace, binaries::ipamd());
         // What the caller has set, for the tests and for its own AWS clients, is none
         // of a node's.
@@ -122,11 +148,8 @@ impl Daemon {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(further.iter().copied())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log"))
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("ipamd can be executed")
+            .kill_on_drop(true);
+        command
     }
 
     /// Waits until it answers operators and has marked itself ready.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use veni_cloudlab::Dropped;
+use veni_terminal::eprintln;
 
 /// Name of the socket in the lab's folder.
 pub(crate) const SOCKET: &str = "control.sock";

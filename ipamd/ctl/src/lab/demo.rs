@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 use veni_cloudlab::{default_folder, end_of_log};
+use veni_terminal::eprintln;
 
 use super::control::{Control, Description};
 use super::remains::{Machine, Watch};
@@ -69,6 +70,9 @@ pub(crate) async fn run(name: &str, arguments: DemoArguments) -> anyhow::Result<
         () = &mut interrupt => (Err(anyhow!("interrupted")), true),
     };
     let lab = control.describe().await;
+    // No failure of what was shown up to then; the lab is taken down all the same.
+    let unread = matches!(&told, Err(error) if error.is::<story::ReaderIsGone>());
+    let told = if unread { Ok(()) } else { told };
     if let (Err(_), Ok(lab), false) = (&told, &lab, stopped) {
         show_logs(lab);
     }

@@ -25,7 +25,7 @@ pub(crate) enum FaultCommand {
     },
     /// Make calls slow
     Latency {
-        /// Milliseconds per call
+        /// Milliseconds per call; on LocalStack beside those that it takes anyway
         milliseconds: u64,
         #[command(flatten)]
         which: Which,
@@ -45,7 +45,7 @@ pub(crate) enum FaultCommand {
         #[arg(long)]
         subnet: Option<String>,
     },
-    /// Take a permission away
+    /// Refuse calls, as when a permission is missing
     Deny {
         #[command(flatten)]
         which: Which,
@@ -61,14 +61,15 @@ pub(crate) enum FaultCommand {
         #[arg(long, default_value_t = 1.0, value_parser = chance)]
         chance: f64,
     },
-    /// End all of this
+    /// End all faults
     Clear,
 }
 
 /// Which calls.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Only this operation [default: all]
+    /// Only this operation: node, inventory, attach-interface, detach-interface, assign
+    /// or release [default: all]
     #[arg(long, value_parser = operation)]
     operation: Option<Operation>,
 }
@@ -137,6 +138,17 @@ const CLEARED: &str = "the cloud is well again; a node that it refused asks it a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn help_names_every_operation() {
+        let help = <Which as clap::Args>::augment_args(clap::Command::new("fault"));
+        let help = help.clone().render_help().to_string();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let words = words.join(" ");
+        for one in Operation::ALL {
+            assert!(words.contains(&one.label().replace('_', "-")), "{words}");
+        }
+    }
 
     #[test]
     fn operations_are_found_in_both_spellings_and_others_are_refused_with_the_known_ones() {

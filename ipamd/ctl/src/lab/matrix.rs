@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use veni_cloudlab::{address_seen_by_internet, ping};
+use veni_terminal::print;
 
 use super::control::{Control, Description};
 use crate::table::render;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Subcommand;
 use futures::future::join_all;
+use veni_terminal::{print, println};
 
 use super::control::{Attached, Control, Description, PodDescription, Request};
 use super::{plugin, up};

@@ -245,7 +245,14 @@ pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
     print!("{}", nodes(&lab));
     println!("\nPools");
     let mut rows = Vec::new();
-    for node in lab.nodes.iter().filter(|node| node.daemon.is_some()) {
+    for node in &lab.nodes {
+        if node.daemon.is_none() {
+            println!(
+                "  {0}: no ipamd runs; `veni lab restart {0}` starts one",
+                node.name
+            );
+            continue;
+        }
         match Report::fetch(&node.operator_socket()).await {
             Ok(Report { pool, .. }) => rows.push(
                 [

@@ -5,6 +5,8 @@
 //! each with `ip`, then makes COUNT at once, then COUNT one after the other. Prints
 //! medians.
 
+#![expect(clippy::print_stdout, reason = "for one person, at a terminal")]
+
 mod sys;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

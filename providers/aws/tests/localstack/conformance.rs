@@ -7,6 +7,7 @@ use veni_provider::conformance::{Verdict, behaviour};
 use super::cloud::LocalStack;
 use super::server::calm;
 
+#[expect(clippy::print_stdout, reason = "to the runner of the test")]
 async fn show(instance_type: &'static str, name: &str) {
     let _calm = calm().await;
     let behaviour = behaviour(name).expect("is in the table");

@@ -130,6 +130,7 @@ async fn provider_by(sdk_config: SdkConfig) -> AwsProvider {
     AwsProvider::connect(settings).await.expect("asks nobody")
 }
 
+#[expect(clippy::print_stdout, reason = "to the runner of the test")]
 async fn class_of_assign(sdk_config: SdkConfig) -> ErrorClass {
     let provider = provider_by(sdk_config).await;
     let answer = provider.assign(&InterfaceId::new("eni-1"), TWO).await;

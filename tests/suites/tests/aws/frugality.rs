@@ -63,6 +63,7 @@ fn of(calls: &Calls, names: &[&str]) -> u64 {
     names.iter().filter_map(|name| calls.get(*name)).sum()
 }
 
+#[expect(clippy::print_stdout, reason = "to the runner of the test")]
 fn print(mode: &str, what: &str, calls: &Calls) {
     let total: u64 = calls.values().sum();
     println!("| {mode} | {what} | {total} | {calls:?} |");

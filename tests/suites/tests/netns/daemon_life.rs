@@ -221,3 +221,20 @@ async fn addresses_that_were_handed_on_stay_with_their_new_pods_when_the_daemon_
     }
     bed.end().await;
 }
+
+#[tokio::test]
+async fn a_daemon_whose_log_nobody_reads_any_more_serves_pods() {
+    let (bed, mut pods) = populated().await;
+    bed.daemon(0).terminate().await;
+    bed.daemon(0).start_unheard().await;
+    let began = bed.daemon(0).pid().await;
+    let (gone, _) = pods.remove(0);
+    bed.del(&gone).await.expect("DEL");
+    let more = bed.running(0, "more").await;
+    assert_eq!(bed.daemon(0).has_died().await, None);
+    assert_eq!(bed.daemon(0).pid().await, began, "the same process");
+    pods.push(more);
+    let all: Vec<&TestPod> = pods.iter().map(|(pod, _)| pod).collect();
+    bed.sound(&all).await;
+    bed.end().await;
+}

@@ -78,6 +78,7 @@ impl Knobs {
 
 impl Drop for Knobs {
     /// Turns them back, whatever became of the test.
+    #[expect(clippy::print_stderr, reason = "to the runner of the test")]
     fn drop(&mut self) {
         let back = json!({
             "attach_seconds": 0, "detach_seconds": 0, "latency_seconds": 0,

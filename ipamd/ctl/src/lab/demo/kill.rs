@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use veni_cloudlab::{PingStream, command_in, ping_until};
+use veni_terminal::{print, println};
 
 use super::super::control::{Control, Description, NodeDescription, Request};
 use super::super::{pods, readiness};

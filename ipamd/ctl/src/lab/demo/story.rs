@@ -1,10 +1,12 @@
 //! The demo's chapters: each does something, shows it, and checks it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use tokio::time::sleep;
+use veni_terminal::{print, println};
 
 use super::super::control::{Control, Description, NodeDescription};
 use super::super::remains::{Machine, Remains, Watch};
@@ -25,7 +27,28 @@ pub(super) fn welcome() {
     println!("a cloud network, two nodes with ipamd, and pods by the CNI plugin, on this machine.");
 }
 
-fn chapter(number: u32, title: &str, began: Instant) {
+/// The demo has nobody left to show anything to.
+#[derive(Debug)]
+pub(super) struct ReaderIsGone;
+
+impl fmt::Display for ReaderIsGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads any more")
+    }
+}
+
+impl std::error::Error for ReaderIsGone {}
+
+/// Begins a chapter, if somebody reads it.
+fn chapter(number: u32, title: &str, began: Instant) -> Result<(), ReaderIsGone> {
+    headline(number, title, began);
+    if veni_terminal::reader_is_gone() {
+        return Err(ReaderIsGone);
+    }
+    Ok(())
+}
+
+fn headline(number: u32, title: &str, began: Instant) {
     let title = format!("{number}. {title}");
     println!(
         "\n── {title} {} {:.1} s ──",
@@ -42,22 +65,22 @@ pub(super) async fn tell(
     before: &Machine,
     watch: &mut Option<Watch>,
 ) -> anyhow::Result<()> {
-    chapter(1, "A cloud with two nodes", began);
+    chapter(1, "A cloud with two nodes", began)?;
     network(control).await?;
-    chapter(2, "Pods by the CNI plugin", began);
+    chapter(2, "Pods by the CNI plugin", began)?;
     first_pods(control).await?;
-    chapter(3, "Who reaches whom", began);
+    chapter(3, "Who reaches whom", began)?;
     reachability(control).await?;
     chapter(
         4,
         &format!("A burst of {BEYOND} pods beyond the warm pool"),
         began,
-    );
+    )?;
     go_beyond(control).await?;
-    chapter(5, "kill -9", began);
+    chapter(5, "kill -9", began)?;
     super::kill::tell(control).await?;
     *watch = Some(Watch::start(&control.describe().await?, before)?);
-    chapter(6, "Every pod is deleted", began);
+    chapter(6, "Every pod is deleted", began)?;
     delete_all(control).await
 }
 
@@ -317,7 +340,7 @@ async fn delete_all(control: &Control) -> anyhow::Result<()> {
 
 /// What is left, and how long all of it took.
 pub(super) fn ending(remains: &Remains, began: Instant) {
-    chapter(7, "The lab is taken down", began);
+    headline(7, "The lab is taken down", began);
     print!("{}", remains.as_text());
     if remains.nothing() {
         println!(
