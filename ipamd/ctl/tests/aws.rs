@@ -236,6 +236,16 @@ fn faults_of_a_lab_strike_its_nodes_and_end_when_they_are_cleared() {
             .max()
     };
     assert_eq!(free(&ask(&server, "state")), Some(3));
+    let status = place.good("lab --name a status");
+    for line in [
+        "throttle, 0.5 calls per second pass, 1 at once;",
+        "latency of assign, 300 ms longer;",
+        "deny attach_interface;",
+        "lose answers of every call, 2 times;",
+        "is filled: 3 addresses are free",
+    ] {
+        assert!(status.contains(line), "{line} in {status}");
+    }
     assert!(
         place
             .bad("lab --name a fault fill --subnet subnet-x")
@@ -244,6 +254,7 @@ fn faults_of_a_lab_strike_its_nodes_and_end_when_they_are_cleared() {
 
     place.good("lab --name a fault clear");
     assert!(rules().is_empty());
+    assert!(place.good("lab --name a status").contains("faults: none"));
     assert!(free(&ask(&server, "state")) > Some(3));
     place.good("lab --name a down");
 }

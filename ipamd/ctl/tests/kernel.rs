@@ -150,3 +150,39 @@ fn what_is_not_there_is_named_with_what_to_do() {
     assert!(place.bad("lab --name a kill 1").contains("no daemon"));
     place.good("lab --name a down");
 }
+
+#[test]
+fn a_lab_s_status_lists_the_faults_in_force_until_they_are_cleared() {
+    let place = Place::new();
+    up(&place, "a");
+    let faults = || {
+        let told = place.good("lab --name a status");
+        let (_, rest) = told.split_once("faults").unwrap();
+        rest.split("\n\n").next().unwrap().to_owned()
+    };
+    assert_eq!(faults(), ": none");
+    for (fault, expected) in [
+        ("deny --operation assign", "assign is denied"),
+        ("deny", "every call is denied"),
+        (
+            "throttle --per-second 0.5 --burst 3",
+            "0.5 calls per second pass, 3 at once",
+        ),
+        (
+            "latency 700 --operation release",
+            "700 ms is what a call takes: release",
+        ),
+        ("fill --leave 5", "is filled: 5 addresses"),
+        ("fragment", "and 0 blocks of 16 are free"),
+        (
+            "lose-answers --operation assign --times 2",
+            "assign: answers get lost, 2 times; 0 so far",
+        ),
+    ] {
+        place.good(&format!("lab --name a fault {fault}"));
+        assert!(faults().contains(expected), "{fault}: {}", faults());
+    }
+    place.good("lab --name a fault clear");
+    assert_eq!(faults(), ": none");
+    place.good("lab --name a down");
+}

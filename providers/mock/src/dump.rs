@@ -7,9 +7,10 @@ use veni_provider::{Interface, Limits, Operation, SubnetId};
 
 use crate::allocator::Lease;
 use crate::change::Change;
+use crate::faults::Fault;
 
 /// Everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CloudDump {
     /// Nodes in order of their ids.
     pub nodes: Vec<NodeDump>,
@@ -17,6 +18,19 @@ pub struct CloudDump {
     pub subnets: Vec<SubnetDump>,
     /// Calls by node, operation and outcome.
     pub calls: Vec<CallCount>,
+    /// Faults that may still meet a call, oldest first.
+    pub faults: Vec<FaultDump>,
+    /// What no node is permitted.
+    pub denied: Vec<Operation>,
+}
+
+/// A fault in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultDump {
+    /// The fault.
+    pub fault: Fault,
+    /// Calls that it has met.
+    pub met: u32,
 }
 
 /// A node.

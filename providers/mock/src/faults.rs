@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use veni_provider::{ErrorClass, Operation};
 
+use crate::dump::FaultDump;
+
 /// What happens to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +151,20 @@ impl Faults {
 
     pub(crate) fn clear(&mut self) {
         self.active.clear();
+    }
+
+    /// Those that may still meet a call.
+    pub(crate) fn dump(&self, now: Instant) -> Vec<FaultDump> {
+        let lives = |active: &&Active| {
+            active.until.is_none_or(|until| now < until)
+                && active.fault.count.is_none_or(|count| active.met < count)
+        };
+        let live = self.active.iter().filter(lives);
+        live.map(|active| FaultDump {
+            fault: active.fault.clone(),
+            met: active.met,
+        })
+        .collect()
     }
 
     /// What meets this call: the oldest fault that matches.

@@ -35,7 +35,7 @@ pub use client::RemoteMock;
 pub use cloud::{CloudError, MockCloud};
 pub use config::{CloudConfig, Latencies, Latency, NodeConfig, Profile, SubnetConfig, Throttle};
 pub use connection::ConnectionError;
-pub use dump::CloudDump;
+pub use dump::{CloudDump, FaultDump};
 pub use faults::{Fault, FaultId, FaultKind};
 pub use provider::MockProvider;
 pub use server::{Server, serve};

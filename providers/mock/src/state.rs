@@ -90,6 +90,8 @@ impl State {
                     count: *count,
                 })
                 .collect(),
+            faults: self.faults.dump(Instant::now()),
+            denied: self.denied.clone(),
         }
     }
 

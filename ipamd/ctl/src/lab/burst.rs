@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use veni_api::client::connect_operator;
 use veni_api::v1::{EventsRequest, PoolRequest};
+use veni_terminal::{print, printable, println};
 
-use super::control::Control;
+use super::control::{Control, Description};
 use super::picture::{Sample, draw};
 use super::pods;
 use super::statistics::Statistics;
@@ -28,12 +29,13 @@ const FAILURES_SHOWN: usize = 3;
 #[derive(Debug, Args)]
 pub(crate) struct BurstArguments {
     /// How many pods
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=2000))]
-    pods: u32,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=2000), required_unless_present = "delete")]
+    pods: Option<u32>,
     /// The node: name or number
     #[arg(long, default_value = "1")]
     node: String,
-    /// Delete the pods again
+    /// Delete the pods again; without a number of pods, delete those that bursts have
+    /// left on all nodes
     #[arg(long)]
     delete: bool,
 }
@@ -52,21 +54,51 @@ pub(crate) struct Burst {
 }
 
 pub(crate) async fn run(control: &Control, arguments: &BurstArguments) -> anyhow::Result<ExitCode> {
-    let burst = burst(control, &arguments.node, arguments.pods).await?;
+    let Some(count) = arguments.pods else {
+        delete(control, &left_by_bursts(&control.describe().await?)).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let burst = burst(control, &arguments.node, count).await?;
     print!("{}", burst.as_text());
     if arguments.delete {
-        let lab = control.describe().await?;
-        let began = Instant::now();
-        for (_, outcome) in pods::delete(control, &lab, &burst.names).await? {
-            outcome?;
-        }
-        println!("deleted again in {:.2} s", began.elapsed().as_secs_f64());
+        delete(control, &burst.names).await?;
     }
     Ok(if burst.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The pods of bursts.
+fn left_by_bursts(lab: &Description) -> Vec<String> {
+    let names = lab.pods.iter().map(|pod| pod.name.clone());
+    names.filter(|name| is_of_a_burst(name)).collect()
+}
+
+/// Whether a pod's name is one that a burst has given: `burst2-17`.
+fn is_of_a_burst(name: &str) -> bool {
+    let numbers = name
+        .strip_prefix("burst")
+        .and_then(|rest| rest.split_once('-'));
+    numbers.is_some_and(|(burst, pod)| burst.parse::<u32>().is_ok() && pod.parse::<u32>().is_ok())
+}
+
+async fn delete(control: &Control, names: &[String]) -> anyhow::Result<()> {
+    if names.is_empty() {
+        println!("no pod of a burst is there to delete");
+        return Ok(());
+    }
+    let lab = control.describe().await?;
+    let began = Instant::now();
+    let deleted = pods::delete(control, &lab, names).await?;
+    let took = began.elapsed().as_secs_f64();
+    let good = deleted.iter().filter(|(_, outcome)| outcome.is_ok());
+    println!("{} pods deleted in {took:.2} s", good.count());
+    for (name, outcome) in deleted {
+        outcome.with_context(|| format!("pod {name} is not deleted"))?;
+    }
+    Ok(())
 }
 
 /// Starts pods on a node, all at the same instant.
@@ -129,7 +161,7 @@ impl Burst {
             ));
         }
         for failure in self.failures.iter().take(FAILURES_SHOWN) {
-            text.push_str(&format!("failed: {failure}\n"));
+            text.push_str(&format!("failed: {}\n", printable::line(failure)));
         }
         if self.failures.len() > FAILURES_SHOWN {
             text.push_str(&format!("failed in all: {} pods\n", self.failures.len()));

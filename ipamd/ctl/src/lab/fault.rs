@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use veni_cloudlab::Operation;
+use veni_terminal::println;
 
-use super::control::{CloudDescription, Control};
+use super::control::{CloudDescription, Control, Description};
 
 /// What goes wrong.
 #[derive(Debug, Subcommand)]
@@ -107,6 +108,39 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
     };
     println!("{done}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What goes wrong with a lab's cloud on purpose, a line each; nothing where it is well.
+pub(super) async fn in_force(lab: &Description) -> anyhow::Result<Vec<String>> {
+    match &lab.cloud {
+        CloudDescription::Mock { socket, profile } => mock::in_force(socket, *profile).await,
+        CloudDescription::Localstack {
+            address,
+            subnets,
+            vpc,
+            ..
+        } => {
+            let nodes = lab.nodes.iter().map(|node| node.instance_id.as_str());
+            localstack::in_force(*address, vpc, subnets, nodes).await
+        }
+    }
+}
+
+/// `assign, release`, or `every call` of all.
+fn names_of(operations: &[Operation]) -> String {
+    if Operation::ALL.iter().all(|one| operations.contains(one)) {
+        return "every call".to_owned();
+    }
+    let names: Vec<&str> = operations.iter().map(|one| one.label()).collect();
+    names.join(", ")
+}
+
+/// `is` of one, `are` of several.
+fn verb(operations: &[Operation]) -> &'static str {
+    match operations.len() {
+        2..6 => "are",
+        _ => "is",
+    }
 }
 
 impl Which {

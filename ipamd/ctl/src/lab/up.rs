@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -13,10 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use veni_cloudlab::{LabFolder, command_in};
+use veni_terminal::{eprintln, print, println};
 
 use super::control::{Control, Description, Request};
 use super::server::{Server, tail};
-use super::{CloudKind, UpArguments, cloud, environment, readiness};
+use super::{CloudKind, UpArguments, cloud, environment, fault, readiness};
 use crate::status::{PoolLevels, Report};
 use crate::table::render;
 
@@ -231,6 +233,19 @@ fn nodes(lab: &Description) -> String {
     render(&headings, rows)
 }
 
+/// What goes wrong with the cloud on purpose.
+fn faults(in_force: anyhow::Result<Vec<String>>) -> String {
+    match in_force {
+        Ok(none) if none.is_empty() => "faults: none\n".to_owned(),
+        Ok(all) => {
+            let lines: String = all.iter().map(|one| format!("  {one}\n")).collect();
+            format!("faults, until `veni lab fault clear`:\n{lines}")
+        }
+        // The rest of the lab is shown all the same.
+        Err(error) => format!("faults: unknown: {error:#}\n"),
+    }
+}
+
 /// Shows the lab.
 pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
     let lab = control.describe().await?;
@@ -240,8 +255,9 @@ pub(crate) async fn status(control: &Control) -> anyhow::Result<ExitCode> {
         lab.folder.display(),
         lab.pid
     );
-    println!("{}\n", cloud::line(&lab.cloud));
-    println!("Nodes, and packets the VPC has dropped");
+    println!("{}", cloud::line(&lab.cloud));
+    print!("{}", faults(fault::in_force(&lab).await));
+    println!("\nNodes, and packets the VPC has dropped");
     print!("{}", nodes(&lab));
     println!("\nPools");
     let mut rows = Vec::new();
@@ -367,6 +383,8 @@ pub(crate) async fn run_in(namespace: &Path, command: &[OsString]) -> anyhow::Re
         .args(arguments)
         .status()
         .await?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    // As a shell tells of a program that a signal ended.
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use veni_cloudlab::metadata::access_key_id;
 use veni_cloudlab::{Control, Fill, Operation};
@@ -27,6 +27,62 @@ pub(super) async fn run(
         subnets,
     };
     cloud.run(command).await
+}
+
+/// What goes wrong on purpose, a line each.
+pub(super) async fn in_force(
+    address: SocketAddr,
+    vpc: &str,
+    subnets: &[String],
+    nodes: impl Iterator<Item = &str>,
+) -> anyhow::Result<Vec<String>> {
+    let cloud = Cloud {
+        control: Control::new(address),
+        keys: nodes.map(access_key_id).collect(),
+        subnets,
+    };
+    let mut lines: Vec<String> = cloud.rules().await?.iter().map(line).collect();
+    let state = cloud.control.state_of(vpc).await?;
+    let all = state["regions"].as_array().into_iter().flatten();
+    for subnet in all.flat_map(|one| one["subnets"].as_array().into_iter().flatten()) {
+        let filled = subnet["Filled"].as_array().map_or(0, Vec::len);
+        let id = subnet["SubnetId"].as_str().unwrap_or_default();
+        if filled > 0 && subnets.iter().any(|one| one == id) {
+            let free = &subnet["AvailableIpAddressCount"];
+            lines.push(format!("{id} is filled: {free} addresses are free"));
+        }
+    }
+    Ok(lines)
+}
+
+/// `throttle, 0.5 calls per second pass, 1 at once; 12 calls so far`.
+fn line(rule: &Value) -> String {
+    let mut parts = vec![name_of(rule).unwrap_or_default().to_owned()];
+    if rule["throttle"].is_object() {
+        let (rate, burst) = (
+            &rule["throttle"]["per_second"],
+            &rule["throttle"]["capacity"],
+        );
+        parts.push(format!("{rate} calls per second pass, {burst} at once"));
+    }
+    if let Some(seconds) = rule["latency_seconds"].as_f64() {
+        parts.push(format!("{} ms longer", seconds * 1000.0));
+    }
+    if let Some(chance) = rule["probability"].as_f64().filter(|chance| *chance < 1.0) {
+        parts.push(format!("each with a chance of {chance}"));
+    }
+    if let Some(count) = rule["count"].as_u64() {
+        parts.push(format!("{count} times"));
+    }
+    format!("{}; {} so far", parts.join(", "), rule["hits"])
+}
+
+/// The name of a rule that was made here, without what all such begin with.
+fn name_of(rule: &Value) -> Option<&str> {
+    rule["name"]
+        .as_str()?
+        .strip_prefix(OURS)?
+        .strip_prefix(": ")
 }
 
 struct Cloud<'a> {
@@ -94,8 +150,8 @@ impl Cloud<'_> {
                 ))
             }
             FaultCommand::Clear => {
-                for (number, _) in self.rules().await? {
-                    self.control.remove_fault(number).await?;
+                for rule in self.rules().await? {
+                    self.remove(&rule).await?;
                 }
                 self.fill(None, &Fill::Clear).await?;
                 Ok(CLEARED.to_owned())
@@ -105,30 +161,28 @@ impl Cloud<'_> {
 
     /// Adds a rule in the place of the one that had its name.
     async fn replace(&self, name: &str, calls: &[&str], mut rule: Value) -> anyhow::Result<()> {
-        let name = format!("{OURS}: {name}");
-        for (number, other) in self.rules().await? {
-            if other == name {
-                self.control.remove_fault(number).await?;
+        for other in self.rules().await? {
+            if name_of(&other) == Some(name) {
+                self.remove(&other).await?;
             }
         }
-        rule["name"] = json!(name);
+        rule["name"] = json!(format!("{OURS}: {name}"));
         rule["operations"] = json!(calls);
         rule["access_key"] = json!(self.keys);
         self.control.add_fault(&rule).await?;
         Ok(())
     }
 
-    /// Rules of this lab that were made here: number and name.
-    async fn rules(&self) -> anyhow::Result<Vec<(u64, String)>> {
-        let all = self.control.faults().await?;
-        let ours = all.iter().filter_map(|rule| {
-            let name = rule["name"]
-                .as_str()
-                .filter(|name| name.starts_with(OURS))?;
-            let mine = rule["access_key"] == json!(self.keys);
-            mine.then_some((rule["id"].as_u64()?, name.to_owned()))
-        });
-        Ok(ours.collect())
+    async fn remove(&self, rule: &Value) -> anyhow::Result<()> {
+        let number = rule["id"].as_u64().context("a rule without a number")?;
+        Ok(self.control.remove_fault(number).await?)
+    }
+
+    /// Rules of this lab that were made here.
+    async fn rules(&self) -> anyhow::Result<Vec<Value>> {
+        let mut all = self.control.faults().await?;
+        all.retain(|rule| name_of(rule).is_some() && rule["access_key"] == json!(self.keys));
+        Ok(all)
     }
 
     /// Fills a subnet or all; their names.
