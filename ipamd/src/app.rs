@@ -194,6 +194,7 @@ impl App {
             stop_pool: CancellationToken::new(),
         };
         app.spawn_core(task, reaper);
+        app.spawn_watch(&kernel);
         app.spawn_audit(kernel, node_plan);
         Ok(Some(app))
     }

@@ -8,11 +8,11 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
-use crate::DataPlane;
 use crate::plan::{
     EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PRIMARY_MARK, PodAddress,
     SourceNatPorts,
 };
+use crate::{Changes, DataPlane, Watch};
 
 /// A kernel and its surroundings, new for every test.
 #[expect(
@@ -39,6 +39,8 @@ pub trait Fixture {
     fn plug(&self, name: &str, mac: [u8; 6]);
     /// Removes a pod's route, as an operator might.
     fn delete_route(&self, address: IpAddr);
+    /// Removes all rules and routes of an interface's table, as an operator might.
+    fn flush_table(&self, table: u32);
     /// Switches IPv6 on in a pod's namespace, as a pod with the right to it might.
     fn switch_ipv6_on(&self, namespace: &Self::Namespace);
 }
@@ -70,6 +72,9 @@ macro_rules! conformance_tests {
             an_interface_is_in_service_until_it_is_removed
             an_interface_that_has_not_appeared_is_no_such_link
             a_node_is_prepared_once_its_primary_interface_is_there
+            what_others_change_is_told
+            our_own_changes_are_not_told
+            changes_in_pods_namespaces_are_not_told
         }
     };
     (@each $run:path: $($name:ident)*) => {
@@ -496,4 +501,79 @@ pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(
         assert_eq!(report.primary_link, "eth1");
         assert_eq!(report.warnings, Vec::<String>::new());
     }
+}
+
+/// Waits until a kind of change is told.
+async fn told(watch: &mut Watch, kind: fn(&Changes) -> bool) {
+    told_until(watch, kind).await;
+}
+
+/// Each kind of thing that others can change.
+pub async fn what_others_change_is_told<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let mut watch = fixture.plane().watch();
+    fixture.plug("eth1", SECOND_MAC);
+    told(&mut watch, |changes| changes.links).await;
+    add(fixture, &plan, &namespace).await.expect("added");
+    for pod in &plan.addresses {
+        fixture.delete_route(pod.address);
+        told(&mut watch, |changes| changes.pods).await;
+    }
+    let wired = fixture.plane().ensure_interface(&interface()).await;
+    wired.expect("in service");
+    fixture.flush_table(interface().table);
+    told(&mut watch, |changes| changes.rules_and_routes).await;
+}
+
+/// Everything that is told until a kind of change is.
+async fn told_until(watch: &mut Watch, kind: fn(&Changes) -> bool) -> Changes {
+    let mut all = Changes::NONE;
+    while !kind(&all) {
+        all |= watch.changed().await;
+    }
+    all
+}
+
+/// Pods come and go all the time, and so do interfaces. A change of another kind by
+/// others shows that all of ours has been heard.
+pub async fn our_own_changes_are_not_told<F: Fixture>(fixture: &F) {
+    let (plan, other, namespace) = (plan(1), plan(2), fixture.namespace());
+    let second = fixture.namespace();
+    add(fixture, &other, &second).await.expect("added");
+    fixture.plug("eth1", SECOND_MAC);
+    let plane = fixture.plane();
+    let wired = plane.ensure_interface(&interface()).await;
+    wired.expect("in service");
+    let mut watch = plane.watch();
+    for _ in 0..3 {
+        let links = add(fixture, &plan, &namespace).await.expect("added");
+        remove(fixture, &plan, links).await;
+        plane.reap(&[links.host_index]).await.expect("reaped");
+    }
+    fixture.flush_table(interface().table);
+    let heard = told_until(&mut watch, |changes| changes.rules_and_routes).await;
+    assert!(
+        !heard.pods && !heard.settings && !heard.overrun,
+        "{heard:?}"
+    );
+    let table = interface().table;
+    for _ in 0..3 {
+        let wired = plane.ensure_interface(&interface()).await;
+        wired.expect("in service");
+        plane.remove_interface(table).await.expect("out of service");
+    }
+    let mut watch = plane.watch();
+    fixture.delete_route(other.addresses[0].address);
+    let heard = told_until(&mut watch, |changes| changes.pods).await;
+    assert!(!heard.rules_and_routes && !heard.settings, "{heard:?}");
+}
+
+/// Pods' namespaces are their own.
+pub async fn changes_in_pods_namespaces_are_not_told<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    add(fixture, &plan, &namespace).await.expect("added");
+    let mut watch = fixture.plane().watch();
+    fixture.add_foreign_link(Some(&namespace), "foreign0");
+    fixture.delete_route(plan.addresses[0].address);
+    assert!(!watch.changed().await.links);
 }

@@ -1,7 +1,7 @@
 //! The real kernel, by rtnetlink and `nft`.
 //!
-//! Two threads: endpoints have one of their own, so that no ADD waits behind a dump
-//! or a program. The kernel lets one request at a time change links, so a second one
+//! Two threads make changes: endpoints have one of their own, so that no ADD waits
+//! behind a dump or a program. A third listens to what others change. The kernel lets one request at a time change links, so a second one
 //! gained little; and with one, a repeated ADD finds what the one before has done,
 //! even if nobody waited for it.
 
@@ -19,6 +19,7 @@ mod route;
 mod rule;
 mod settings;
 mod sys;
+mod watch;
 mod worker;
 
 use std::io;
@@ -28,11 +29,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::DataPlane;
+use crate::Watch;
 use crate::plan::{
     Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
     Observed, PodAddress,
 };
 use node::Loaded;
+use watch::Listener;
 use worker::Worker;
 
 /// The kernel, in the network namespace that this was made in. Linux 5.14 or later.
@@ -41,6 +44,7 @@ use worker::Worker;
 pub struct Kernel {
     endpoints: Worker,
     slow: Worker,
+    listener: Listener,
     loaded: Arc<Mutex<Loaded>>,
 }
 
@@ -52,9 +56,13 @@ impl Kernel {
     /// No netlink socket, or no thread. Without CAP_SYS_ADMIN and CAP_NET_ADMIN the
     /// verbs fail, not this.
     pub fn try_new() -> io::Result<Self> {
+        let endpoints = Worker::try_new("veni-endpoint")?;
+        let slow = Worker::try_new("veni-kernel")?;
+        let own = vec![endpoints.port(), slow.port()];
         Ok(Self {
-            endpoints: Worker::try_new("veni-endpoint")?,
-            slow: Worker::try_new("veni-kernel")?,
+            endpoints,
+            slow,
+            listener: Listener::try_new(own)?,
             loaded: Arc::default(),
         })
     }
@@ -131,5 +139,9 @@ impl DataPlane for Kernel {
         self.slow
             .run(move |host| endpoint::reap(host, &dying))
             .await
+    }
+
+    fn watch(&self) -> Watch {
+        self.listener.teller().watch()
     }
 }

@@ -1,5 +1,6 @@
 //! The kernel side of a pod's network: links, addresses, routes, rules and
-//! nftables, behind one trait of eight idempotent verbs ([`DataPlane`]).
+//! nftables, behind one trait of eight idempotent verbs ([`DataPlane`]), and a watch of what
+//! others change.
 //!
 //! It keeps no state but its sockets: what it has made, it finds again by its
 //! own protocol number and link groups. It decides nothing about addresses.
@@ -10,6 +11,7 @@ mod kernel;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod plan;
+mod watch;
 
 use std::os::fd::OwnedFd;
 
@@ -20,6 +22,7 @@ pub use plan::{
     Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
     Observed, ObservedEndpoint, ObservedLink, PodAddress,
 };
+pub use watch::{Changes, Watch};
 
 /// The kernel, as far as the daemon needs it.
 ///
@@ -107,4 +110,8 @@ pub trait DataPlane: Send + Sync + 'static {
     /// # Errors
     /// What the kernel refused.
     async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError>;
+
+    /// Listens to what others change from now on. Our own changes are not told, but for
+    /// those of nftables.
+    fn watch(&self) -> Watch;
 }

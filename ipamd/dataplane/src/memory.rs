@@ -20,6 +20,7 @@ use crate::plan::{
     Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
     Observed, PodAddress,
 };
+use crate::watch::{Changes, Teller, Watch};
 use faults::Faults;
 pub use faults::Step;
 use state::State;
@@ -30,6 +31,7 @@ pub use state::{NamespaceId, PodLink};
 pub struct MemoryKernel {
     state: Arc<Mutex<State>>,
     faults: Arc<Mutex<Faults>>,
+    teller: Arc<Teller>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,26 +73,70 @@ impl MemoryKernel {
     /// Plugs an interface of the cloud in.
     pub fn plug(&self, name: &str, mac: [u8; 6]) {
         locked(&self.state).plug(name, mac);
+        self.tell_of_links();
     }
 
     /// Unplugs an interface; its routes go, its rules stay.
     pub fn unplug(&self, mac: [u8; 6]) {
         locked(&self.state).unplug(mac);
+        self.tell_of_links();
     }
 
     /// Makes a link that is not ours, in a namespace or on the host.
     pub fn add_foreign_link(&self, namespace: Option<NamespaceId>, name: &str) {
         locked(&self.state).add_foreign_link(namespace, name);
+        if namespace.is_none() {
+            self.tell_of_links();
+        }
     }
 
     /// Deletes a link of the host's by its index, as an operator might.
     pub fn delete_link(&self, index: u32) {
-        locked(&self.state).delete_link(index);
+        if locked(&self.state).delete_link(index) {
+            self.tell_of_links();
+        }
     }
 
     /// Deletes the route to a pod, as an operator might.
     pub fn delete_route(&self, address: std::net::IpAddr) {
         locked(&self.state).delete_route(address);
+        self.teller.tell(Changes {
+            pods: true,
+            ..Changes::NONE
+        });
+    }
+
+    /// Deletes the rules and routes of an interface's table, as an operator might.
+    pub fn flush_table(&self, table: u32) {
+        locked(&self.state).remove_interface(table);
+        self.teller.tell(Changes {
+            rules_and_routes: true,
+            ..Changes::NONE
+        });
+    }
+
+    /// Undoes all that the node was made ready with, as `ip rule flush`, `nft flush
+    /// ruleset` and `sysctl` do together.
+    pub fn reset_node(&self) {
+        locked(&self.state).forget_node();
+        self.teller.tell(Changes {
+            rules_and_routes: true,
+            settings: true,
+            nftables: true,
+            ..Changes::NONE
+        });
+    }
+
+    /// Loses notifications, as a kernel does for whom they come too fast.
+    pub fn overrun(&self) {
+        self.teller.tell(Changes::ANYTHING);
+    }
+
+    fn tell_of_links(&self) {
+        self.teller.tell(Changes {
+            links: true,
+            ..Changes::NONE
+        });
     }
 
     /// Switches IPv6 on in a namespace, as a pod with the right to it might.
@@ -251,5 +297,9 @@ impl DataPlane for MemoryKernel {
     async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError> {
         self.begin(Step::Reap).await?;
         Ok(locked(&self.state).reap(dying))
+    }
+
+    fn watch(&self) -> Watch {
+        self.teller.watch()
     }
 }

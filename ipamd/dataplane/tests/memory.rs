@@ -53,6 +53,10 @@ impl Fixture for Memory {
         self.0.delete_route(address);
     }
 
+    fn flush_table(&self, table: u32) {
+        self.0.flush_table(table);
+    }
+
     fn switch_ipv6_on(&self, namespace: &Self::Namespace) {
         self.0.switch_ipv6_on(namespace.1);
     }

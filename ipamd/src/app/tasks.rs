@@ -21,6 +21,25 @@ impl App {
         self.tasks.spawn(reaper.run(stop));
     }
 
+    /// Interfaces are compared with the kernel as soon as links of the node change.
+    pub(super) fn spawn_watch(&mut self, kernel: &Arc<dyn DataPlane>) {
+        let mut watch = kernel.watch();
+        let (stop, pool) = (self.stop_pool.clone(), self.pool.clone());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    changes = watch.changed() => {
+                        if changes.links {
+                            pool.recheck();
+                        }
+                    }
+                }
+            }
+        });
+    }
+
     pub(super) fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, mut plan: NodePlan) {
         let stop = self.stop_pool.clone();
         let pool = self.pool.clone();

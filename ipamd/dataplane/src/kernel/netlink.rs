@@ -102,6 +102,13 @@ impl Socket {
         })
     }
 
+    /// The port that the kernel knows the socket by.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.inner.get_address(&mut address)?;
+        Ok(address.port_number())
+    }
+
     /// Makes the changes in order. All are tried; the first refusal is returned.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<(), Refused> {
         let Some(last) = changes.len().checked_sub(1) else {

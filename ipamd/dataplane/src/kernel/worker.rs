@@ -25,6 +25,7 @@ type Job = Box<dyn FnOnce(&mut Host) + Send>;
 /// A thread that does one job after the other.
 pub(crate) struct Worker {
     sender: mpsc::Sender<Job>,
+    port: u32,
 }
 
 impl Worker {
@@ -36,8 +37,14 @@ impl Worker {
             home: File::open("/proc/thread-self/ns/net")?.into(),
             lost: false,
         };
+        let port = host.socket.port()?;
         start(name, host, queue)?;
-        Ok(Self { sender })
+        Ok(Self { sender, port })
+    }
+
+    /// Netlink port by which the kernel knows who asked for a change.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Runs a job to its end and returns its answer.

@@ -175,17 +175,24 @@ impl State {
         }
     }
 
-    /// Deletes a link, its other end, and the routes that lead to it.
-    pub(super) fn delete_link(&mut self, index: u32) {
+    /// Deletes a link, its other end, and the routes that lead to it; says whether it
+    /// was one of the node itself.
+    pub(super) fn delete_link(&mut self, index: u32) -> bool {
         let Some(link) = self.links.remove(&index) else {
-            return;
+            return false;
         };
+        let of_the_node = !link.is_ours();
         if let Some((id, name)) = link.peer
             && let Some(namespace) = self.namespaces.get_mut(&id)
         {
             namespace.links.remove(&name);
         }
         self.routes.retain(|_, route| route.link_index != index);
+        of_the_node
+    }
+
+    pub(super) fn forget_node(&mut self) {
+        self.node = None;
     }
 
     pub(super) fn delete_route(&mut self, address: IpAddr) {

@@ -73,6 +73,15 @@ impl Fixture for Real {
         ));
     }
 
+    fn flush_table(&self, table: u32) {
+        ip(&format!("route flush table {table}"));
+        for rule in ip_json("rule show") {
+            if rule["table"] == *table.to_string() {
+                ip(&format!("rule delete priority {}", rule["priority"]));
+            }
+        }
+    }
+
     fn switch_ipv6_on(&self, namespace: &Namespace) {
         namespace.within(|| {
             std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0").expect("a setting");
