@@ -129,19 +129,19 @@ async fn an_interface_that_cannot_be_wired_is_tried_again_and_serves_nobody_befo
             .kernel
             .fail(Step::EnsureInterface, nth, ErrorKind::OutOfMemory);
     }
-    let table = INTERFACE_TABLE_BASE + 1;
     let adds: Vec<_> = (0..12)
         .map(|n| daemon.begin_add(&format!("pod-{n}")))
         .collect();
     for add in adds {
         let address = add.await.expect("no panic").expect("is served in the end");
-        let secondary = world.interfaces()[1..]
-            .iter()
-            .any(|i| i.addresses.contains(&address));
-        assert!(
-            !secondary || world.kernel.interface(table).is_some(),
-            "{address} has no rule"
-        );
+        let interfaces = world.interfaces();
+        let mut secondary = interfaces[1..].iter();
+        let holder = secondary.find(|i| i.addresses.contains(&address));
+        let ruled = holder.is_none_or(|holder| {
+            let table = INTERFACE_TABLE_BASE + holder.device_index;
+            world.kernel.interface(table).is_some()
+        });
+        assert!(ruled, "{address} has no rule");
     }
     daemon.settle().await;
     daemon.check().await;
