@@ -141,3 +141,16 @@ async fn a_daemon_that_starts_again_without_ec2_and_metadata_serves_pods_from_it
     assert!(held.contains(&address), "{address} of {held:?}");
     app.stop().await;
 }
+
+#[test]
+fn every_action_of_ec2_counts_from_the_start() {
+    let metrics = Arc::new(Metrics::default());
+    let _meter = RequestMeter::new(Arc::clone(&metrics));
+    let text = metrics.text().expect("is text");
+    for action in Action::ALL {
+        for counter in ["awscni_ec2api_req_count", "awscni_ec2api_error_count"] {
+            let line = format!("{counter}{{fn=\"{action}\"}} 0");
+            assert!(text.lines().any(|one| one == line), "{line}");
+        }
+    }
+}
