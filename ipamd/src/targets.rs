@@ -96,6 +96,7 @@ pub(crate) fn pool_settings(
         inventory_interval: config.timing.inventory,
         denied_retry: config.timing.denied_retry,
         subnet_retry: config.timing.subnet_retry,
+        doubt_time: config.timing.doubt,
         glance_interval: config.timing.glance,
         interface_mtu: config.network.interface_mtu,
         families: families(config),

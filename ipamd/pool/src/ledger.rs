@@ -77,7 +77,8 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     /// It counts for the pool: ours, for pods, here or coming.
     pub(crate) fn serves(&self) -> bool {
-        self.interface.managed && self.interface.for_pods && !self.leaving
+        let usable = !self.leaving && self.interface.state != InterfaceState::Unusable;
+        self.interface.managed && self.interface.for_pods && usable
     }
 
     /// Its addresses can be used and changed.

@@ -59,6 +59,9 @@ pub enum InterfaceState {
     Attaching,
     /// On its way out: nothing on it counts.
     Detaching,
+    /// It takes its place, pods on it count, and nothing else does: the cloud may not
+    /// have it any more, or its link is missing on the node. It is left alone.
+    Unusable,
 }
 
 /// A single secondary address or a delegated prefix, with how it is used.
@@ -72,8 +75,9 @@ pub struct Slot {
     pub cooling: u32,
     /// Its release is under way: it does not count and gives nothing.
     pub releasing: bool,
-    /// With `releasing`: a call has ended of which nobody knows whether it did it. It
-    /// takes its place until the cloud tells, and nothing is to be hoped from that.
+    /// With `releasing`: nobody knows whether the cloud still has it, after a call whose
+    /// end nobody knows, or because an inventory lacks it. It takes its place until the
+    /// cloud tells, and nothing is to be hoped from that.
     pub in_doubt: bool,
 }
 

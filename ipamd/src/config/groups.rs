@@ -15,6 +15,7 @@ use super::{
     AwsChoice, CloudProfile, CustomNetworkSettings, NetworkSettings, ProviderChoice,
     TargetSettings, Timing,
 };
+use crate::pool::DOUBT_TIME_SECONDS;
 
 /// The providers of this build.
 const PROVIDERS: &[(&str, &str)] = &[
@@ -299,6 +300,7 @@ pub(super) fn read_timing(reader: &mut Reader<'_>) -> Timing {
         denied_retry: reader.seconds("VENI_DENIED_RETRY", 1..=3600, 30),
         // As the AWS plugin has it.
         subnet_retry: reader.seconds("VENI_SUBNET_RETRY", 1..=3600, 120),
+        doubt: reader.seconds("VENI_DOUBT_TIME", 1..=3600, DOUBT_TIME_SECONDS),
     }
 }
 

@@ -177,6 +177,8 @@ pub struct Timing {
     pub denied_retry: Duration,
     /// Until an exhausted subnet is tried again.
     pub subnet_retry: Duration,
+    /// Between two inventories that must both lack what is dropped.
+    pub doubt: Duration,
 }
 
 /// Format of the log.

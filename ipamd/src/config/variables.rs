@@ -296,6 +296,11 @@ pub(super) const VARIABLES: &[Variable] = &[
         "Seconds between two looks at the cloud's inventory when nothing changes.",
     ),
     variable(
+        "VENI_DOUBT_TIME",
+        "120",
+        "Seconds apart that two inventories must both lack an address, a prefix or an interface before it is dropped, at least twice the time that the cloud says its changes take to show. Until then pods keep what they have of it, and no other pod gets any.",
+    ),
+    variable(
         "VENI_GLANCE_INTERVAL",
         "30",
         "Seconds between two glances at what the node sees of its interfaces without a cloud call (AWS: instance metadata); a change leads to a look at the inventory.",

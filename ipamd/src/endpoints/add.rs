@@ -82,7 +82,8 @@ impl Endpoints {
             // Another namespace, or a network that was damaged.
             self.take_away(record).await?;
         }
-        let lease = self.lease(&order.key, gate, caller).await?;
+        let pod = order.pod.label().unwrap_or_else(|| order.key.to_string());
+        let lease = self.lease((&order.key, &pod), gate, caller).await?;
         let waited = begun.elapsed();
         self.tools.metrics.add_took(Phase::Acquire, waited);
         crash::point("add.acquired");
@@ -134,7 +135,7 @@ impl Endpoints {
 
     async fn lease(
         &self,
-        key: &AttachmentKey,
+        (key, pod): (&AttachmentKey, &str),
         gate: &Gate,
         caller: &CancellationToken,
     ) -> Result<Lease, CniFailure> {
@@ -145,7 +146,7 @@ impl Endpoints {
         }
         let acquired = tokio::select! {
             biased;
-            acquired = self.tools.pool.acquire(key) => Some(acquired),
+            acquired = self.tools.pool.acquire(key, pod) => Some(acquired),
             () = deleted.cancelled() => None,
             () = caller.cancelled() => None,
             () = tokio::time::sleep(self.settings.add_wait) => {

@@ -68,7 +68,9 @@ impl PoolTask {
             // Nothing that is there can explain that a new one is too large.
             ErrorClass::LimitReached {
                 limit: limit @ Limit::Slots,
-            } if asked == Asked::Attach => self.learn_limit(family, &action, *limit, now),
+            } if asked == Asked::Attach && !self.state.has_doubts() => {
+                self.learn_limit(family, &action, *limit, now)
+            }
             ErrorClass::LimitReached { .. } | ErrorClass::NotFound => {
                 // An inventory that lags explains neither: ours or another's
                 // last change may be what the cloud means.

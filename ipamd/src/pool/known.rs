@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use veni_provider::Capabilities;
 
 use super::pick::addresses;
-use super::state::{Cooling, PoolState, family_of};
+use super::state::{Cooling, Holder, PoolState, family_of};
 use super::task::PoolSettings;
 use super::tombstones::Burial;
 use crate::cloud::FirstLook;
@@ -51,7 +51,14 @@ impl Known {
             known.cool_the_rest(record, settings.cooldown);
         }
         for record in living {
-            known.state.restore_lease(&record.key, &record.addresses());
+            known
+                .state
+                .restore_lease(&holder(record), &record.addresses());
+            known.state.note_unlisted(record);
+        }
+        known.state.place_unlisted(Instant::now());
+        if known.state.has_doubts() {
+            known.look_when_settled(Instant::now());
         }
         if !was_ready {
             soft_cooldown(&mut known.state, Instant::now(), settings.cooldown);
@@ -65,7 +72,7 @@ impl Known {
         let since = Duration::from_millis(unix_millis().saturating_sub(released));
         let until = Instant::now() + cooldown.saturating_sub(since);
         let addresses = record.addresses();
-        self.state.restore_lease(&record.key, &addresses);
+        self.state.restore_lease(&holder(record), &addresses);
         self.state.give_back(&record.key, &addresses, Some(until));
     }
 
@@ -75,13 +82,15 @@ impl Known {
         settings: &PoolSettings,
         capabilities: &Capabilities,
     ) -> Self {
+        let mut state = PoolState::new(
+            look.memory.node.clone(),
+            capabilities.clone(),
+            settings.families.clone(),
+            settings.targets.mode,
+        );
+        state.doubt_time = settings.doubt_time;
         Self {
-            state: PoolState::new(
-                look.memory.node.clone(),
-                capabilities.clone(),
-                settings.families.clone(),
-                settings.targets.mode,
-            ),
+            state,
             looked_at: look.began,
             // What is remembered is looked at at once.
             next_look: look.remembered.then_some(look.began),
@@ -116,12 +125,16 @@ impl Known {
         }
         if !self.buried.is_empty() {
             // The look at once is too early for this, and then asks for another.
-            let trust_after = now + self.state.capabilities.settle_time;
-            let next = self
-                .next_look
-                .map_or(trust_after, |next| next.min(trust_after));
-            self.next_look = Some(next);
+            self.look_when_settled(now);
         }
+    }
+
+    fn look_when_settled(&mut self, now: Instant) {
+        let trust_after = now + self.state.capabilities.settle_time;
+        let next = self
+            .next_look
+            .map_or(trust_after, |next| next.min(trust_after));
+        self.next_look = Some(next);
     }
 
     /// The first inventory, or the remembered one.
@@ -139,6 +152,13 @@ impl Known {
                 held.since = since;
             }
         }
+    }
+}
+
+fn holder(record: &Record) -> Holder {
+    Holder {
+        key: record.key.clone(),
+        pod: record.label(),
     }
 }
 

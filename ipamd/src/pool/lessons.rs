@@ -164,8 +164,9 @@ impl Lessons {
 
 /// Slots that an interface has filled, its own address included.
 fn filled(interface: &PoolInterface, family: Family) -> u32 {
-    let held = interface.held.keys();
-    let held = held.filter(|cidr| family_of(cidr) == family).count();
+    let held = interface.held.iter();
+    let held = held.filter(|(cidr, held)| family_of(cidr) == family && !held.presence.is_gone());
+    let held = held.count();
     u32::try_from(held).unwrap_or(u32::MAX).saturating_add(1)
 }
 

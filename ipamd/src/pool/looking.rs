@@ -98,14 +98,8 @@ impl PoolTask {
         for device_index in &merge.unplugged {
             self.unwire(*device_index);
         }
-        for address in &merge.lost {
-            tracing::error!(%address, "a pod uses an address that the cloud no longer gives this node");
-            self.metrics.address_lost();
-            self.tell(
-                EventKind::Repair,
-                format!("{address} is in use by a pod, but the cloud took it away"),
-            );
-        }
+        self.tell_dropped(&merge.dropped);
+        self.tell_doubts(&merge);
         if let Some(again) = merge.look_again {
             self.look_by(again);
         }
@@ -163,7 +157,10 @@ impl PoolTask {
                 self.unsettled.push(unsettled);
                 continue;
             }
-            if let Some(limit) = unsettled.limit_reached {
+            // What the node holds is not known well enough to learn from while
+            // anything of it is in doubt.
+            let limit = unsettled.limit_reached.filter(|_| !self.state.has_doubts());
+            if let Some(limit) = limit {
                 self.learn_limit(unsettled.family, &unsettled.action, limit, began);
             }
         }

@@ -1,17 +1,18 @@
-//! The cloud's inventory against what we know: what is new is taken in, what is
-//! gone is dropped, and an inventory that may be older than our own last
-//! change is not believed about it. What we gave back stays away, see
+//! The cloud's inventory against what we know: what is new is taken in, what it
+//! lacks is judged by [`super::missing`], and an inventory that may be older than
+//! our own last change is not believed about it. What we gave back stays away, see
 //! [`super::tombstones`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::{Interface, InterfaceId, InterfaceState, Inventory};
 
+use super::missing::{Dropped, Lost, keep_what_an_interface_always_has};
+use super::presence::Presence;
 use super::state::{Held, PoolInterface, PoolState};
 use super::tombstones::{OURS_AGAIN_AFTER, Verdict};
 
@@ -22,11 +23,18 @@ pub(super) const SHORTEST_CHANGE: Duration = Duration::from_secs(1);
 /// What an inventory has changed, in words, for log and events.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Merge {
-    /// Taken in or dropped.
+    /// Taken in.
     pub(crate) changes: Vec<String>,
-    /// Addresses in use by pods that the cloud does not know (any more).
-    pub(crate) lost: Vec<IpAddr>,
-    /// Device indexes of interfaces that are gone: their rules must go too.
+    /// What two inventories lack, and no pod has.
+    pub(super) dropped: Dropped,
+    /// Addresses that pods have and two inventories lack, as of this one.
+    pub(super) lost: Vec<Lost>,
+    /// What this inventory is the first to lack, in words.
+    pub(super) doubted: Vec<String>,
+    /// What was in doubt and is listed again, in words.
+    pub(super) listed_again: Vec<String>,
+    /// Device indexes of interfaces that were given back and are gone: their rules
+    /// must go too.
     pub(crate) unplugged: Vec<u32>,
     /// Ranges that were given back, and the cloud agrees; or that are ours again.
     pub(crate) settled: Vec<IpNet>,
@@ -45,7 +53,7 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    fn doubt(&mut self, trust_after: Instant) {
+    pub(super) fn doubt(&mut self, trust_after: Instant) {
         let earlier = self
             .look_again
             .map_or(trust_after, |at| at.min(trust_after));
@@ -60,7 +68,12 @@ impl PoolState {
         self.subnets = inventory.subnets;
         self.judge_departed(&inventory.interfaces, began, &mut merge);
         self.judge_ranges(&inventory.interfaces, began, &mut merge);
-        self.drop_missing_interfaces(&inventory.interfaces, began, &mut merge);
+        self.judge_interfaces(&inventory.interfaces, began, &mut merge);
+        let listed = inventory
+            .interfaces
+            .iter()
+            .flat_map(described_cidrs)
+            .collect();
         for interface in inventory.interfaces {
             let known = self.interfaces.contains_key(&interface.id);
             let departed = self.departed.get(&interface.id);
@@ -80,6 +93,8 @@ impl PoolState {
                 self.adopt_interface(interface, now, &mut merge);
             }
         }
+        self.place_unlisted(now);
+        merge.dropped = self.drop_gone(&listed);
         merge
     }
 
@@ -89,6 +104,7 @@ impl PoolState {
             self.tombstones.remove(&cidr);
         }
         self.departed.remove(&interface.id);
+        self.moved_to(&interface.id, &described_cidrs(&interface));
         if self.interfaces.contains_key(&interface.id) {
             // An inventory was faster than the answer, and it may hold more by now.
             let cidrs = described_cidrs(&interface);
@@ -118,6 +134,7 @@ impl PoolState {
                 link: None,
                 wired: Default::default(),
                 detaching,
+                presence: Presence::default(),
             },
         );
         self.take_in(&id, &cidrs, now, merge);
@@ -125,7 +142,7 @@ impl PoolState {
 
     fn update_interface(
         &mut self,
-        described: Interface,
+        mut described: Interface,
         began: Instant,
         now: Instant,
         merge: &mut Merge,
@@ -133,7 +150,6 @@ impl PoolState {
         let cidrs = described_cidrs(&described);
         let id = described.id.clone();
         let settle = self.capabilities.settle_time;
-        let leases = &self.leases;
         let Some(interface) = self.interfaces.get_mut(&id) else {
             return;
         };
@@ -149,29 +165,14 @@ impl PoolState {
         if state != described.state || state != InterfaceState::Attached {
             merge.doubt(now + settle.max(SHORTEST_CHANGE));
         }
+        keep_what_an_interface_always_has(&mut described, &interface.cloud);
         interface.cloud = Interface {
             addresses: Vec::new(),
             prefixes: Vec::new(),
             state,
             ..described
         };
-        interface.held.retain(|cidr, held| {
-            if cidrs.contains(cidr) {
-                return true;
-            }
-            if began < held.since + settle {
-                merge.doubt(held.since + settle);
-                return true;
-            }
-            if held.releasing {
-                return false;
-            }
-            merge.changes.push(format!("{cidr} on {id} is gone"));
-            merge
-                .lost
-                .extend(leases.keys().filter(|address| cidr.contains(*address)));
-            false
-        });
+        self.judge_held(&id, &cidrs, began, merge);
         self.take_in(&id, &cidrs, now, merge);
     }
 
@@ -198,46 +199,15 @@ impl PoolState {
                 continue;
             }
             let held = Held {
-                since: now,
                 // Takes its place on the interface, and no pod gets it.
                 releasing: tombstone.is_some(),
+                ..Held::new(now)
             };
             interface.held.insert(*cidr, held);
             if tombstone.is_none() {
                 merge.changes.push(format!("{cidr} on {id} found"));
             }
         }
-    }
-
-    fn drop_missing_interfaces(
-        &mut self,
-        described: &[Interface],
-        began: Instant,
-        merge: &mut Merge,
-    ) {
-        let settle = self.capabilities.settle_time;
-        let leases = &self.leases;
-        self.interfaces.retain(|id, interface| {
-            let listed = described.iter().any(|other| other.id == *id);
-            if listed || interface.detaching {
-                return true;
-            }
-            if began < interface.since + settle {
-                merge.doubt(interface.since + settle);
-                return true;
-            }
-            merge.changes.push(format!("interface {id} is gone"));
-            let of_pods =
-                |address: &&IpAddr| interface.held.keys().any(|cidr| cidr.contains(*address));
-            let in_use: Vec<IpAddr> = leases.keys().filter(of_pods).copied().collect();
-            // One incomplete inventory must not cut its pods off: their rules
-            // stay until another interface gets the table.
-            if in_use.is_empty() {
-                merge.unplugged.push(interface.cloud.device_index);
-            }
-            merge.lost.extend(in_use);
-            false
-        });
     }
 
     /// Interfaces that were given back, by whether they are listed.

@@ -10,9 +10,11 @@ mod known;
 mod lessons;
 mod looking;
 mod merge;
+mod missing;
 mod outcome;
 mod pick;
 mod planning;
+mod presence;
 mod report;
 mod snapshot;
 mod state;
@@ -35,6 +37,7 @@ pub(crate) use known::Known;
 pub use looking::{LOOK_AT_REST, LOOK_AT_REST_WITH_GLANCES};
 pub(crate) use report::LevelCounts;
 pub use state::Lease;
+pub(crate) use state::{DOUBT_TIME_SECONDS, Holder};
 pub(crate) use task::{PoolSettings, PoolTask};
 pub(crate) use tombstones::Burial;
 
@@ -53,7 +56,7 @@ pub enum AcquireError {
 #[derive(Debug)]
 pub(crate) enum Command {
     Acquire {
-        key: AttachmentKey,
+        holder: Holder,
         reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
     },
     /// Somebody who waited has gone away.
@@ -148,16 +151,18 @@ impl Pool {
 
     /// Gets one address per family, waiting in order of arrival while the pool
     /// is empty. Dropping the future gives up the place in the queue, and the
-    /// addresses if they were given in that very moment.
+    /// addresses if they were given in that very moment. `pod` is who it is for, in
+    /// words.
     ///
     /// # Errors
     /// At once when nothing can come, with the reason.
-    pub async fn acquire(&self, key: &AttachmentKey) -> Result<Lease, AcquireError> {
+    pub async fn acquire(&self, key: &AttachmentKey, pod: &str) -> Result<Lease, AcquireError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Acquire {
+        let holder = Holder {
             key: key.clone(),
-            reply,
+            pod: pod.to_owned(),
         };
+        let command = Command::Acquire { holder, reply };
         self.commands
             .send(command)
             .map_err(|_| AcquireError::Closed)?;

@@ -10,7 +10,7 @@ use veni_provider::{Interface, InterfaceState, Inventory};
 
 use super::jobs::Work;
 use super::pick::{capacity, count_in};
-use super::state::{PoolInterface, PoolState, family_of};
+use super::state::{Held, PoolInterface, PoolState, family_of};
 use super::task::PoolTask;
 use crate::events::Events;
 
@@ -45,7 +45,7 @@ impl PoolState {
                 }
                 counts.total += capacity(cidr);
                 counts.prefixes += u32::from(cidr.prefix_len() != cidr.max_prefix_len());
-                if interface.serves() {
+                if interface.serves() && held.serves() {
                     let taken = cooling + count_in(&self.leases, cidr, |_| true);
                     counts.free += capacity(cidr).saturating_sub(taken);
                 }
@@ -75,25 +75,26 @@ impl PoolState {
         }
     }
 
-    fn address_report(&self, address: IpAddr, releasing: bool, now: Instant) -> v1::PoolAddress {
+    fn address_report(&self, address: IpAddr, held: &Held, now: Instant) -> v1::PoolAddress {
         let cooling = self.cooling.get(&address);
         let left = cooling.map(|cooling| cooling.until.saturating_duration_since(now));
         let owner = self.leases.get(&address);
         let state = match (owner, left) {
             (Some(_), _) => "assigned",
             (None, Some(left)) if !left.is_zero() => "cooling",
-            _ if releasing => "releasing",
+            _ if held.releasing => "releasing",
+            _ if !held.presence.is_certain() => "missing",
             _ => "free",
         };
         v1::PoolAddress {
             address: address.to_string(),
             state: state.to_owned(),
-            owner: owner.map(ToString::to_string).unwrap_or_default(),
+            owner: owner.map(|one| one.key.to_string()).unwrap_or_default(),
             cooling_seconds: seconds_up(left.unwrap_or_default()),
         }
     }
 
-    fn prefix_report(&self, prefix: &IpNet, releasing: bool, now: Instant) -> v1::PoolPrefix {
+    fn prefix_report(&self, prefix: &IpNet, held: &Held, now: Instant) -> v1::PoolPrefix {
         let leased = self.leases.keys().filter(|a| prefix.contains(*a));
         let cooling = self.cooling.keys().filter(|a| prefix.contains(*a));
         let mut used: Vec<IpAddr> = leased.chain(cooling).copied().collect();
@@ -101,7 +102,7 @@ impl PoolState {
         used.dedup();
         let used: Vec<v1::PoolAddress> = used
             .into_iter()
-            .map(|address| self.address_report(address, releasing, now))
+            .map(|address| self.address_report(address, held, now))
             .collect();
         let count = |state: &str| {
             let count = used.iter().filter(|address| address.state == state).count();
@@ -110,7 +111,10 @@ impl PoolState {
         let (assigned, cooling) = (count("assigned"), count("cooling"));
         v1::PoolPrefix {
             prefix: prefix.to_string(),
-            free: capacity(prefix).saturating_sub(assigned + cooling),
+            free: match held.presence.is_certain() {
+                true => capacity(prefix).saturating_sub(assigned + cooling),
+                false => 0,
+            },
             assigned,
             cooling,
             used,
@@ -122,9 +126,9 @@ impl PoolState {
         let mut prefixes = Vec::new();
         for (cidr, held) in &interface.held {
             if cidr.prefix_len() == cidr.max_prefix_len() {
-                addresses.push(self.address_report(cidr.addr(), held.releasing, now));
+                addresses.push(self.address_report(cidr.addr(), held, now));
             } else {
-                prefixes.push(self.prefix_report(cidr, held.releasing, now));
+                prefixes.push(self.prefix_report(cidr, held, now));
             }
         }
         let cloud = &interface.cloud;
@@ -239,6 +243,7 @@ impl PoolTask {
             in_flight: true,
         });
         let mut notes: Vec<String> = self.troubles.notes().collect();
+        notes.extend(self.state.missing(Instant::now()));
         notes.extend(self.out_of_service());
         if !self.looked {
             let text = "no change before the cloud has been looked at after the restart";
@@ -265,6 +270,7 @@ fn interface_state(interface: &PoolInterface) -> &'static str {
         _ if interface.detaching => "detaching",
         InterfaceState::Detaching => "detaching",
         _ if !interface.cloud.managed => "unmanaged",
+        _ if !interface.presence.is_certain() => "missing",
         InterfaceState::Attached if interface.link.is_some() => "attached",
         InterfaceState::Attached | InterfaceState::Attaching => "attaching",
     }

@@ -58,6 +58,8 @@ impl PoolState {
             interfaces: self
                 .ordered()
                 .into_iter()
+                // The cloud has its place to give.
+                .filter(|interface| !interface.presence.is_gone())
                 .map(|interface| self.interface_snapshot(interface, family, with.now))
                 .collect(),
             subnets: self.subnet_snapshots(family, with),
@@ -115,6 +117,7 @@ impl PoolState {
             state: match interface.cloud.state {
                 _ if interface.detaching => InterfaceState::Detaching,
                 CloudState::Detaching => InterfaceState::Detaching,
+                _ if !interface.presence.is_certain() => InterfaceState::Unusable,
                 // What is attached can be filled while its link is being brought
                 // into service.
                 CloudState::Attached => InterfaceState::Ready,
@@ -130,13 +133,16 @@ impl PoolState {
             cidr: *cidr,
             assigned: count_in(&self.leases, cidr, |_| true),
             cooling: count_in(&self.cooling, cidr, |cooling| cooling.until > now),
-            releasing: held.releasing,
-            in_doubt: held.releasing && self.tombstones.get(cidr).is_some_and(Tombstone::was_lost),
+            releasing: !held.serves(),
+            in_doubt: match held.releasing {
+                true => self.tombstones.get(cidr).is_some_and(Tombstone::was_lost),
+                false => !held.presence.is_certain(),
+            },
         };
         interface
             .held
             .iter()
-            .filter(|(cidr, _)| family_of(cidr) == family)
+            .filter(|(cidr, held)| family_of(cidr) == family && !held.presence.is_gone())
             .map(slot)
             .collect()
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use veni_provider::{
 };
 
 use super::lessons::Lessons;
+use super::presence::Presence;
 use super::tombstones::Tombstones;
 use crate::attachment::AttachmentKey;
 
@@ -27,6 +29,24 @@ pub(crate) struct Held {
     pub(crate) since: Instant,
     /// It is being given back.
     pub(crate) releasing: bool,
+    /// What inventories tell of it.
+    pub(crate) presence: Presence,
+}
+
+impl Held {
+    /// What the cloud has granted now.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            releasing: false,
+            presence: Presence::default(),
+        }
+    }
+
+    /// Whether a pod may get an address of it.
+    pub(crate) fn serves(&self) -> bool {
+        !self.releasing && self.presence.is_certain()
+    }
 }
 
 /// One interface of the node.
@@ -44,10 +64,13 @@ pub(crate) struct PoolInterface {
     pub(crate) wired: BTreeSet<IpNet>,
     /// It is being detached.
     pub(crate) detaching: bool,
+    /// What inventories tell of it.
+    pub(crate) presence: Presence,
 }
 
 impl PoolInterface {
-    /// What must leave by this interface, so needs a rule.
+    /// What must leave by this interface, so needs a rule: also what inventories
+    /// lack, for as long as it is not dropped, as pods may have it.
     pub(crate) fn sources(&self, capabilities: &Capabilities) -> BTreeSet<IpNet> {
         if self.cloud.primary || !capabilities.source_routing {
             return BTreeSet::new();
@@ -65,8 +88,17 @@ impl PoolInterface {
             && self.cloud.for_pods
             && self.cloud.state == InterfaceState::Attached
             && self.link.is_some()
+            && self.presence.is_certain()
             && !self.detaching
     }
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) key: AttachmentKey,
+    /// The pod where one is known, else the attachment: for people.
+    pub(crate) pod: String,
 }
 
 /// An address that nobody may have for a while.
@@ -101,7 +133,10 @@ pub(crate) struct PoolState {
     pub(crate) subnets: Vec<Subnet>,
     pub(crate) exhausted: HashMap<(SubnetId, Family), Exhaustion>,
     /// Ordered, so that what is in a range is found without looking at the rest.
-    pub(crate) leases: BTreeMap<IpAddr, AttachmentKey>,
+    pub(crate) leases: BTreeMap<IpAddr, Holder>,
+    /// Addresses of pods that no interface is known to hold, and the interface
+    /// that the journal names.
+    pub(crate) unlisted: BTreeMap<IpAddr, InterfaceId>,
     /// Ordered likewise.
     pub(crate) cooling: BTreeMap<IpAddr, Cooling>,
     /// Given back, or about to be; inventories may still list it.
@@ -110,7 +145,14 @@ pub(crate) struct PoolState {
     pub(crate) departed: Tombstones<InterfaceId>,
     /// What the cloud's refusals have taught of limits.
     pub(crate) lessons: Lessons,
+    /// So far apart are two inventories that must both lack what is dropped.
+    pub(crate) doubt_time: Duration,
 }
+
+/// `VENI_DOUBT_TIME` where nothing is set: what a cloud that is eventually
+/// consistent takes at most, but for an outage. Amazon advises to repeat a
+/// Describe with growing pauses, for minutes.
+pub(crate) const DOUBT_TIME_SECONDS: u32 = 120;
 
 /// What an attachment was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,10 +179,12 @@ impl PoolState {
             subnets: Vec::new(),
             exhausted: HashMap::new(),
             leases: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             cooling: BTreeMap::new(),
             tombstones: Tombstones::default(),
             departed: Tombstones::default(),
             lessons: Lessons::default(),
+            doubt_time: Duration::from_secs(DOUBT_TIME_SECONDS.into()),
         }
     }
 
@@ -152,22 +196,14 @@ impl PoolState {
     }
 
     /// Gives one address per family to an attachment, all or none.
-    pub(crate) fn lease(
-        &mut self,
-        key: &AttachmentKey,
-        now: Instant,
-        waits: bool,
-    ) -> Option<Lease> {
+    pub(crate) fn lease(&mut self, holder: &Holder, now: Instant, waits: bool) -> Option<Lease> {
         let mut picked = Vec::with_capacity(self.families.len());
         for family in &self.families {
             picked.push(self.pick(*family, now, waits)?);
         }
         let interface = picked.first().map(|(interface, _)| interface.clone())?;
         let addresses: Vec<IpAddr> = picked.into_iter().map(|(_, address)| address).collect();
-        for address in &addresses {
-            self.cooling.remove(address);
-            self.leases.insert(*address, key.clone());
-        }
+        self.restore_lease(holder, &addresses);
         Some(Lease {
             addresses,
             interface,
@@ -175,10 +211,10 @@ impl PoolState {
     }
 
     /// Notes that an attachment has addresses already: recovery.
-    pub(crate) fn restore_lease(&mut self, key: &AttachmentKey, addresses: &[IpAddr]) {
+    pub(crate) fn restore_lease(&mut self, holder: &Holder, addresses: &[IpAddr]) {
         for address in addresses {
             self.cooling.remove(address);
-            self.leases.insert(*address, key.clone());
+            self.leases.insert(*address, holder.clone());
         }
     }
 
@@ -190,8 +226,9 @@ impl PoolState {
         cools_until: Option<Instant>,
     ) {
         for address in addresses {
-            if self.leases.get(address) == Some(key) {
+            if self.leases.get(address).is_some_and(|one| one.key == *key) {
                 self.leases.remove(address);
+                self.unlisted.remove(address);
                 if let Some(until) = cools_until {
                     self.cooling
                         .insert(*address, Cooling { until, soft: false });
@@ -242,18 +279,14 @@ impl PoolState {
 
     /// Adds what the cloud has just granted to an interface.
     pub(crate) fn add_grant(&mut self, interface: &InterfaceId, grant: &Grant, now: Instant) {
+        let cidrs = grant_cidrs(grant);
+        self.moved_to(interface, &cidrs);
         let Some(interface) = self.interfaces.get_mut(interface) else {
             return;
         };
-        for cidr in grant_cidrs(grant) {
+        for cidr in cidrs {
             self.tombstones.remove(&cidr);
-            interface.held.insert(
-                cidr,
-                Held {
-                    since: now,
-                    releasing: false,
-                },
-            );
+            interface.held.insert(cidr, Held::new(now));
         }
     }
 
@@ -285,13 +318,21 @@ impl PoolState {
         }
     }
 
-    /// Whether a plan's release still holds: nothing of it in use or cooling.
+    /// Whether a plan's release still holds: nothing of it in use, cooling or in doubt.
     pub(crate) fn may_release(&self, interface: &InterfaceId, cidrs: &[IpNet]) -> bool {
         let used = |cidr: &IpNet| {
             self.leases.keys().any(|address| cidr.contains(address))
                 || self.cooling.keys().any(|address| cidr.contains(address))
         };
-        self.interfaces.contains_key(interface) && !cidrs.iter().any(used)
+        let certain = |known: &PoolInterface| {
+            let held = |cidr| known.held.get(cidr);
+            known.presence.is_certain()
+                && cidrs
+                    .iter()
+                    .filter_map(held)
+                    .all(|one| one.presence.is_certain())
+        };
+        self.interfaces.get(interface).is_some_and(certain) && !cidrs.iter().any(used)
     }
 }
 

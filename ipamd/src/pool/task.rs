@@ -22,8 +22,7 @@ use super::snapshot::PlanMemory;
 use super::state::PoolState;
 use super::tombstones::Burial;
 use super::trouble::Troubles;
-use super::{AcquireError, CloudMemory, Command, GivenLease, Pool};
-use crate::attachment::AttachmentKey;
+use super::{AcquireError, CloudMemory, Command, GivenLease, Holder, Pool};
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Journal, Shelf};
 use crate::metrics::Metrics;
@@ -51,13 +50,15 @@ pub(crate) struct PoolSettings {
     pub(crate) glance_interval: Duration,
     pub(crate) denied_retry: Duration,
     pub(crate) subnet_retry: Duration,
+    /// So far apart are two inventories that must both lack what is dropped.
+    pub(crate) doubt_time: Duration,
     pub(crate) interface_mtu: u32,
     pub(crate) families: Vec<Family>,
 }
 
 /// An ADD that waits for an address.
 pub(super) struct Waiter {
-    key: AttachmentKey,
+    holder: Holder,
     reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
 }
 
@@ -201,6 +202,7 @@ impl PoolTask {
     fn turn(&mut self) {
         let now = Instant::now();
         self.state.expire(now);
+        self.drop_gone();
         self.troubles.expire(self.epoch, now);
         self.serve_waiters(now);
         self.look_if_due(now);
@@ -220,8 +222,8 @@ impl PoolTask {
             Command::Acquire { reply, .. } if self.closed => {
                 drop(reply.send(Err(AcquireError::Closed)));
             }
-            Command::Acquire { key, reply } => {
-                self.waiters.push_back(Waiter { key, reply });
+            Command::Acquire { holder, reply } => {
+                self.waiters.push_back(Waiter { holder, reply });
                 // Whoever finds an address at once does not count as waiting.
                 self.serve_waiters(Instant::now());
                 if !self.waiters.is_empty() {
@@ -258,8 +260,8 @@ impl PoolTask {
         self.waiters.retain(|waiter| !waiter.reply.is_closed());
         while let Some(waiter) = self.waiters.front() {
             // What only cools as a caution after a reboot comes last.
-            let rested = self.state.lease(&waiter.key, now, false);
-            let lease = rested.or_else(|| self.state.lease(&waiter.key, now, true));
+            let rested = self.state.lease(&waiter.holder, now, false);
+            let lease = rested.or_else(|| self.state.lease(&waiter.holder, now, true));
             let Some(lease) = lease else {
                 return;
             };
@@ -267,7 +269,7 @@ impl PoolTask {
                 return;
             };
             let given = GivenLease {
-                key: waiter.key,
+                key: waiter.holder.key,
                 lease: Some(lease),
                 pool: self.pool.clone(),
             };
@@ -331,7 +333,8 @@ impl PoolTask {
             let wired = interface.link.is_some()
                 && interface.wired == sources
                 && !self.recheck.contains(id);
-            if wired || busy || interface.detaching || !interface.cloud.managed {
+            let leaves = interface.detaching || interface.presence.is_gone();
+            if wired || busy || leaves || !interface.cloud.managed {
                 continue;
             }
             let plan = interface_plan(interface, &sources, self.settings.interface_mtu);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::timeout;
 use veni_provider::{
-    Glimpse, Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError, Subnet,
-    SubnetId,
+    ErrorClass, Glimpse, Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError,
+    Subnet, SubnetId,
 };
 
 use crate::identity::INTERFACES;
@@ -140,6 +140,13 @@ impl Core {
             return Ok(None);
         };
         let primary = device_index == 0 && card == 0;
+        // One for remote memory access alone has a subnet and no address.
+        let has_ipv4 = !ipv4.is_empty();
+        let needs_ipv4 = primary || prefixes.iter().any(|prefix| prefix.addr().is_ipv4());
+        let in_ipv4 = ranges.iter().any(|range| range.addr().is_ipv4());
+        if (has_ipv4 && !in_ipv4) || (in_ipv4 && needs_ipv4 && !has_ipv4) {
+            return Err(told_in_part(&id));
+        }
         let (mut own_addresses, addresses) = own_and_others(&ipv4, &ipv6, primary);
         own_first(&mut own_addresses, self.instance.ipv6);
         let record = Record::told(SubnetId::new(subnet), ranges);
@@ -161,6 +168,12 @@ impl Core {
         };
         Ok(Some((card, interface)))
     }
+}
+
+/// A list that must be there is missing for a moment: that proves nothing.
+fn told_in_part(id: &str) -> ProviderError {
+    let reason = format!("interface {id} is listed without its IPv4 addresses or their subnet");
+    ProviderError::new(ErrorClass::Transient, "instance metadata", reason)
 }
 
 /// The interface's own addresses, and all others in order. The first IPv4

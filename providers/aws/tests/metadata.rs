@@ -224,6 +224,27 @@ async fn what_others_change_is_seen_when_metadata_tells_it() {
 }
 
 #[tokio::test]
+async fn an_interface_without_a_list_that_it_must_have_is_trouble_that_passes() {
+    let site = site(node()).await;
+    let provider = site.provider().await.unwrap();
+    let lists: [fn(&mut Instance); 3] = [
+        |instance| instance.interfaces[0].subnet_cidrs.clear(),
+        |instance| instance.interfaces[1].ipv4.clear(),
+        |instance| instance.interfaces[1].subnet_cidrs.clear(),
+    ];
+    for lose in lists {
+        let mut later = node();
+        lose(&mut later);
+        site.service.publish(View::of(later));
+        let error = provider.inventory().await.expect_err("it proves nothing");
+        assert_eq!(error.class, ErrorClass::Transient, "{error}");
+        assert!(error.to_string().contains("eni-"), "{error}");
+    }
+    site.service.publish(View::of(node()));
+    assert_eq!(interfaces(&provider).await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_token_that_is_no_longer_good_is_replaced() {
     let site = site(node()).await;
     let provider = site.provider().await.unwrap();

@@ -38,6 +38,8 @@ mod kernel_faults;
 mod kills;
 #[path = "component/kinds_of_calls.rs"]
 mod kinds_of_calls;
+#[path = "component/late_inventories.rs"]
+mod late_inventories;
 #[path = "component/levels.rs"]
 mod levels;
 #[path = "component/limits.rs"]

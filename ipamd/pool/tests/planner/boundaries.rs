@@ -153,6 +153,26 @@ fn nothing_goes_back_while_nothing_is_given() {
 }
 
 #[test]
+fn an_unusable_interface_takes_its_place_counts_its_pods_and_is_left_alone() {
+    let targets = warm_ip(ADDRESS, 2, 0);
+    let node = node(3, 3, 20).interface("eni-0").singles(3, 0, 0);
+    let unusable = |pods, free| {
+        let node = node.clone().interface("eni-1").singles(pods, 0, free);
+        node.last(|interface| interface.state = InterfaceState::Unusable)
+    };
+    let made = plan(&unusable(1, 2), &targets);
+    let [bought] = &actions(&made)[..] else {
+        panic!("what is free there does not count: {made}");
+    };
+    assert!(matches!(bought, Action::Attach { count: 2, .. }), "{made}");
+    assert_eq!(counts(&unusable(1, 2)).assigned, 4);
+    assert_eq!(counts(&unusable(1, 2)).free, 0);
+    let full = unusable(0, 2).interface("eni-2").singles(0, 0, 3);
+    let idle = full.with(|node| node.excess_since_ms = Some(0));
+    assert_eq!(actions(&plan(&idle, &warm_ip(ADDRESS, 3, 0))), []);
+}
+
+#[test]
 fn hopeless_is_only_what_nothing_on_its_way_can_help() {
     let full = node(1, 2, 20)
         .interface("eni-0")

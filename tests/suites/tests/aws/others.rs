@@ -10,7 +10,12 @@ use veni_testbed::ec2::{admin, calm, make_subnet, tag};
 use crate::world::{Settings, World};
 
 /// Whoever changes something behind the daemon's back is seen at the next look.
-const LOOKS_OFTEN: Settings<'_> = &[("WARM_IP_TARGET", "2"), ("VENI_INVENTORY_INTERVAL", "1")];
+/// And believes soon that something is missing.
+const LOOKS_OFTEN: Settings<'_> = &[
+    ("WARM_IP_TARGET", "2"),
+    ("VENI_INVENTORY_INTERVAL", "1"),
+    ("VENI_DOUBT_TIME", "1"),
+];
 
 #[tokio::test]
 async fn pods_may_live_in_a_subnet_of_their_own() {
@@ -126,7 +131,7 @@ async fn an_interface_attached_by_hand_is_taken_into_service() {
 async fn an_interface_detached_by_hand_is_dropped_and_replaced() {
     let _calm = calm().await;
     let world = World::new("m5.large").await;
-    let settings = [("WARM_IP_TARGET", "11"), LOOKS_OFTEN[1]];
+    let settings = [("WARM_IP_TARGET", "11"), LOOKS_OFTEN[1], LOOKS_OFTEN[2]];
     let daemon = world.start(&settings).await;
     daemon.until_holding(2, 11, 0).await;
     let second = world.interfaces().await[1].interface.clone();

@@ -133,8 +133,13 @@ impl Daemon {
             sleep(step).await;
             let (plan, report) = (self.plan().await, self.report().await);
             let calls = self.world.calls.changes();
-            let attached = report.interfaces.iter().all(|i| i.state != "attaching");
-            let idle = plan.actions.is_empty() && report.waiting == 0 && attached;
+            let pending = ["attaching", "missing"];
+            let mut states = report.interfaces.iter().flat_map(|one| {
+                let addresses = one.addresses.iter().map(|address| &address.state);
+                addresses.chain([&one.state])
+            });
+            let certain = !states.any(|state| pending.contains(&state.as_str()));
+            let idle = plan.actions.is_empty() && report.waiting == 0 && certain;
             if !idle || calls != before {
                 (before, since) = (calls, Instant::now());
             }

@@ -39,6 +39,9 @@ const TWO_HELD: Holdings = Holdings {
     prefixes: 0,
 };
 
+/// Looks often, and believes soon that something is missing.
+const IMPATIENT: [(&str, &str); 2] = [("VENI_INVENTORY_INTERVAL", "1"), ("VENI_DOUBT_TIME", "1")];
+
 async fn scale_up_and_down(daemon: &Daemon, pods: usize) {
     daemon.add_all((0..pods).map(|n| format!("pod-{n}"))).await;
     daemon.settle().await;
@@ -168,7 +171,7 @@ async fn a_detach_whose_answer_is_lost_settles_with_the_inventory() {
 /// told about it meanwhile.
 async fn told_while_the_inventory_lags(config: CloudConfig) -> Vec<Event> {
     let world = World::new(config, "m5.large");
-    let settings = [TWO_SOON, &[("VENI_INVENTORY_INTERVAL", "1")]].concat();
+    let settings = [TWO_SOON, &IMPATIENT].concat();
     let daemon = world.start(&settings).await;
     let mut events = daemon.app.events.subscribe();
     for round in 0..3 {
@@ -214,11 +217,9 @@ async fn a_cloud_that_lags_longer_than_it_promised_is_noticed_by_this_check() {
     let mut config = lagging();
     config.consistency_delay = Latency::fixed(Duration::from_secs(20));
     let world = World::new(config, "m5.large");
-    let daemon = world
-        .start(&[TWO_SOON, &[("VENI_INVENTORY_INTERVAL", "1")]].concat())
-        .await;
+    let daemon = world.start(&[TWO_SOON, &IMPATIENT].concat()).await;
     let mut events = daemon.app.events.subscribe();
-    sleep(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(15)).await;
     let mut told = Vec::new();
     while let Ok(event) = events.try_recv() {
         told.push(event.message);

@@ -54,8 +54,13 @@ async fn an_interface_that_somebody_else_attaches_or_detaches_is_found_by_the_ne
     let made = admin.attach_interface(&request).await.expect("attaches");
     sleep(A_GLANCE).await;
     assert_eq!(daemon.report().await.interfaces.len(), 2);
+    // So old that an inventory which lacks it is not merely late.
+    sleep(Duration::from_secs(120)).await;
     admin.detach_interface(&made.id).await.expect("detaches");
     sleep(A_GLANCE).await;
+    assert_eq!(daemon.report().await.interfaces[1].state, "missing");
+    // A second inventory must agree.
+    sleep(Duration::from_secs(121)).await;
     assert_eq!(daemon.report().await.interfaces.len(), 1);
 }
 

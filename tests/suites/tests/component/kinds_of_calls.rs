@@ -85,7 +85,11 @@ async fn a_look_that_is_refused_is_tried_ever_less_often_and_seen_when_it_is_all
     daemon.check().await;
 }
 
-const LOOKS_OFTEN: Settings<'_> = &[("WARM_IP_TARGET", "12"), ("VENI_INVENTORY_INTERVAL", "2")];
+const LOOKS_OFTEN: Settings<'_> = &[
+    ("WARM_IP_TARGET", "12"),
+    ("VENI_INVENTORY_INTERVAL", "2"),
+    ("VENI_DOUBT_TIME", "1"),
+];
 
 #[tokio::test(start_paused = true)]
 async fn an_address_that_comes_does_not_bring_a_refused_interface_back_sooner() {

@@ -1,10 +1,11 @@
 //! Stands between the daemon and its cloud and looks on: which calls were made,
 //! how many at once, and whether two changes ever met on one interface.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::{
     AddressSlots, AttachRequest, Capabilities, Glimpse, Grant, Interface, InterfaceId, Inventory,
@@ -23,6 +24,9 @@ struct Seen {
     /// What the node is shown by itself while that lags.
     old_glimpse: Option<Option<Glimpse>>,
     subnets_hidden: bool,
+    hidden: BTreeSet<IpNet>,
+    hidden_interface: Option<InterfaceId>,
+    lists_hidden: bool,
     promised: Option<Limits>,
 }
 
@@ -67,6 +71,22 @@ impl Calls {
     /// From now on inventories tell of no subnet, as without the right to see them.
     pub(crate) fn hide_subnets(&self) {
         self.seen().subnets_hidden = true;
+    }
+
+    /// From now on inventories lack these addresses and prefixes, and no others.
+    pub(crate) fn hide(&self, ranges: impl IntoIterator<Item = IpNet>) {
+        self.seen().hidden = ranges.into_iter().collect();
+    }
+
+    /// From now on inventories lack this interface, and no other.
+    pub(crate) fn hide_interface(&self, interface: Option<InterfaceId>) {
+        self.seen().hidden_interface = interface;
+    }
+
+    /// Whether inventories describe interfaces from now on without any list of what
+    /// they have, as instance metadata may for a moment.
+    pub(crate) fn hide_lists(&self, hide: bool) {
+        self.seen().lists_hidden = hide;
     }
 
     /// From now on the node's limits are told to be these, as by a wrong table.
@@ -162,8 +182,24 @@ impl Provider for Recorded {
     async fn inventory(&self) -> Result<Inventory, ProviderError> {
         self.read(Operation::Inventory);
         let mut inventory = self.inner.inventory().await?;
-        if self.calls.seen().subnets_hidden {
+        let seen = self.calls.seen();
+        if seen.subnets_hidden {
             inventory.subnets.clear();
+        }
+        let hidden = |range: &IpNet| seen.hidden.contains(range);
+        let interfaces = &mut inventory.interfaces;
+        interfaces.retain(|one| seen.hidden_interface.as_ref() != Some(&one.id));
+        for one in interfaces {
+            one.addresses
+                .retain(|address| !hidden(&IpNet::from(*address)));
+            one.prefixes.retain(|prefix| !hidden(prefix));
+            if seen.lists_hidden {
+                one.own_addresses.clear();
+                one.gateways.clear();
+                one.subnet_cidrs.clear();
+                one.addresses.clear();
+                one.prefixes.clear();
+            }
         }
         Ok(inventory)
     }

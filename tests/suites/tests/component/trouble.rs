@@ -269,7 +269,12 @@ fn three_addresses(token: &str) -> AttachRequest {
     }
 }
 
-const LOOKS_OFTEN: Settings<'_> = &[("WARM_IP_TARGET", "2"), ("VENI_INVENTORY_INTERVAL", "5")];
+/// And believes soon that something is missing.
+const LOOKS_OFTEN: Settings<'_> = &[
+    ("WARM_IP_TARGET", "2"),
+    ("VENI_INVENTORY_INTERVAL", "5"),
+    ("VENI_DOUBT_TIME", "1"),
+];
 
 #[tokio::test(start_paused = true)]
 async fn an_interface_attached_behind_our_back_is_taken_into_service() {
@@ -296,7 +301,7 @@ async fn an_interface_attached_behind_our_back_is_taken_into_service() {
 #[tokio::test(start_paused = true)]
 async fn an_interface_removed_behind_our_back_is_dropped_with_its_rules() {
     let world = World::aws("m5.large");
-    let settings = [("WARM_IP_TARGET", "11"), ("VENI_INVENTORY_INTERVAL", "5")];
+    let settings = [("WARM_IP_TARGET", "11"), LOOKS_OFTEN[1], LOOKS_OFTEN[2]];
     let daemon = world.start(&settings).await;
     daemon.settle().await;
     let second = world.interfaces()[1].clone();

@@ -1,11 +1,14 @@
 //! Pods' packets: between pods, nodes and the internet, by each interface and family.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use veni_testbed::cloudlab::Operation;
 use veni_testbed::cloudlab::mock::CloudConfig;
+use veni_testbed::cloudlab::mock::config::Latency;
 use veni_testbed::cloudlab::mock::dump::InterfaceDump;
 use veni_testbed::cloudlab::{INTERNET_V6, address_seen_by_internet, with_ipv6};
-use veni_testbed::traffic::{is_silent, reaches};
+use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Added, Bed, BedConfig, PATIENCE, TestPod, eventually, kernel};
 
 /// The interface that the cloud has assigned an address to.
@@ -259,5 +262,43 @@ async fn in_a_cloud_of_azure_s_kind_pods_of_two_nodes_reach_each_other_and_the_i
     talks_to_everybody(&bed, &one, &[other_added.address(), bed.node_address(1)]).await;
     talks_to_everybody(&bed, &other, &[one_added.address(), bed.node_address(0)]).await;
     bed.sound(&[&one, &other]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn pods_answer_while_inventories_lag_behind_by_most_of_a_minute() {
+    let mut cloud = CloudConfig::aws().instant();
+    cloud.settle_time = Duration::from_secs(5);
+    cloud.consistency_delay = Latency::fixed(Duration::from_secs(45));
+    let config = BedConfig::new(2)
+        .instance_type("t3.small")
+        .cloud(cloud)
+        .set("VENI_INVENTORY_INTERVAL", "8");
+    let bed = Bed::start(config).await;
+    let (peer, _) = bed.running(1, "peer").await;
+    let ((pod, added), others) = on_secondary(&bed, 0).await;
+    let stream = Stream::start(peer.path(), added.address()).await;
+    let instance = bed.lab().node(0).instance_id();
+    let looks = || {
+        let calls = bed.lab().cloud().dump().calls_by(instance);
+        let looks = calls
+            .iter()
+            .filter(|((call, _), _)| *call == Operation::Inventory);
+        looks.map(|(_, count)| count).sum::<u64>()
+    };
+    // Too young for the first, old enough for the others.
+    let enough = looks() + 4;
+    eventually("more looks", async || match looks() {
+        looks if looks >= enough => Ok(()),
+        looks => Err(format!("{looks} looks")),
+    })
+    .await;
+    stream.lost_nothing().await;
+    let counters = bed.lab().counters().await.expect("counters");
+    let dropped: u64 = counters.values().map(|one| one.forged).sum();
+    assert_eq!(dropped, 0, "packets that the VPC dropped");
+    let mut all: Vec<&TestPod> = others.iter().collect();
+    all.extend([&peer, &pod]);
+    bed.sound(&all).await;
     bed.end().await;
 }
