@@ -73,6 +73,7 @@ impl Call<'_> {
             pod: Some(environment.pod.clone()),
             netns_path: environment.netns.clone(),
             mtu: self.netconf.mtu,
+            is_default_gateway: self.netconf.is_default_gateway,
             plugin_version: PLUGIN_VERSION.to_owned(),
         };
         let response = self
@@ -106,15 +107,20 @@ impl Call<'_> {
     }
 
     async fn ask_to_release(&mut self) -> Result<(), CallError> {
+        // A pod that loses one of several interfaces lives on; all others are gone
+        // already, or will be.
+        let namespace = netns::open(&self.environment.netns).ok();
         let request = DelRequest {
             attachment: Some(self.attachment()),
             pod: Some(self.environment.pod.clone()),
             plugin_version: PLUGIN_VERSION.to_owned(),
         };
         self.daemon
-            .call(None, request, async |client, request| {
-                client.del(request).await
-            })
+            .call(
+                namespace.as_ref().map(AsFd::as_fd),
+                request,
+                async |client, request| client.del(request).await,
+            )
             .await
             .map(|_| ())
     }

@@ -79,7 +79,7 @@ pub struct Environment {
     pub container_id: String,
     /// `CNI_IFNAME`.
     pub interface_name: String,
-    /// `CNI_NETNS`, a path; empty at a DEL whose namespace is gone.
+    /// `CNI_NETNS`, a path; at a DEL it may lead nowhere, or be empty.
     pub netns: String,
     /// The Kubernetes pod that `CNI_ARGS` names, empty otherwise.
     pub pod: Pod,
@@ -93,7 +93,7 @@ impl Environment {
     pub fn try_from_lookup(command: Command, lookup: Lookup<'_>) -> Result<Self, CniFailure> {
         let needs_namespace = match command {
             Command::Add | Command::Check => true,
-            // The namespace may be gone, and nothing is done in it.
+            // The namespace may be gone.
             Command::Del => false,
             Command::Gc | Command::Status | Command::Version => return Ok(Self::default()),
         };
@@ -117,7 +117,9 @@ impl Environment {
         let netns = if needs_namespace {
             required("CNI_NETNS", judge_netns)
         } else {
-            Some(String::new())
+            lookup("CNI_NETNS").map_or(Some(String::new()), |path| {
+                Some(path.into_string().unwrap_or_default())
+            })
         };
         match (container_id, interface_name, netns) {
             (Some(container_id), Some(interface_name), Some(netns)) => Ok(Self {

@@ -41,6 +41,8 @@ pub struct Netconf {
     pub run_dir: PathBuf,
     /// MTU of the pod's interface in bytes; 0 leaves it to the daemon.
     pub mtu: u32,
+    /// Whether the interface takes the pod's default route; `None` leaves it to its name.
+    pub is_default_gateway: Option<bool>,
     /// DNS settings to pass on, empty when there are none.
     pub dns: Map<String, Value>,
     /// Result of the plugin before us (ADD) or of our ADD (CHECK).
@@ -74,6 +76,7 @@ impl Netconf {
             name: fields.name(),
             run_dir: fields.run_dir(),
             mtu: 0,
+            is_default_gateway: None,
             dns: Map::new(),
             previous: None,
             valid: Vec::new(),
@@ -81,6 +84,7 @@ impl Netconf {
         if command != Command::Del {
             fields.string("type");
             netconf.mtu = fields.mtu();
+            netconf.is_default_gateway = fields.is_default_gateway();
             netconf.dns = fields.dns();
             fields.plugin_log();
         }
@@ -241,6 +245,19 @@ impl<'a> Fields<'a> {
                 0
             }
         }
+    }
+
+    /// As the reference plugins that know the word have it.
+    fn is_default_gateway(&mut self) -> Option<bool> {
+        let value = self.get("isDefaultGateway")?;
+        if !value.is_boolean() {
+            self.wrong(
+                "isDefaultGateway",
+                value,
+                "expected true or false, not as text",
+            );
+        }
+        value.as_bool()
     }
 
     fn dns(&mut self) -> Map<String, Value> {

@@ -55,7 +55,12 @@ pub fn of_add(
     );
 
     let mut routes = previous.routes;
-    routes.extend(response.routes.iter().map(route));
+    routes.extend(
+        response
+            .routes
+            .iter()
+            .filter_map(|one| route(one, netconf.version)),
+    );
     json!({
         "cniVersion": netconf.version.as_str(),
         "interfaces": interfaces,
@@ -81,7 +86,7 @@ fn of_add_by_family(
         let routes = routes.filter(|route| route.destination.contains(':') == is_ipv6);
         let mut family = json!({
             "ip": address,
-            "routes": routes.map(route).collect::<Vec<Value>>(),
+            "routes": routes.filter_map(|one| route(one, netconf.version)).collect::<Vec<Value>>(),
         });
         if let Some(gateway) = response
             .gateways
@@ -95,12 +100,21 @@ fn of_add_by_family(
     result
 }
 
-fn route(route: &Route) -> Value {
+/// A route, `None` for one that the version has no words for: before 1.1.0 a route of
+/// another table than the main one would read as one of that.
+fn route(route: &Route, version: SpecVersion) -> Option<Value> {
+    let has_tables = version >= SpecVersion::V1_1_0;
     let mut object = json!({ "dst": route.destination });
     if !route.gateway.is_empty() {
         object["gw"] = Value::from(route.gateway.as_str());
     }
-    object
+    if has_tables && route.table != 0 {
+        object["table"] = Value::from(route.table);
+    }
+    if has_tables && route.priority != 0 {
+        object["priority"] = Value::from(route.priority);
+    }
+    (has_tables || route.table == 0).then_some(object)
 }
 
 /// The configuration's own settings come before those of an earlier plugin.

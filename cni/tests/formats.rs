@@ -22,6 +22,7 @@ fn dual_stack() -> AddResponse {
     let route = |destination: &str, gateway: &str| Route {
         destination: destination.into(),
         gateway: gateway.into(),
+        ..Route::default()
     };
     AddResponse {
         addresses: vec!["10.0.1.7/32".into(), "fd00::7/128".into()],
@@ -125,6 +126,43 @@ fn a_result_of_0_1_0_and_0_2_0_has_one_address_per_family_with_its_routes() {
     for missing in [json!(null), json!("")] {
         let result = result_in("", json!({"cniVersion": missing}));
         assert_eq!(result, golden("0.1.0"), "a version that is missing");
+    }
+}
+
+#[test]
+fn routes_of_other_tables_are_told_where_the_version_has_words_for_them() {
+    let route = |destination: &str, gateway: &str, table, priority| Route {
+        destination: destination.into(),
+        gateway: gateway.into(),
+        table,
+        priority,
+    };
+    let response = AddResponse {
+        routes: vec![
+            route("169.254.1.1/32", "", 0, 22276),
+            route("169.254.1.1/32", "", 22276, 0),
+            route("0.0.0.0/0", "169.254.1.1", 22276, 0),
+        ],
+        ..dual_stack()
+    };
+    for version in SpecVersion::ALL.map(SpecVersion::as_str) {
+        let config = json!({"cniVersion": version, "name": "veni"});
+        let netconf = Netconf::try_from_json(&config, Command::Add, "net1").expect("sound");
+        let result = result::of_add(&response, &netconf, "net1", "/run/netns/a");
+        let routes = if result["ip4"].is_object() {
+            &result["ip4"]["routes"]
+        } else {
+            &result["routes"]
+        };
+        let expected = match version {
+            "1.1.0" => json!([
+                {"dst": "169.254.1.1/32", "priority": 22276},
+                {"dst": "169.254.1.1/32", "table": 22276},
+                {"dst": "0.0.0.0/0", "gw": "169.254.1.1", "table": 22276},
+            ]),
+            _ => json!([{"dst": "169.254.1.1/32"}]),
+        };
+        assert_eq!(*routes, expected, "{version}");
     }
 }
 
@@ -299,6 +337,18 @@ fn each_wrong_field_is_refused_with_its_code() {
         (Command::Add, json!({"mtu": -1}), 7, "mtu=-1"),
         (Command::Add, json!({"mtu": 65_536}), 7, "mtu=65536"),
         (Command::Add, json!({"mtu": 1500.5}), 7, "mtu=1500.5"),
+        (
+            Command::Add,
+            json!({"isDefaultGateway": "true"}),
+            7,
+            "isDefaultGateway=true",
+        ),
+        (
+            Command::Add,
+            json!({"isDefaultGateway": 1}),
+            7,
+            "isDefaultGateway=1",
+        ),
         (Command::Add, json!({"runDir": 1}), 7, "runDir=1"),
         (Command::Add, json!({"runDir": "/a\u{0}b"}), 7, "zero byte"),
         (Command::Add, json!({"runDir": long}), 7, "too long"),

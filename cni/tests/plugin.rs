@@ -57,7 +57,7 @@ fn add_passes_the_namespace_it_was_given_and_prints_the_daemons_answer() {
     let request = &seen.adds[0];
     assert_eq!(request.attachment, Some(attachment("eth0")));
     assert_eq!(request.netns_path, pod.path());
-    assert_eq!(request.mtu, 1400);
+    assert_eq!((request.mtu, request.is_default_gateway), (1400, None));
     let pod_told = request.pod.clone().expect("the pod of CNI_ARGS");
     assert_eq!(
         (
@@ -76,6 +76,23 @@ fn add_passes_the_namespace_it_was_given_and_prints_the_daemons_answer() {
         json!({"name": "eth0", "mac": "0a:00:00:00:00:02", "sandbox": pod.path()})
     );
     assert_eq!(result["dns"], json!({"nameservers": ["10.0.0.2"]}));
+}
+
+#[test]
+fn add_passes_on_whether_the_interface_takes_the_default_route() {
+    let node = Node::serving(Answers::default());
+    let pod = Namespace::new();
+    for given in [true, false] {
+        let outcome = Plugin::new(&node, "ADD")
+            .netns(&pod)
+            .variable("CNI_IFNAME", "net1")
+            .config("isDefaultGateway", json!(given))
+            .run();
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+    }
+    let seen = node.seen();
+    let passed: Vec<_> = seen.adds.iter().map(|add| add.is_default_gateway).collect();
+    assert_eq!(passed, [Some(true), Some(false)]);
 }
 
 #[test]
@@ -238,7 +255,10 @@ fn del_succeeds_in_every_way_a_runtime_calls_it() {
             .iter()
             .all(|del| del.attachment == Some(attachment("eth0")))
     );
-    assert!(seen.namespaces.iter().all(Option::is_none));
+    // It comes along where it is there, for a pod that lives on.
+    let mut expected = vec![None; outcomes.len()];
+    expected[0] = Some(pod.inode());
+    assert_eq!(seen.namespaces, expected);
 }
 
 #[test]

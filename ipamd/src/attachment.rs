@@ -10,6 +10,10 @@ use veni_api::v1;
 /// Digits of a hash in a link's name: with a prefix of four letters it has 15.
 const NAME_DIGITS: usize = 11;
 
+/// What container runtimes call the interface of a pod that they make themselves; the
+/// others of a pod are made by a plugin that calls plugins, such as Multus.
+const FIRST_INTERFACE: &str = "eth0";
+
 /// The key of everything that is kept for one interface of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AttachmentKey {
@@ -22,6 +26,11 @@ pub struct AttachmentKey {
 }
 
 impl AttachmentKey {
+    /// Whether it is the interface that a container runtime makes first.
+    pub fn is_first_interface(&self) -> bool {
+        self.interface_name == FIRST_INTERFACE
+    }
+
     /// Hexadecimal SHA-1 of the key. For names, not for secrecy.
     pub fn hash(&self) -> String {
         hex_sha1(&[&self.network, &self.container_id, &self.interface_name])
@@ -100,7 +109,7 @@ impl From<&PodName> for v1::Pod {
 /// the AWS plugin; the second is the attachment's own.
 pub fn host_link_names(prefix: &str, key: &AttachmentKey, pod: &PodName) -> Vec<String> {
     let mut names = Vec::with_capacity(2);
-    if key.interface_name == "eth0" && !pod.name.is_empty() {
+    if key.is_first_interface() && !pod.name.is_empty() {
         let hash = hex_of(Sha1::digest(format!("{}.{}", pod.namespace, pod.name)));
         names.push(format!("{prefix}{}", &hash[..NAME_DIGITS]));
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use veni_dataplane::plan::is_node_local;
 use veni_dataplane::{
-    DataPlane, EndpointLinks, EndpointPlan, KernelError, Observed, ObservedLink, PodAddress,
+    DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, KernelError, Observed, ObservedLink,
+    PodAddress,
 };
 
 use crate::attachment::{AttachmentKey, PodName};
@@ -303,6 +304,7 @@ fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
             node_addresses: Vec::new(),
             egress: egress.first().copied(),
             no_ipv6: false,
+            default_route: DefaultRoute::Only,
         },
         links: Some(EndpointLinks {
             host_index: link.index,

@@ -45,6 +45,7 @@ impl v1::cni_server::Cni for CniService {
             pod: request.pod.unwrap_or_default().into(),
             namespace,
             mtu: request.mtu,
+            is_default_gateway: request.is_default_gateway,
         };
         let record = self.endpoints.add(order).await?;
         Ok(Response::new(record.response()))
@@ -54,8 +55,9 @@ impl v1::cni_server::Cni for CniService {
         &self,
         request: Request<v1::DelRequest>,
     ) -> Result<Response<v1::DelResponse>, Status> {
+        let namespace = namespace_of(&request);
         let key = key_of(request.into_inner().attachment)?;
-        let existed = self.endpoints.delete(&key).await?;
+        let existed = self.endpoints.delete_from(&key, namespace).await?;
         Ok(Response::new(v1::DelResponse { existed }))
     }
 

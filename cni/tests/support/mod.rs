@@ -127,6 +127,7 @@ fn an_answer_to_add() -> AddResponse {
         routes: vec![Route {
             destination: "0.0.0.0/0".into(),
             gateway: "169.254.1.1".into(),
+            ..Route::default()
         }],
         host_interface: "eni1".into(),
         host_mac: "0a:00:00:00:00:01".into(),

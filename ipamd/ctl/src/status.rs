@@ -210,6 +210,12 @@ pub(crate) fn owner(endpoint: &Endpoint) -> String {
     }
 }
 
+/// Name of the interface in the pod, which may have several.
+fn interface(endpoint: &Endpoint) -> String {
+    let attachment = endpoint.attachment.as_ref();
+    attachment.map_or_else(String::new, |one| one.interface_name.clone())
+}
+
 fn milliseconds(micros: u64) -> String {
     // Under way still, or done by a daemon before this one.
     if micros == 0 {
@@ -221,6 +227,7 @@ fn milliseconds(micros: u64) -> String {
 fn endpoints(all: &[Endpoint]) -> String {
     let headings = [
         "pod",
+        "interface",
         "addresses",
         "host link",
         "cloud interface",
@@ -231,6 +238,7 @@ fn endpoints(all: &[Endpoint]) -> String {
     let rows = all.iter().map(|one| {
         vec![
             owner(one),
+            interface(one),
             one.addresses.join(" "),
             one.host_interface.clone(),
             one.cloud_interface.clone(),
@@ -323,6 +331,40 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("1 of at most 3"), "{text}");
+    }
+
+    #[test]
+    fn each_interface_of_a_pod_has_a_line_of_its_own() {
+        let endpoint = |interface: &str, address: &str| Endpoint {
+            attachment: Some(veni_api::v1::Attachment {
+                interface_name: interface.to_owned(),
+                ..Default::default()
+            }),
+            pod: Some(veni_api::v1::Pod {
+                namespace: "default".to_owned(),
+                name: "web-0".to_owned(),
+                ..Default::default()
+            }),
+            addresses: vec![address.to_owned()],
+            ..Endpoint::default()
+        };
+        let text = endpoints(&[
+            endpoint("eth0", "10.0.1.7/32"),
+            endpoint("net1", "10.0.1.8/32"),
+        ]);
+        let words = |line: &str| {
+            line.split_whitespace()
+                .take(3)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let lines: Vec<String> = text.lines().map(words).collect();
+        for line in [
+            "default/web-0 eth0 10.0.1.7/32",
+            "default/web-0 net1 10.0.1.8/32",
+        ] {
+            assert!(lines.contains(&line.to_owned()), "{text}");
+        }
     }
 
     #[test]

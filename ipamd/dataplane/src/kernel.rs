@@ -118,6 +118,18 @@ impl DataPlane for Kernel {
             .await
     }
 
+    async fn clear_namespace(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        namespace: OwnedFd,
+    ) -> Result<(), KernelError> {
+        let (plan, links) = (plan.clone(), *links);
+        self.endpoints
+            .run(move |host| endpoint::clear_namespace(host, &plan, &links, &namespace))
+            .await
+    }
+
     async fn check_endpoint(
         &self,
         plan: &EndpointPlan,

@@ -1,5 +1,5 @@
 //! The kernel side of a pod's network: links, addresses, routes, rules and
-//! nftables, behind one trait of eight idempotent verbs ([`DataPlane`]), and a watch of what
+//! nftables, behind one trait of nine idempotent verbs ([`DataPlane`]), and a watch of what
 //! others change.
 //!
 //! It keeps no state but its sockets: what it has made, it finds again by its
@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 pub use kernel::Kernel;
 pub use plan::{
-    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
-    Observed, ObservedEndpoint, ObservedLink, PodAddress,
+    DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan,
+    NodeReport, Observed, ObservedEndpoint, ObservedLink, PodAddress,
 };
 pub use watch::{Changes, Watch};
 
@@ -83,6 +83,19 @@ pub trait DataPlane: Send + Sync + 'static {
         &self,
         addresses: &[PodAddress],
         host_link_index: Option<u32>,
+    ) -> Result<(), KernelError>;
+
+    /// Takes out of a pod's namespace what an endpoint's link does not take along when
+    /// it goes: the rules for its addresses, where the plan has some. A pod may lose one
+    /// interface and live on. A namespace that is gone or another pod's is left alone.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    async fn clear_namespace(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        namespace: OwnedFd,
     ) -> Result<(), KernelError>;
 
     /// Compares a pod's network with its plan. The pod's side is compared when

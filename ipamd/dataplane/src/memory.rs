@@ -149,6 +149,17 @@ impl MemoryKernel {
         locked(&self.state).pod_link(namespace, name)
     }
 
+    /// The rules for sources in a pod's namespace, each with its table.
+    pub fn pod_rules(&self, namespace: NamespaceId) -> Vec<(std::net::IpAddr, u32)> {
+        locked(&self.state).pod_rules(namespace)
+    }
+
+    /// Deletes all rules for sources in a pod's namespace, as a pod with the right to it
+    /// might.
+    pub fn delete_pod_rules(&self, namespace: NamespaceId) {
+        locked(&self.state).delete_pod_rules(namespace);
+    }
+
     /// Names of all links of the host, in the order of their making.
     pub fn link_names(&self) -> Vec<String> {
         locked(&self.state).link_names()
@@ -202,7 +213,9 @@ impl MemoryKernel {
         let (links, fresh) = locked(&self.state).create_pair(&plan, &namespace)?;
         let connected = self.connect(&plan, links).await;
         if connected.is_err() && fresh {
-            locked(&self.state).delete_link(links.host_index);
+            let mut state = locked(&self.state);
+            state.delete_link(links.host_index);
+            state.clear_namespace(&plan, &links, &namespace);
         }
         connected.map(|()| links)
     }
@@ -274,6 +287,21 @@ impl DataPlane for MemoryKernel {
         finished(async move {
             kernel.begin(Step::RemoveEndpoint).await?;
             locked(&kernel.state).remove_endpoint(&addresses, host_link_index);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn clear_namespace(
+        &self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        namespace: OwnedFd,
+    ) -> Result<(), KernelError> {
+        let (kernel, plan, links) = (self.clone(), plan.clone(), *links);
+        finished(async move {
+            kernel.begin(Step::ClearNamespace).await?;
+            locked(&kernel.state).clear_namespace(&plan, &links, &namespace);
             Ok(())
         })
         .await

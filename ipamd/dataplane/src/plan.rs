@@ -16,6 +16,11 @@ pub const POD_TABLE: u32 = 0x5600;
 /// First table of the secondary interfaces; the device index is added.
 pub const INTERFACE_TABLE_BASE: u32 = 0x5610;
 
+/// First table of the interfaces that a pod has beside its first, in the pod's own
+/// namespace; the link's index there is added. The number is also the metric of such a
+/// link's routes in the pod's main table, where two routes to one next hop need two.
+pub const POD_LINK_TABLE_BASE: u32 = 0x5700;
+
 /// Link group that the host's end of every pod's veth pair is made in.
 pub const POD_GROUP: u32 = 0x5650;
 
@@ -138,7 +143,22 @@ pub struct PodAddress {
     pub address: IpAddr,
 }
 
-/// What one pod needs.
+/// Which of a pod's packets leave by an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DefaultRoute {
+    /// All: it has the pod's only default route. One that is there already is refused.
+    #[default]
+    Only,
+    /// Those from its own addresses, by a rule and a table of its own. A pod may have
+    /// any number of such interfaces beside its first, whoever made that.
+    None,
+    /// As [`DefaultRoute::None`], and by a default route in front of those that the pod
+    /// has and keeps.
+    InFront,
+}
+
+/// What one interface of a pod needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointPlan {
     /// Interface name in the pod, `eth0` as a rule; at most 15 bytes.
@@ -161,9 +181,19 @@ pub struct EndpointPlan {
     /// Whether IPv6 is switched off in the whole of the pod's namespace.
     #[serde(default)]
     pub no_ipv6: bool,
+    /// Which packets leave by it.
+    #[serde(default)]
+    pub default_route: DefaultRoute,
 }
 
 impl EndpointPlan {
+    /// The table in the pod's namespace that leads packets from its addresses out by
+    /// it, for the link of that index; `None` where the main table does.
+    pub fn own_table(&self, pod_index: u32) -> Option<u32> {
+        (self.default_route != DefaultRoute::Only)
+            .then(|| POD_LINK_TABLE_BASE.saturating_add(pod_index))
+    }
+
     /// All addresses that the node routes to the pod, the node-local one last.
     pub fn routed(&self) -> Vec<PodAddress> {
         let egress = self.egress.map(|address| PodAddress { address });
@@ -268,6 +298,7 @@ mod tests {
         }"#;
         let plan: EndpointPlan = serde_json::from_str(written).expect("a plan");
         assert_eq!((plan.egress, plan.no_ipv6), (None, false));
+        assert_eq!(plan.default_route, DefaultRoute::Only);
         assert_eq!(plan.routed(), plan.addresses);
     }
 }

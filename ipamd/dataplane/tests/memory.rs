@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use veni_dataplane::conformance::Fixture;
 use veni_dataplane::memory::{MemoryKernel, NamespaceId, Step};
-use veni_dataplane::{DataPlane, EndpointPlan, KernelError, PodAddress};
+use veni_dataplane::{DataPlane, DefaultRoute, EndpointPlan, KernelError, PodAddress};
 
 struct Memory(MemoryKernel);
 
@@ -60,6 +60,14 @@ impl Fixture for Memory {
     fn switch_ipv6_on(&self, namespace: &Self::Namespace) {
         self.0.switch_ipv6_on(namespace.1);
     }
+
+    fn pod_rules(&self, namespace: &Self::Namespace) -> usize {
+        self.0.pod_rules(namespace.1).len()
+    }
+
+    fn delete_pod_rules(&self, namespace: &Self::Namespace) {
+        self.0.delete_pod_rules(namespace.1);
+    }
 }
 
 veni_dataplane::conformance_tests!(in_memory);
@@ -77,6 +85,7 @@ fn plan() -> EndpointPlan {
         node_addresses: Vec::new(),
         egress: None,
         no_ipv6: false,
+        default_route: DefaultRoute::Only,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_api::failure::{CniFailure, code};
-use veni_dataplane::{EndpointLinks, EndpointPlan, KernelError, PodAddress};
+use veni_dataplane::{DefaultRoute, EndpointLinks, EndpointPlan, KernelError, PodAddress};
 
 use super::record::{Record, RecordState};
 use super::{Endpoints, Gate, end_process, journal_failure, kernel_failure};
@@ -30,6 +30,20 @@ pub struct AddOrder {
     pub namespace: OwnedFd,
     /// MTU, bytes; 0 leaves it to the settings.
     pub mtu: u32,
+    /// Whether it takes the pod's default route; `None` where nobody said.
+    pub is_default_gateway: Option<bool>,
+}
+
+impl AddOrder {
+    /// The interface that a runtime makes first takes all packets. Those beside it, of
+    /// Multus and its like, take those from their own addresses unless more is asked for.
+    fn default_route(&self) -> DefaultRoute {
+        match (self.key.is_first_interface(), self.is_default_gateway) {
+            (true, None | Some(true)) => DefaultRoute::Only,
+            (false, Some(true)) => DefaultRoute::InFront,
+            (false, None) | (_, Some(false)) => DefaultRoute::None,
+        }
+    }
 }
 
 impl Endpoints {
@@ -80,7 +94,8 @@ impl Endpoints {
                 return Ok(record);
             }
             // Another namespace, or a network that was damaged.
-            self.take_away(record).await?;
+            let namespace = order.namespace.try_clone().ok();
+            self.take_away(record, namespace).await?;
         }
         let pod = order.pod.label().unwrap_or_else(|| order.key.to_string());
         let lease = self.lease((&order.key, &pod), gate, caller).await?;
@@ -302,6 +317,7 @@ impl Endpoints {
 
     fn intent(&self, order: &AddOrder, lease: &Lease, begun: Instant, waited: Duration) -> Record {
         let created_ms = unix_millis().saturating_sub(micros(begun.elapsed()) / 1000);
+        let default_route = order.default_route();
         let addresses = lease
             .addresses
             .iter()
@@ -323,7 +339,9 @@ impl Endpoints {
                 addresses: addresses.collect(),
                 node_addresses: self.settings.node_addresses.clone(),
                 egress: None,
-                no_ipv6: self.settings.no_ipv6,
+                // Another plugin may have given the pod IPv6 by another interface.
+                no_ipv6: self.settings.no_ipv6 && default_route == DefaultRoute::Only,
+                default_route,
             },
             links: None,
             cloud_interface: lease.interface.to_string(),

@@ -1,6 +1,7 @@
 //! DEL and GC: what an ADD has made goes away, once and for all.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +16,16 @@ use crate::events::{EventKind, unix_millis};
 use crate::journal::Shelf;
 use crate::metrics::Phase;
 
+/// How an attachment is deleted.
+struct How {
+    /// For the log.
+    why: &'static str,
+    /// An ADD that waits is ended, not awaited.
+    hurries: bool,
+    /// The pod's, where it still exists.
+    namespace: Option<OwnedFd>,
+}
+
 impl Endpoints {
     /// Takes an attachment's network away and tells whether there was one. An
     /// ADD that waits for an address is ended, one that builds is awaited.
@@ -23,7 +34,25 @@ impl Endpoints {
     /// The kernel refused or the journal cannot be written; repeating it goes
     /// on where it stopped.
     pub async fn delete(self: &Arc<Self>, key: &AttachmentKey) -> Result<bool, CniFailure> {
-        self.delete_as(key, |_| true, "deleted", true).await
+        self.delete_from(key, None).await
+    }
+
+    /// As [`Endpoints::delete`]; in the pod's namespace, where there still is one, nothing
+    /// of the attachment is left either.
+    ///
+    /// # Errors
+    /// As [`Endpoints::delete`].
+    pub async fn delete_from(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        namespace: Option<OwnedFd>,
+    ) -> Result<bool, CniFailure> {
+        let how = How {
+            why: "deleted",
+            hurries: true,
+            namespace,
+        };
+        self.delete_as(key, |_| true, how).await
     }
 
     /// As [`Endpoints::delete`], but only when the endpoint that is there in
@@ -35,23 +64,25 @@ impl Endpoints {
         condition: impl Fn(&Record) -> bool + Send + 'static,
         why: &'static str,
     ) -> Result<bool, CniFailure> {
-        self.delete_as(key, condition, why, false).await
+        let how = How {
+            why,
+            hurries: false,
+            namespace: None,
+        };
+        self.delete_as(key, condition, how).await
     }
 
     async fn delete_as(
         self: &Arc<Self>,
         key: &AttachmentKey,
         condition: impl Fn(&Record) -> bool + Send + 'static,
-        why: &'static str,
-        hurries: bool,
+        how: How,
     ) -> Result<bool, CniFailure> {
         let endpoints = Arc::clone(self);
         let key = key.clone();
-        let task = self.tasks.spawn(async move {
-            endpoints
-                .delete_serialised(&key, condition, why, hurries)
-                .await
-        });
+        let task = self
+            .tasks
+            .spawn(async move { endpoints.delete_serialised(&key, condition, how).await });
         task.await.unwrap_or_else(|error| end_process(&error))
     }
 
@@ -107,14 +138,13 @@ impl Endpoints {
         &self,
         key: &AttachmentKey,
         condition: impl Fn(&Record) -> bool,
-        why: &'static str,
-        hurries: bool,
+        how: How,
     ) -> Result<bool, CniFailure> {
         let begun = Instant::now();
         let gate = self.gate(key);
-        let deleting = u32::from(hurries);
+        let deleting = u32::from(how.hurries);
         gate.deleting.fetch_add(deleting, Ordering::SeqCst);
-        if hurries {
+        if how.hurries {
             self.tools.metrics.del_started();
             if let Some(waiting) = gate.lock_waiting().take() {
                 waiting.cancel();
@@ -125,14 +155,14 @@ impl Endpoints {
         let record = self.lock_records().get(key).cloned();
         let record = record.filter(|record| condition(record));
         let result = match record {
-            Some(record) => self.take_away(record).await.map(Some),
+            Some(record) => self.take_away(record, how.namespace).await.map(Some),
             None => Ok(None),
         };
         drop(turn);
         self.leave(key, gate);
         self.tools.metrics.del_took(Phase::Total, begun.elapsed());
         match &result {
-            Ok(Some(record)) => self.tell_deleted(record, why, begun),
+            Ok(Some(record)) => self.tell_deleted(record, how.why, begun),
             Ok(None) => {}
             Err(failure) => {
                 tracing::warn!(attachment = %key, error = failure.message, "pod not deleted");
@@ -142,7 +172,11 @@ impl Endpoints {
     }
 
     /// The caller holds the attachment's turn.
-    pub(super) async fn take_away(&self, mut record: Record) -> Result<Record, CniFailure> {
+    pub(super) async fn take_away(
+        &self,
+        mut record: Record,
+        namespace: Option<OwnedFd>,
+    ) -> Result<Record, CniFailure> {
         let key = record.key.clone();
         record.state = RecordState::Dying;
         record.released_ms = Some(unix_millis());
@@ -164,6 +198,7 @@ impl Endpoints {
             .remove_endpoint(&record.plan.routed(), index)
             .await
             .map_err(|error| kernel_failure("remove the network of", &key, &error))?;
+        self.clear_namespace(&record, namespace).await;
         self.tools
             .metrics
             .del_took(Phase::Kernel, started.elapsed());
@@ -177,6 +212,24 @@ impl Endpoints {
         crash::point("del.released");
         self.bury(record.clone());
         Ok(record)
+    }
+
+    /// Takes the attachment's rules out of a pod that lives on. Should the kernel refuse,
+    /// or the namespace not be at hand, they stay and lead into an empty table.
+    async fn clear_namespace(&self, record: &Record, namespace: Option<OwnedFd>) {
+        let (Some(links), Some(namespace)) = (record.links, namespace) else {
+            return;
+        };
+        if record.plan.own_table(links.pod_index).is_none() {
+            return;
+        }
+        let kernel = &self.tools.kernel;
+        let cleared = kernel
+            .clear_namespace(&record.plan, &links, namespace)
+            .await;
+        if let Err(error) = cleared {
+            tracing::warn!(attachment = %record.key, %error, "rules of a deleted interface stay in its pod");
+        }
     }
 
     /// Hands a dying endpoint to the reaper.

@@ -13,6 +13,7 @@ mod reaper;
 mod record;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veni_api::failure::{CniFailure, code};
-use veni_dataplane::{DataPlane, KernelError};
+use veni_dataplane::{DataPlane, DefaultRoute, KernelError};
 
 use crate::attachment::AttachmentKey;
 use crate::events::Events;
@@ -214,8 +215,12 @@ impl Endpoints {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node-local address for a new endpoint, where pods get one.
+    /// A node-local address for a new endpoint, where pods get one: they open flows by
+    /// it, which is nothing for an interface without a default route.
     fn take_node_local(&self, record: &Record) -> Result<Option<IpAddr>, CniFailure> {
+        if record.plan.default_route == DefaultRoute::None {
+            return Ok(None);
+        }
         let Some(mut all) = self.lock_node_local() else {
             return Ok(None);
         };
@@ -269,10 +274,17 @@ fn kernel_failure(operation: &str, key: &AttachmentKey, error: &KernelError) -> 
         KernelError::NamespaceGone => code::UNKNOWN_CONTAINER,
         _ => code::KERNEL_REFUSED,
     };
+    let details = match error {
+        KernelError::Refused { reason, .. } if reason.kind() == io::ErrorKind::AlreadyExists => {
+            "nothing of it was left behind; an interface beside another one of its pod needs \
+             isDefaultGateway of the network configuration to be false, or another name than eth0"
+        }
+        _ => "nothing of it was left behind; see the daemon's log on this node",
+    };
     CniFailure::new(
         code,
         format!("failed to {operation} {key}: {error}"),
-        "nothing of it was left behind; see the daemon's log on this node",
+        details,
     )
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use veni_api::v1;
-use veni_dataplane::{EndpointLinks, EndpointPlan};
+use veni_dataplane::{DefaultRoute, EndpointLinks, EndpointPlan};
 
 use crate::attachment::{AttachmentKey, PodName, mac_text};
 
@@ -59,25 +59,22 @@ impl Record {
             .collect()
     }
 
-    /// The pod where one is known, else the attachment.
+    /// The pod where one is known, with the interface's name where it is not the pod's
+    /// first; else the attachment.
     pub fn label(&self) -> String {
-        self.pod.label().unwrap_or_else(|| self.key.to_string())
+        match self.pod.label() {
+            None => self.key.to_string(),
+            Some(pod) if self.key.is_first_interface() => pod,
+            Some(pod) => format!("{pod} ({})", self.key.interface_name),
+        }
     }
 
     /// The answer to its ADD.
     pub fn response(&self) -> v1::AddResponse {
         let gateways = self.addresses().into_iter().map(gateway_of);
         let gateways: Vec<String> = gateways.map(|gateway| gateway.to_string()).collect();
-        let mut routes = Vec::new();
-        for gateway in &gateways {
-            let (any, host) = if gateway.contains(':') {
-                ("::/0", 128)
-            } else {
-                ("0.0.0.0/0", 32)
-            };
-            routes.push(route(format!("{gateway}/{host}"), String::new()));
-            routes.push(route(any.to_owned(), gateway.clone()));
-        }
+        let routes = gateways.iter().flat_map(|gateway| self.routes_by(gateway));
+        let routes = routes.collect();
         v1::AddResponse {
             addresses: self.cidr_texts(),
             gateways,
@@ -88,6 +85,35 @@ impl Record {
             mtu: self.plan.mtu,
             cloud_interface: self.cloud_interface.clone(),
         }
+    }
+
+    /// The pod's routes by one of the interface's next hops, as the data plane makes them.
+    fn routes_by(&self, gateway: &str) -> Vec<v1::Route> {
+        let (any, host) = match gateway.contains(':') {
+            true => ("::/0", 128),
+            false => ("0.0.0.0/0", 32),
+        };
+        let hop = |table: u32, priority: u32| v1::Route {
+            destination: format!("{gateway}/{host}"),
+            gateway: String::new(),
+            table,
+            priority,
+        };
+        let everything = |table: u32| v1::Route {
+            destination: any.to_owned(),
+            gateway: gateway.to_owned(),
+            table,
+            priority: 0,
+        };
+        let index = self.links.map_or(0, |links| links.pod_index);
+        let Some(table) = self.plan.own_table(index) else {
+            return vec![hop(0, 0), everything(0)];
+        };
+        let mut routes = vec![hop(0, table), hop(table, 0), everything(table)];
+        if self.plan.default_route == DefaultRoute::InFront {
+            routes.push(everything(0));
+        }
+        routes
     }
 
     /// For operators.
@@ -128,12 +154,5 @@ fn gateway_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => veni_dataplane::plan::GATEWAY_V4.into(),
         IpAddr::V6(_) => veni_dataplane::plan::GATEWAY_V6.into(),
-    }
-}
-
-fn route(destination: String, gateway: String) -> v1::Route {
-    v1::Route {
-        destination,
-        gateway,
     }
 }

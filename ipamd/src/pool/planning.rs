@@ -11,6 +11,8 @@ use super::task::PoolTask;
 impl PoolTask {
     pub(super) fn plan_family(&mut self, family: Family, now: Instant) {
         let memory = self.memory.get(&family).cloned().unwrap_or_default();
+        let waiting = self.waiters.iter().map(|waiter| &waiter.holder.key);
+        let further = self.state.further_attachments(waiting);
         let circumstances = Circumstances {
             epoch: self.epoch,
             now,
@@ -21,7 +23,7 @@ impl PoolTask {
             },
             memory: &memory,
             holds: self.troubles.holds(family, self.epoch),
-            max_pods: self.settings.max_pods,
+            max_pods: self.settings.max_pods.saturating_add(further),
             max_interfaces: self.settings.max_interfaces,
         };
         let snapshot = self.state.snapshot(family, &circumstances);

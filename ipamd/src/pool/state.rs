@@ -210,6 +210,18 @@ impl PoolState {
         })
     }
 
+    /// How many attachments, those of `waiting` included, are more than one of their
+    /// container: a pod with two interfaces needs two addresses and is one pod.
+    pub(crate) fn further_attachments<'a>(
+        &'a self,
+        waiting: impl Iterator<Item = &'a AttachmentKey>,
+    ) -> u32 {
+        let leased = self.leases.values().map(|holder| &holder.key);
+        let all: BTreeSet<&AttachmentKey> = leased.chain(waiting).collect();
+        let containers: BTreeSet<&str> = all.iter().map(|key| key.container_id.as_str()).collect();
+        u32::try_from(all.len() - containers.len()).unwrap_or(u32::MAX)
+    }
+
     /// Notes that an attachment has addresses already: recovery.
     pub(crate) fn restore_lease(&mut self, holder: &Holder, addresses: &[IpAddr]) {
         for address in addresses {

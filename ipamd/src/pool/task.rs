@@ -58,7 +58,7 @@ pub(crate) struct PoolSettings {
 
 /// An ADD that waits for an address.
 pub(super) struct Waiter {
-    holder: Holder,
+    pub(super) holder: Holder,
     reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
 }
 

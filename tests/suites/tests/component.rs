@@ -28,6 +28,8 @@ mod doubt;
 mod families;
 #[path = "component/full_subnets.rs"]
 mod full_subnets;
+#[path = "component/further_interfaces.rs"]
+mod further_interfaces;
 #[path = "component/glances.rs"]
 mod glances;
 #[path = "component/interleavings.rs"]

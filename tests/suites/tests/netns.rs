@@ -12,6 +12,7 @@ mod netns {
     mod dels_without_daemon;
     mod egress;
     mod foreign;
+    mod further_interfaces;
     mod host;
     mod host_settings;
     mod interrupted_plugins;

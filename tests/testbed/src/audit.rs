@@ -322,11 +322,12 @@ fn endpoints(node: &NodeEvidence, found: &mut Found) {
 fn pods(node: &NodeEvidence, found: &mut Found) {
     for pod in &node.pods {
         let name = &pod.container;
-        let Some(endpoint) = node
+        let of_pod: Vec<&Endpoint> = node
             .endpoints
             .iter()
-            .find(|endpoint| endpoint.container == *name)
-        else {
+            .filter(|endpoint| endpoint.container == *name)
+            .collect();
+        if of_pod.is_empty() {
             found.unless(pod.links.is_empty(), Invariant::PodsAreWhole, || {
                 format!(
                     "{name} is no endpoint and has {:?} with {:?}",
@@ -334,16 +335,21 @@ fn pods(node: &NodeEvidence, found: &mut Found) {
                 )
             });
             continue;
+        }
+        let told_of = |endpoint: &'_ &&Endpoint| {
+            let told = endpoint.addresses.iter().chain(&endpoint.egress);
+            told.copied().collect::<Vec<IpAddr>>()
         };
-        let (has, told): (BTreeSet<_>, BTreeSet<_>) = (
-            pod.addresses.iter().chain(&pod.egress).collect(),
-            endpoint.addresses.iter().chain(&endpoint.egress).collect(),
-        );
+        let has: BTreeSet<_> = pod.addresses.iter().chain(&pod.egress).copied().collect();
+        let told: BTreeSet<_> = of_pod.iter().flat_map(|one| told_of(&one)).collect();
         found.unless(has == told, Invariant::PodsAreWhole, || {
             format!("{name} has {has:?} and not {told:?}")
         });
+        // An interface beside the pod's first has its default route in a table of its own.
+        let first = of_pod.iter().filter(|one| one.interface == "eth0");
+        let by_first: usize = first.map(|one| told_of(&one).len()).sum();
         found.unless(
-            pod.default_routes == told.len(),
+            pod.default_routes == by_first,
             Invariant::PodsAreWhole,
             || format!("{name} has {} default routes", pod.default_routes),
         );

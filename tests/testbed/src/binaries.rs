@@ -76,16 +76,29 @@ fn built(name: &str) -> PathBuf {
 /// # Panics
 /// When it is not there.
 pub fn cnitool() -> PathBuf {
+    fetched("cnitool", "bin/cnitool")
+}
+
+/// Folder of the reference plugins (`ptp`, `host-local`, `portmap`), out of the same
+/// cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn reference_plugins() -> PathBuf {
+    fetched("plugins", "usr/lib/cni")
+}
+
+fn fetched(item: &str, path: &str) -> PathBuf {
     let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fetch");
     let output = Command::new(&fetch)
-        .args(["path", "cnitool"])
+        .args(["path", item])
         .output()
         .expect("tests/tools/fetch can be executed");
     let folder = String::from_utf8(output.stdout).expect("a path");
-    let path = Path::new(folder.trim()).join("bin/cnitool");
+    let path = Path::new(folder.trim()).join(path);
     assert!(
         path.exists(),
-        "{} is missing: run `tests/tools/fetch cnitool` first",
+        "{} is missing: run `tests/tools/fetch {item}` first",
         path.display()
     );
     path

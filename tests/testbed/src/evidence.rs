@@ -96,6 +96,7 @@ fn endpoint(told: veni_api::v1::Endpoint) -> Endpoint {
     let attachment = told.attachment.unwrap_or_default();
     Endpoint {
         container: attachment.container_id,
+        interface: attachment.interface_name,
         addresses: told
             .addresses
             .iter()

@@ -110,13 +110,17 @@ impl Call {
     ///
     /// # Panics
     /// When it cannot be executed.
-    pub async fn start(&self, mut node: Command) -> Child {
+    pub async fn start(&self, node: Command) -> Child {
+        self.start_with_path(node, binaries::folder()).await
+    }
+
+    async fn start_with_path(&self, mut node: Command, plugins: &Path) -> Child {
         let mut child = node
             .env("CNI_COMMAND", self.command)
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_NETNS", &self.netns)
             .env("CNI_IFNAME", &self.interface)
-            .env("CNI_PATH", binaries::folder())
+            .env("CNI_PATH", plugins)
             .env("CNI_ARGS", self.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -146,7 +150,15 @@ impl Call {
     /// # Errors
     /// What it answered.
     pub async fn run(&self, node: Command) -> Result<Value, CniError> {
-        let child = self.start(node).await;
+        self.run_with_path(node, binaries::folder()).await
+    }
+
+    /// As [`Call::run`], for a plugin that finds others in a folder.
+    ///
+    /// # Errors
+    /// What it answered.
+    pub async fn run_with_path(&self, node: Command, plugins: &Path) -> Result<Value, CniError> {
+        let child = self.start_with_path(node, plugins).await;
         let output = child
             .wait_with_output()
             .await

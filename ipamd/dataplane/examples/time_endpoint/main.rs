@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use veni_dataplane::{DataPlane, EndpointLinks, EndpointPlan, Kernel, PodAddress};
+use veni_dataplane::{DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, Kernel, PodAddress};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -43,6 +43,7 @@ fn plan(number: u16, families: &str) -> EndpointPlan {
         node_addresses: Vec::new(),
         egress: None,
         no_ipv6: false,
+        default_route: DefaultRoute::Only,
     }
 }
 

@@ -3,19 +3,21 @@
 //! Nothing here lists a table or runs a program, and only the way of an error
 //! deletes a link.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::errno::Refusal;
 use super::link::{self, Link};
 use super::netlink::{Change, Refused};
-use super::route::{MAIN_TABLE, Route};
+use super::route::{self, MAIN_TABLE, Route};
+use super::rule::{FROM_PODS, Rule};
 use super::worker::{Host, Pod};
-use super::{address, neighbour, settings};
+use super::{address, errno, neighbour, settings};
 use crate::KernelError;
 use crate::plan::{
-    DYING_GROUP, EndpointLinks, EndpointPlan, GATEWAY_V4, GATEWAY_V6, POD_GROUP, POD_TABLE,
-    PodAddress,
+    DYING_GROUP, DefaultRoute, EndpointLinks, EndpointPlan, GATEWAY_V4, GATEWAY_V6, POD_GROUP,
+    POD_TABLE, PodAddress,
 };
 
 /// Prefix length of the host end's link-local address. A shorter one would bring a
@@ -63,8 +65,13 @@ pub(crate) fn add(
         }),
         Err(error) => {
             if pair.fresh {
-                let undo = link::delete(pair.host_index, &plan.host_link);
-                if let Err(Refused { operation, refusal }) = host.socket.apply(vec![undo]) {
+                let undo = vec![link::delete(pair.host_index, &plan.host_link)];
+                let rules = rules(plan, pair.pod_index).into_iter().map(Rule::remove);
+                let undone = host.socket.apply(undo);
+                let cleared = pod.socket.apply(rules.collect());
+                for Refused { operation, refusal } in
+                    [undone, cleared].into_iter().filter_map(Result::err)
+                {
                     tracing::error!(operation, ?refusal, "failed to undo a pod's network");
                 }
             }
@@ -232,6 +239,13 @@ fn connect(
             host.within(namespace, || settings::allow_ipv6(&plan.pod_link))?;
             pod.socket.apply(in_pod(plan, pair, false))?;
         }
+        Err(refused) if refused.refusal.exists() => {
+            let reason = io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the pod has one already that Veni did not make for this interface",
+            );
+            return Err(errno::refused(refused.operation, reason));
+        }
         other => other?,
     }
     host.socket.apply(on_host(plan, pair))?;
@@ -268,12 +282,71 @@ fn in_pod(plan: &EndpointPlan, pair: &Pair, fresh: bool) -> Vec<Change> {
         let length = address::host_length(address);
         changes.push(lenient(address::add(index, name, address, length)));
         changes.push(neighbour::put(index, name, gateway, plan.host_mac));
-        changes.push(lenient(Route::to(gateway, MAIN_TABLE, index).add(name)));
-        changes.push(lenient(
-            Route::default_by(gateway, MAIN_TABLE, index).add(name),
-        ));
+        let routes = pod_routes(plan, gateway, index).into_iter();
+        changes.extend(routes.map(|route| lenient(route.add(name))));
+        if plan.default_route == DefaultRoute::InFront {
+            let front = Route::default_by(gateway, MAIN_TABLE, index);
+            changes.push(lenient(front.add_in_front(name)));
+        }
     }
+    changes.extend(rules(plan, index).into_iter().map(Rule::add));
     changes
+}
+
+/// The routes in the pod by one of its next hops, but for a default route in front of
+/// others. An interface with a table of its own has the next hop in the main table as
+/// well, with a metric of its own: who wants its default route there (Multus, when asked
+/// for `default-route`) adds it by that next hop.
+pub(crate) fn pod_routes(plan: &EndpointPlan, gateway: IpAddr, index: u32) -> Vec<Route> {
+    let hop = |table| Route::to(gateway, table, index);
+    match plan.own_table(index) {
+        None => vec![
+            hop(MAIN_TABLE),
+            Route::default_by(gateway, MAIN_TABLE, index),
+        ],
+        Some(table) => vec![
+            Route {
+                metric: Some(table),
+                ..hop(MAIN_TABLE)
+            },
+            hop(table),
+            Route::default_by(gateway, table, index),
+        ],
+    }
+}
+
+/// The rules in the pod that lead packets from the interface's addresses into its own
+/// table.
+pub(crate) fn rules(plan: &EndpointPlan, index: u32) -> Vec<Rule> {
+    let table = plan.own_table(index);
+    let routed = plan.routed().into_iter();
+    let rules = routed.filter_map(|pod| {
+        let source = route::single(pod.address);
+        Some(Rule::from(source, FROM_PODS, table?))
+    });
+    rules.collect()
+}
+
+/// Takes an endpoint's rules out of the pod's namespace; all else goes with its link.
+pub(crate) fn clear_namespace(
+    host: &mut Host,
+    plan: &EndpointPlan,
+    links: &EndpointLinks,
+    namespace: &OwnedFd,
+) -> Result<(), KernelError> {
+    let rules = rules(plan, links.pod_index);
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let mut pod = match host.enter(namespace.as_fd(), || ()) {
+        Err(KernelError::NamespaceGone) => return Ok(()),
+        other => other?.0,
+    };
+    if pod.cookie == links.namespace_cookie {
+        pod.socket
+            .apply(rules.into_iter().map(Rule::remove).collect())?;
+    }
+    Ok(())
 }
 
 fn on_host(plan: &EndpointPlan, pair: &Pair) -> Vec<Change> {

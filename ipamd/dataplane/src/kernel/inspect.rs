@@ -12,8 +12,8 @@ use super::worker::{Host, Pod};
 use super::{address, endpoint, interface, neighbour, settings};
 use crate::KernelError;
 use crate::plan::{
-    DYING_GROUP, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE, Observed,
-    ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE, PodAddress,
+    DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE,
+    Observed, ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE, PodAddress,
 };
 use netlink_packet_route::AddressFamily;
 
@@ -194,6 +194,13 @@ fn check_pod(
     for PodAddress { address } in plan.routed() {
         check_address(&mut pod.socket, plan, &link, address, report)?;
     }
+    for wanted in endpoint::rules(plan, link.index) {
+        let present = rule::ours(&mut pod.socket, wanted.family)
+            .map_err(|refusal| refusal.during("list the rules in the pod"))?;
+        if !present.contains(&wanted) {
+            report.note(format!("rule {wanted} in the pod is missing"));
+        }
+    }
     Ok(true)
 }
 
@@ -216,15 +223,19 @@ fn check_address(
             assigned.length,
         ),
     }
-    let present = interface::routes_of(socket, Some(MAIN_TABLE))?;
     let gateway = endpoint::gateway(address);
-    for wanted in [
-        Route::to(gateway, MAIN_TABLE, index),
-        Route::default_by(gateway, MAIN_TABLE, index),
-    ] {
+    let mut wanted = endpoint::pod_routes(plan, gateway, index);
+    if plan.default_route == DefaultRoute::InFront {
+        wanted.push(Route::default_by(gateway, MAIN_TABLE, index));
+    }
+    let alone = plan.default_route == DefaultRoute::Only;
+    let present = interface::routes_of(socket, alone.then_some(MAIN_TABLE))?;
+    for wanted in wanted {
+        // Another interface of the pod may have one to the same destination.
         let to_it = present
             .iter()
-            .find(|route| route.destination == wanted.destination);
+            .filter(|route| (route.table, route.destination) == (wanted.table, wanted.destination))
+            .max_by_key(|route| route.link_index == wanted.link_index);
         check_route(&wanted, to_it, "in the pod", report);
     }
     let hop = neighbour::permanent(socket, index, gateway)

@@ -24,7 +24,14 @@ pub(crate) struct Route {
     pub(crate) gateway: Option<IpAddr>,
     /// Source that the node itself uses towards the destination.
     pub(crate) preferred_source: Option<IpAddr>,
+    /// Metric that it is added with. Not read back: IPv6 routes get one that nobody
+    /// asked for.
+    pub(crate) metric: Option<u32>,
 }
+
+/// Metric of an IPv6 default route that comes before all others. The kernel gives
+/// routes 1024 that are added without one.
+const FRONT_METRIC: u32 = 1;
 
 impl Route {
     /// A route to one address on a link.
@@ -35,6 +42,7 @@ impl Route {
             link_index: Some(link_index),
             gateway: None,
             preferred_source: None,
+            metric: None,
         }
     }
 
@@ -46,6 +54,7 @@ impl Route {
             link_index: Some(link_index),
             gateway: Some(gateway),
             preferred_source: None,
+            metric: None,
         }
     }
 
@@ -57,6 +66,19 @@ impl Route {
     /// Adds it in place of one to the same destination.
     pub(crate) fn put(self, link: &str) -> Change {
         self.change(NLM_F_CREATE | NLM_F_REPLACE, link)
+    }
+
+    /// Adds it in front of those to the same destination, which stay and serve again
+    /// when it goes. IPv4 puts the newest of one metric first; IPv6 would spread packets
+    /// over both.
+    pub(crate) fn add_in_front(mut self, link: &str) -> Change {
+        match self.destination {
+            IpNet::V4(_) => self.change(NLM_F_CREATE, link),
+            IpNet::V6(_) => {
+                self.metric = Some(FRONT_METRIC);
+                self.add(link)
+            }
+        }
     }
 
     fn change(self, flags: u16, link: &str) -> Change {
@@ -102,6 +124,7 @@ impl Route {
         if let Some(source) = self.preferred_source {
             attributes.push(RouteAttribute::PrefSource(source.into()));
         }
+        attributes.extend(self.metric.map(RouteAttribute::Priority));
         message
     }
 
@@ -119,6 +142,7 @@ impl Route {
             link_index: None,
             gateway: None,
             preferred_source: None,
+            metric: None,
         };
         for attribute in &message.attributes {
             match attribute {

@@ -23,6 +23,8 @@ pub enum Step {
     ConfigureHost,
     /// A pod's routes and the condemning of its link.
     RemoveEndpoint,
+    /// The removal of a pod's rules from its namespace.
+    ClearNamespace,
     /// The comparison of a pod's network with its plan.
     Check,
     /// The listing of everything of ours.

@@ -2,12 +2,12 @@
 
 mod verbs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::plan::{DYING_GROUP, InterfacePlan, KernelError, NodePlan, POD_GROUP};
+use crate::plan::{DYING_GROUP, DefaultRoute, InterfacePlan, KernelError, NodePlan, POD_GROUP};
 
 /// A namespace of the in-memory kernel; its number is its cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub struct PodLink {
     pub next_hop: Option<[u8; 6]>,
     /// Index of the host's end; `None` for links that are not ours.
     pub peer: Option<u32>,
+    /// Which of the pod's packets leave by it.
+    pub default_route: DefaultRoute,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ struct Namespace {
     links: BTreeMap<String, PodLink>,
     next_index: u32,
     no_ipv6: bool,
+    /// Rules for sources, each with its table. They outlive links.
+    rules: BTreeSet<(IpAddr, u32)>,
     /// Keeps the identity of the file that stands for it from being used again.
     _kept: Option<OwnedFd>,
 }
@@ -95,6 +99,7 @@ impl State {
             links: BTreeMap::new(),
             next_index: 2, // 1 is lo
             no_ipv6: false,
+            rules: BTreeSet::new(),
             _kept: kept,
         };
         self.namespaces.insert(id, namespace);
@@ -167,6 +172,7 @@ impl State {
                         up: false,
                         next_hop: None,
                         peer: None,
+                        default_route: DefaultRoute::None,
                     };
                     namespace.next_index += 1;
                     namespace.links.insert(name.to_owned(), link);
@@ -201,6 +207,17 @@ impl State {
 
     pub(super) fn pod_link(&self, id: NamespaceId, name: &str) -> Option<PodLink> {
         self.namespaces.get(&id)?.links.get(name).cloned()
+    }
+
+    pub(super) fn pod_rules(&self, id: NamespaceId) -> Vec<(IpAddr, u32)> {
+        let rules = self.namespaces.get(&id).map(|namespace| &namespace.rules);
+        rules.into_iter().flatten().copied().collect()
+    }
+
+    pub(super) fn delete_pod_rules(&mut self, id: NamespaceId) {
+        if let Some(namespace) = self.namespaces.get_mut(&id) {
+            namespace.rules.clear();
+        }
     }
 
     pub(super) fn switch_ipv6_on(&mut self, id: NamespaceId) {

@@ -87,6 +87,19 @@ impl Fixture for Real {
             std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0").expect("a setting");
         });
     }
+
+    fn pod_rules(&self, namespace: &Namespace) -> usize {
+        let rules = |family: &str| namespace.ip_json(&format!("{family} rule show priority 1536"));
+        rules("-4").len() + rules("-6").len()
+    }
+
+    fn delete_pod_rules(&self, namespace: &Namespace) {
+        for family in ["-4", "-6"] {
+            for _ in namespace.ip_json(&format!("{family} rule show priority 1536")) {
+                namespace.ip(&format!("{family} rule del priority 1536"));
+            }
+        }
+    }
 }
 
 veni_dataplane::conformance_tests!(on_the_real_kernel);

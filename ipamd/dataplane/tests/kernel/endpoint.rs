@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use serde_json::Value;
 use veni_dataplane::plan::{DYING_GROUP, POD_GROUP, POD_TABLE};
-use veni_dataplane::{DataPlane, Kernel, KernelError};
+use veni_dataplane::{DataPlane, DefaultRoute, Kernel, KernelError};
 
 use crate::world::{Namespace, in_new_node, ip, ip_json, link_names, pod_plan, routes, text};
 
@@ -296,6 +296,114 @@ fn whatever_step_fails_nothing_is_left() {
         let outcome = kernel.add_endpoint(&good, Some(pod.descriptor())).await;
         outcome.expect("the good plan still works");
         assert_eq!(link_names().len(), 2);
+    });
+}
+
+/// Destination, next hop, link and metric of each route of a table, and each rule.
+fn ways(pod: &Namespace, family: &str, table: &str) -> Vec<String> {
+    let mut ways: Vec<String> = pod
+        .ip_json(&format!("{family} route show table {table} proto 86"))
+        .iter()
+        .map(|route| {
+            let part = |name: &str| text(&route[name]);
+            let (to, hop, link) = (part("dst"), part("gateway"), part("dev"));
+            format!("{to} {hop} {link} {}", route["metric"])
+        })
+        .collect();
+    ways.sort();
+    ways
+}
+
+#[test]
+fn a_further_interface_has_a_table_and_rules_of_its_own_and_leaves_the_first_alone() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        let eth0 = pod_plan(1, &["10.0.1.7", "fd00::7"]);
+        kernel
+            .add_endpoint(&eth0, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        let before = (ways(&pod, "-4", "main"), ways(&pod, "-6", "main"));
+        let mut net1 = pod_plan(2, &["10.0.2.8", "fd00::8"]);
+        net1.pod_link = "net1".into();
+        net1.default_route = DefaultRoute::None;
+        let links = kernel
+            .add_endpoint(&net1, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        let table = (0x5700 + links.pod_index).to_string();
+
+        let hop = [
+            format!("169.254.1.1  net1 {table}"),
+            format!("fe80::1  net1 {table}"),
+        ];
+        let mut after = (ways(&pod, "-4", "main"), ways(&pod, "-6", "main"));
+        assert!(after.0.contains(&hop[0]), "{after:?}");
+        assert!(after.1.contains(&hop[1]), "{after:?}");
+        after.0.retain(|way| *way != hop[0]);
+        after.1.retain(|way| *way != hop[1]);
+        assert_eq!(after, before);
+        assert_eq!(
+            ways(&pod, "-4", &table),
+            ["169.254.1.1  net1 null", "default 169.254.1.1 net1 null"]
+        );
+        assert_eq!(
+            ways(&pod, "-6", &table),
+            ["default fe80::1 net1 1024", "fe80::1  net1 1024"]
+        );
+        for (family, source) in [("-4", "10.0.2.8"), ("-6", "fd00::8")] {
+            let rules = pod.ip_json(&format!("{family} rule show priority 1536"));
+            assert_eq!(rules.len(), 1, "{rules:?}");
+            assert_eq!(text(&rules[0]["src"]), source);
+            assert_eq!(text(&rules[0]["table"]), table);
+        }
+        // Where packets really go: by their source, and by the first without one.
+        for (to, from, link) in [
+            ("192.0.2.1", "from 10.0.2.8", "net1"),
+            ("192.0.2.1", "from 10.0.1.7", "eth0"),
+            ("192.0.2.1", "", "eth0"),
+            ("2001:db8::1", "from fd00::8", "net1"),
+            ("2001:db8::1", "", "eth0"),
+        ] {
+            let route = &pod.ip_json(&format!("route get {to} {from}"))[0];
+            assert_eq!(text(&route["dev"]), link, "{to} {from}: {route}");
+        }
+        // As Multus does for `default-route`.
+        pod.ip("route del default dev eth0");
+        pod.ip("route add default via 169.254.1.1 dev net1");
+        let route = &pod.ip_json("route get 192.0.2.1")[0];
+        assert_eq!(text(&route["dev"]), "net1", "{route}");
+    });
+}
+
+#[test]
+fn a_default_route_in_front_takes_all_packets_without_a_source() {
+    in_new_node(|| async {
+        let (kernel, pod) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        pod.ip("link add eth0 type veth peer name other");
+        pod.ip("link set eth0 up");
+        pod.ip("link set other up");
+        pod.ip("address add 192.0.2.9/24 dev eth0");
+        pod.ip("address add 2001:db8::9/64 dev eth0 nodad");
+        pod.ip("route add default via 192.0.2.1");
+        pod.ip("-6 route add default via 2001:db8::1");
+        let mut net1 = pod_plan(2, &["10.0.2.8", "fd00::8"]);
+        net1.pod_link = "net1".into();
+        net1.default_route = DefaultRoute::InFront;
+        let links = kernel
+            .add_endpoint(&net1, Some(pod.descriptor()))
+            .await
+            .expect("an endpoint");
+        let link_to = |to: &str| text(&pod.ip_json(&format!("route get {to}"))[0]["dev"]);
+        assert_eq!(link_to("198.51.100.1"), "net1");
+        assert_eq!(link_to("2001:db8:1::1"), "net1");
+        kernel
+            .remove_endpoint(&net1.addresses, Some(links.host_index))
+            .await
+            .expect("removed");
+        kernel.reap(&[links.host_index]).await.expect("reaped");
+        assert_eq!(link_to("198.51.100.1"), "eth0");
+        assert_eq!(link_to("2001:db8:1::1"), "eth0");
     });
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
-use veni_dataplane::{EndpointPlan, PodAddress};
+use veni_dataplane::{DefaultRoute, EndpointPlan, PodAddress};
 
 use crate::sys;
 
@@ -249,6 +249,7 @@ pub(crate) fn pod_plan(number: u8, addresses: &[&str]) -> EndpointPlan {
         node_addresses: Vec::new(),
         egress: None,
         no_ipv6: false,
+        default_route: DefaultRoute::Only,
     }
 }
 

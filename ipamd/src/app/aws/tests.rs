@@ -68,6 +68,7 @@ async fn add(app: &App, kernel: &MemoryKernel, container: &str) -> IpAddr {
             interface_name: "eth0".to_owned(),
         },
         mtu: 0,
+        is_default_gateway: None,
     };
     let record = app.endpoints.add(order).await.expect("is served");
     record.addresses()[0]

@@ -57,6 +57,7 @@ impl Daemon {
             },
             key,
             mtu: 0,
+            is_default_gateway: None,
         }
     }
 

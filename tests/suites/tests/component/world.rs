@@ -169,6 +169,13 @@ impl World {
         namespace.0.try_clone().expect("a descriptor")
     }
 
+    /// How many rules for its sources a pod's namespace has.
+    pub(crate) fn pod_rules(&self, container: &str) -> usize {
+        let namespaces = locked(&self.namespaces);
+        let found = namespaces.get(container);
+        found.map_or(0, |(_, id)| self.kernel.pod_rules(*id).len())
+    }
+
     /// Runs a part of a test on a clock of its own, which goes on where the one
     /// before stopped. At its end whatever still runs dies as by SIGKILL.
     pub(crate) fn life<T>(self: &Arc<Self>, part: impl Future<Output = T>) -> T {

@@ -64,6 +64,8 @@ pub struct PodEvidence {
 pub struct Endpoint {
     /// Container id.
     pub container: String,
+    /// Interface in the container.
+    pub interface: String,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
     /// Node-local address.

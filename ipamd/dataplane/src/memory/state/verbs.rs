@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use super::{HostLink, NamespaceId, PodLink, PodRoute, State};
 use crate::plan::{
-    DYING_GROUP, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan,
-    NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress,
+    DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError,
+    NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress,
 };
 
 /// Bytes of the longest link name.
@@ -144,6 +144,7 @@ impl State {
                 up: false,
                 next_hop: None,
                 peer: Some(host_index),
+                default_route: plan.default_route,
             };
             namespace.links.insert(plan.pod_link.clone(), link);
         }
@@ -164,6 +165,11 @@ impl State {
             .namespaces
             .get_mut(&id)
             .ok_or(KernelError::NamespaceGone)?;
+        let mut others = namespace.links.iter();
+        if others.any(|(name, other)| *name != plan.pod_link && has_its_route(other, plan)) {
+            let operation = format!("add a default route on {}", plan.pod_link);
+            return Err(refused(operation, io::ErrorKind::AlreadyExists));
+        }
         let link = namespace
             .links
             .get_mut(&plan.pod_link)
@@ -172,7 +178,23 @@ impl State {
         link.next_hop = Some(plan.host_mac);
         link.addresses = addresses(plan);
         namespace.no_ipv6 |= plan.no_ipv6;
+        namespace.rules.extend(rules(plan, &links));
         Ok(())
+    }
+
+    pub(in crate::memory) fn clear_namespace(
+        &mut self,
+        plan: &EndpointPlan,
+        links: &EndpointLinks,
+        descriptor: &OwnedFd,
+    ) {
+        let id = self.namespace_of(descriptor).ok();
+        let own = id.filter(|id| id.0 == links.namespace_cookie);
+        if let Some(namespace) = own.and_then(|id| self.namespaces.get_mut(&id)) {
+            for rule in rules(plan, links) {
+                namespace.rules.remove(&rule);
+            }
+        }
     }
 
     pub(in crate::memory) fn configure_host(
@@ -328,9 +350,46 @@ impl State {
         if plan.no_ipv6 && !no_ipv6 {
             return Some("IPv6 is on in the pod, expected off".to_owned());
         }
-        (link.mac != plan.pod_mac || !link.up || link.addresses != addresses(plan))
+        let present = self.pod_rules(id);
+        let missing = rules(plan, links).find(|rule| !present.contains(rule));
+        if let Some((source, table)) = missing {
+            return Some(format!(
+                "rule from {source} lookup {table} in the pod is missing"
+            ));
+        }
+        (link.mac != plan.pod_mac
+            || !link.up
+            || link.addresses != addresses(plan)
+            || link.default_route != plan.default_route)
             .then(|| format!("link {} is not as it was made", plan.pod_link))
     }
+}
+
+/// Whether the kernel would not take a plan's default route because another link of
+/// the pod has one: of two IPv4 routes of one metric the second is refused unless it goes
+/// in front, of two IPv6 routes that are both to be in front as well.
+fn has_its_route(other: &PodLink, plan: &EndpointPlan) -> bool {
+    let taken = |is_ipv4: bool| match (plan.default_route, other.default_route) {
+        (DefaultRoute::Only, DefaultRoute::Only) => true,
+        (DefaultRoute::Only, DefaultRoute::InFront) => is_ipv4,
+        (DefaultRoute::InFront, DefaultRoute::InFront) => !is_ipv4,
+        _ => false,
+    };
+    let mut others = other.addresses.iter();
+    others.any(|other| {
+        let mut own = plan.routed().into_iter();
+        taken(other.is_ipv4()) && own.any(|own| own.address.is_ipv4() == other.is_ipv4())
+    })
+}
+
+/// The rules of a plan in the pod's namespace.
+fn rules(
+    plan: &EndpointPlan,
+    links: &EndpointLinks,
+) -> impl Iterator<Item = (IpAddr, u32)> + use<> {
+    let table = plan.own_table(links.pod_index);
+    let routed = plan.routed().into_iter();
+    routed.filter_map(move |pod| Some((pod.address, table?)))
 }
 
 /// What the pod's link has.
