@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::HostWatch;
+use super::chained_plugin::{Spoken, spoken_versions};
 use crate::config::{Config, HostSettings};
 
 /// The network configuration's name on the host.
@@ -23,6 +24,13 @@ pub const INSTALLED_CONFLIST: &str = "10-veni.conflist";
 const PLUGIN: &str = "veni-cni";
 const TEMPLATE: &str = include_str!("../../../deploy/10-veni.conflist");
 const PORTMAP: &str = "portmap";
+
+/// Versions of the CNI specification that the list is offered in, oldest first. All
+/// runtimes know the first; the second brings GC and STATUS.
+const OFFERED: [&str; 2] = ["1.0.0", "1.1.0"];
+/// What is offered, the best first, where another plugin of the chain speaks none of
+/// those; chains came with 0.3.0.
+const OLDER: [&str; 3] = ["0.4.0", "0.3.1", "0.3.0"];
 
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -101,33 +109,47 @@ impl Order {
     /// What stands in the way; what was written before stays.
     pub fn install(&self) -> Result<Installed, InstallError> {
         let mut installed = Installed::default();
-        let mut with_portmap = true;
         if let Some(folder) = &self.binaries {
             let content = fs::read(&self.plugin).map_err(refused("read", &self.plugin))?;
             put(&folder.join(PLUGIN), &content, 0o755, &mut installed)?;
-            with_portmap = folder.join(PORTMAP).exists();
         }
         if let Some(folder) = &self.configurations {
-            let text = self.conflist(with_portmap)?;
+            let chain = self.chain()?;
+            let text = self.conflist(&chain)?;
             let path = folder.join(INSTALLED_CONFLIST);
             put(&path, text.as_bytes(), 0o644, &mut installed)?;
-            if !with_portmap {
-                let place = self.binaries.as_deref().unwrap_or(folder);
-                installed.warning = Some(format!(
-                    "pods get no host ports: there is no plugin {PORTMAP} in {}, so the \
-                     configuration does without; install the reference plugins and restart ipamd",
-                    place.display()
-                ));
-            }
+            installed.warning = chain.warning;
         }
         Ok(installed)
     }
 
-    fn conflist(&self, with_portmap: bool) -> Result<String, InstallError> {
+    /// What can stand in the list on this node. Looked at anew at each start, because
+    /// whoever installs the other plugins replaces them without a word.
+    fn chain(&self) -> Result<Chain, InstallError> {
+        let Some(folder) = &self.binaries else {
+            // Nobody has said where portmap is, so it may be an old one.
+            return Ok(Chain::of(true, &OFFERED[..1], None));
+        };
+        let portmap = folder.join(PORTMAP);
+        if !portmap.exists() {
+            let warning = format!(
+                "pods get no host ports: there is no plugin {PORTMAP} in {}, so the \
+                 configuration does without; install the reference plugins and restart ipamd",
+                folder.display()
+            );
+            return Ok(Chain::of(false, &OFFERED, Some(warning)));
+        }
+        let spoken = spoken_versions(&portmap).map_err(refused("ask", &portmap))?;
+        Ok(Chain::with(&portmap, spoken))
+    }
+
+    fn conflist(&self, chain: &Chain) -> Result<String, InstallError> {
         let mut list: Value = serde_json::from_str(TEMPLATE).map_err(|_| InstallError::Template)?;
+        list["cniVersion"] = json!(chain.versions.first());
+        list["cniVersions"] = json!(chain.versions);
         let plugins = list["plugins"].as_array_mut();
         let plugins = plugins.ok_or(InstallError::Template)?;
-        plugins.retain(|plugin| with_portmap || plugin["type"] != PORTMAP);
+        plugins.retain(|plugin| chain.portmap || plugin["type"] != PORTMAP);
         let own = plugins.iter_mut().find(|plugin| plugin["type"] == PLUGIN);
         let own = own.ok_or(InstallError::Template)?;
         own["runDir"] = json!(self.run_dir);
@@ -138,6 +160,54 @@ impl Order {
         }
         let text = serde_json::to_string_pretty(&list).map_err(|_| InstallError::Template)?;
         Ok(text + "\n")
+    }
+}
+
+/// The chain as it is possible on a node.
+struct Chain {
+    portmap: bool,
+    /// That all plugins of the chain speak, oldest first.
+    versions: Vec<&'static str>,
+    warning: Option<String>,
+}
+
+impl Chain {
+    fn of(portmap: bool, versions: &[&'static str], warning: Option<String>) -> Self {
+        Self {
+            portmap,
+            versions: versions.to_vec(),
+            warning,
+        }
+    }
+
+    /// With a portmap that has said this.
+    fn with(portmap: &Path, spoken: Spoken) -> Self {
+        let path = portmap.display();
+        let spoken = match spoken {
+            Spoken::Versions(spoken) => spoken,
+            Spoken::Unknown(reason) => {
+                let warning = format!(
+                    "{path} does not say which versions of CNI it speaks ({reason}), so the \
+                     configuration offers {} alone, and pods may not start: install the \
+                     reference plugins anew and restart ipamd",
+                    OFFERED[0]
+                );
+                return Self::of(true, &OFFERED[..1], Some(warning));
+            }
+        };
+        let speaks = |version: &&str| spoken.iter().any(|one| one == version);
+        let both: Vec<&str> = OFFERED.into_iter().filter(|one| speaks(one)).collect();
+        if !both.is_empty() {
+            return Self::of(true, &both, None);
+        }
+        if let Some(older) = OLDER.into_iter().find(|one| speaks(one)) {
+            return Self::of(true, &[older], None);
+        }
+        let warning = format!(
+            "pods get no host ports: {path} speaks no version of CNI that a chain can have, so \
+             the configuration does without; install newer reference plugins and restart ipamd"
+        );
+        Self::of(false, &OFFERED, Some(warning))
     }
 }
 

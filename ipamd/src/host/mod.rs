@@ -7,6 +7,7 @@
 //! Nothing here changes a setting of the host.
 
 pub mod aws_plugin;
+mod chained_plugin;
 mod cloud_init;
 mod ec2_net_utils;
 mod finding;

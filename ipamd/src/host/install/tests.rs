@@ -1,6 +1,13 @@
 //! The plugin on hosts made of temporary folders.
 
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
 use super::*;
+
+/// Answers to VERSION.
+const NEW: &str = r#"echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}'"#;
+const OLD: &str = r#"echo '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}'"#;
 
 struct Node {
     root: tempfile::TempDir,
@@ -26,8 +33,35 @@ impl Node {
             log_file: Some(PathBuf::from("/var/log/plugin.log")),
             log_level: "debug",
         };
-        fs::write(root.path().join("bin/portmap"), "").expect("writes");
-        Self { root, order }
+        let node = Self { root, order };
+        node.put_portmap(NEW);
+        node
+    }
+
+    /// A plugin that is this script. Written by another process: a file that this one
+    /// has open while a test beside it starts something cannot be executed.
+    fn put_portmap(&self, script: &str) {
+        let path = self.root.path().join("bin/portmap");
+        let mut writer = Command::new("sh")
+            .args(["-c", r#"rm -f "$0"; cat >"$0"; chmod 755 "$0""#])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut input = writer.stdin.take().expect("a pipe");
+        writeln!(input, "#!/bin/sh\n{script}").expect("writes");
+        drop(input);
+        assert!(writer.wait().expect("ends").success());
+    }
+
+    fn offered(&self) -> Vec<String> {
+        let list = self.conflist();
+        let all = list["cniVersions"].as_array().expect("a list").iter();
+        let all: Vec<String> = all
+            .map(|one| one.as_str().expect("text").to_owned())
+            .collect();
+        assert_eq!(list["cniVersion"], all[0]);
+        all
     }
 
     fn installed_plugin(&self) -> PathBuf {
@@ -99,6 +133,83 @@ fn without_portmap_on_the_host_the_chain_does_without_and_says_so() {
     let warning = installed.warning.expect("a warning");
     assert!(warning.contains("host ports"), "{warning}");
     assert_eq!(node.conflist()["plugins"].as_array().map(Vec::len), Some(1));
+    assert_eq!(node.offered(), OFFERED, "ours speaks both");
+}
+
+#[test]
+fn only_versions_that_portmap_speaks_too_are_offered_and_a_new_one_is_noticed() {
+    let node = Node::new();
+    for (script, offered) in [
+        (OLD, vec!["1.0.0"]),
+        (NEW, vec!["1.0.0", "1.1.0"]),
+        (
+            r#"echo '{"supportedVersions":["0.2.0","0.3.1","0.4.0"]}'"#,
+            vec!["0.4.0"],
+        ),
+        (
+            r#"echo '{"supportedVersions":["1.1.0","9.9.9",null,4]}'"#,
+            vec!["1.1.0"],
+        ),
+        (OLD, vec!["1.0.0"]),
+    ] {
+        node.put_portmap(script);
+        let installed = node.order.install().expect("installs");
+        assert_eq!(node.offered(), offered, "{script}");
+        assert_eq!(installed.warning, None, "{script}");
+        assert_eq!(node.conflist()["plugins"][1]["type"], PORTMAP);
+    }
+}
+
+#[test]
+fn a_portmap_that_does_not_answer_leaves_one_version_and_a_clear_word() {
+    let node = Node::new();
+    let begun = Instant::now();
+    for (script, reason) in [
+        ("exit 1", "none of the specification"),
+        ("echo '<html>'", "none of the specification"),
+        (
+            "echo '{\"supportedVersions\":\"1.1.0\"}'",
+            "none of the specification",
+        ),
+        ("exec cat /dev/zero", "longer than"),
+        ("sleep 1000 & sleep 1000", "no answer in"),
+    ] {
+        node.put_portmap(script);
+        let installed = node.order.install().expect("installs");
+        let warning = installed.warning.expect("a warning");
+        assert!(
+            warning.contains(reason) && warning.contains("portmap"),
+            "{script}: {warning}"
+        );
+        assert_eq!(node.offered(), ["1.0.0"], "{script}");
+    }
+    // Far less than what the last of them would have taken.
+    assert!(begun.elapsed() < Duration::from_secs(100));
+    node.put_portmap(NEW);
+    let portmap = node.root.path().join("bin/portmap");
+    fs::set_permissions(portmap, fs::Permissions::from_mode(0o644)).expect("a mode");
+    let warning = node.order.install().expect("installs").warning;
+    let warning = warning.expect("a warning");
+    assert!(warning.contains("cannot be executed"), "{warning}");
+}
+
+#[test]
+fn a_portmap_that_speaks_no_version_of_chains_is_left_out() {
+    let node = Node::new();
+    node.put_portmap(r#"echo '{"supportedVersions":["0.1.0","0.2.0"]}'"#);
+    let warning = node.order.install().expect("installs").warning;
+    assert!(warning.expect("a warning").contains("no host ports"));
+    assert_eq!(node.conflist()["plugins"].as_array().map(Vec::len), Some(1));
+    assert_eq!(node.offered(), OFFERED);
+}
+
+#[test]
+fn without_the_folder_of_plugins_the_oldest_version_is_offered() {
+    let mut node = Node::new();
+    node.order.binaries = None;
+    let installed = node.order.install().expect("installs");
+    assert_eq!(installed.warning, None);
+    assert_eq!(node.offered(), ["1.0.0"]);
 }
 
 #[test]

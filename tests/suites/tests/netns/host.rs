@@ -14,7 +14,7 @@ use veni_api::client::{ORIGIN, connect};
 use veni_api::v1::PoolRequest;
 use veni_provider::ErrorClass;
 use veni_testbed::cloudlab::mock::{Fault, FaultKind};
-use veni_testbed::{Bed, BedConfig, Daemon, Death, eventually};
+use veni_testbed::{Bed, BedConfig, Daemon, Death, binaries, eventually};
 
 /// What operators are told; the pool's host warnings when the daemon is ready.
 async fn asked(daemon: &Daemon) -> Result<Vec<String>, String> {
@@ -85,7 +85,8 @@ async fn the_plugin_is_installed_as_soon_as_its_folders_are_there_and_stays() {
     })
     .await;
     std::fs::create_dir(&bin).expect("makes the folder");
-    std::fs::write(bin.join("portmap"), "").expect("writes");
+    let portmap = binaries::reference_plugins().join("portmap");
+    std::os::unix::fs::symlink(portmap, bin.join("portmap")).expect("a link");
     std::fs::create_dir(&net).expect("makes the folder");
     let conflist = net.join("10-veni.conflist");
     eventually("the configuration", async || {
@@ -101,6 +102,9 @@ async fn the_plugin_is_installed_as_soon_as_its_folders_are_there_and_stays() {
         serde_json::from_slice(&std::fs::read(&conflist).expect("reads")).expect("json");
     assert_eq!(list["plugins"][0]["runDir"], text(daemon.run_dir()));
     assert_eq!(list["plugins"][0]["mtu"], 1400);
+    // The reference plugins of Debian 12 are older than 1.1.0.
+    assert_eq!(list["plugins"][1]["type"], "portmap");
+    assert_eq!(list["cniVersions"], serde_json::json!(["1.0.0"]));
     assert!(bin.join("veni-cni").exists());
     assert_eq!(daemon.terminate().await, Death::Exited(0));
     assert!(conflist.exists(), "pods must be deletable meanwhile");
