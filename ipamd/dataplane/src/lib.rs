@@ -86,8 +86,8 @@ pub trait DataPlane: Send + Sync + 'static {
     ) -> Result<(), KernelError>;
 
     /// Takes out of a pod's namespace what an endpoint's link does not take along when
-    /// it goes: the rules for its addresses, where the plan has some. A pod may lose one
-    /// interface and live on. A namespace that is gone or another pod's is left alone.
+    /// it goes: the rules for its addresses, where the plan has some; and a default route
+    /// in front of others at once. A pod may lose one interface and live on. A namespace that is gone or another pod's is left alone.
     ///
     /// # Errors
     /// What the kernel refused.

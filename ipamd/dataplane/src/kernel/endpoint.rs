@@ -327,7 +327,8 @@ pub(crate) fn rules(plan: &EndpointPlan, index: u32) -> Vec<Rule> {
     rules.collect()
 }
 
-/// Takes an endpoint's rules out of the pod's namespace; all else goes with its link.
+/// Takes an endpoint's rules out of the pod's namespace, and a default route in front of
+/// others, which has to serve no longer than it can; all else goes with its link.
 pub(crate) fn clear_namespace(
     host: &mut Host,
     plan: &EndpointPlan,
@@ -342,10 +343,16 @@ pub(crate) fn clear_namespace(
         Err(KernelError::NamespaceGone) => return Ok(()),
         other => other?.0,
     };
-    if pod.cookie == links.namespace_cookie {
-        pod.socket
-            .apply(rules.into_iter().map(Rule::remove).collect())?;
+    if pod.cookie != links.namespace_cookie {
+        return Ok(());
     }
+    let mut changes: Vec<Change> = rules.into_iter().map(Rule::remove).collect();
+    if plan.default_route == DefaultRoute::InFront {
+        let gateways = plan.routed().into_iter().map(|pod| gateway(pod.address));
+        let front = |hop| Route::default_by(hop, MAIN_TABLE, links.pod_index).remove();
+        changes.extend(gateways.map(front));
+    }
+    pod.socket.apply(changes)?;
     Ok(())
 }
 

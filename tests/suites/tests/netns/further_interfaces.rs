@@ -10,7 +10,7 @@ use veni_testbed::cloudlab::with_ipv6;
 use veni_testbed::cnitool::Cnitool;
 use veni_testbed::plugin::CniError;
 use veni_testbed::traffic::{Stream, is_silent, reaches};
-use veni_testbed::{Added, Bed, BedConfig, TestPod, binaries, kernel};
+use veni_testbed::{Added, Bed, BedConfig, TestPod, binaries, eventually, kernel};
 
 /// Calls the plugin for an interface of a pod, with fields of the configuration.
 async fn call(
@@ -114,6 +114,7 @@ async fn a_second_interface_serves(config: BedConfig) {
     let again = add(&bed, &pod, "net1").await;
     let stream = Stream::start(peer.path(), again.address()).await;
     del(&bed, &pod, "eth0").await;
+    assert!(is_silent(peer.path(), eth0.address()).await);
     check(&bed, &pod, "net1", &again)
         .await
         .expect("net1 is whole");
@@ -190,7 +191,15 @@ async fn a_second_interface_beside_another_plugins_answers_by_itself_as_multus_a
     assert_eq!(defaults(&pod).await, ["eth0"]);
     answers_by(&pod, peer.path(), net1.address(), "net1", "eth0").await;
     run("del").await;
-    assert_eq!(kernel::routes(pod.path(), "main").await, before);
+    eventually("the routes of before", async || {
+        let now = kernel::routes(pod.path(), "main").await;
+        if now == before {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        }
+    })
+    .await;
     assert_eq!(rules(&pod).await, Vec::<String>::new());
     bed.nothing_of_pods(0).await;
     bed.end().await;

@@ -194,6 +194,11 @@ impl State {
             for rule in rules(plan, links) {
                 namespace.rules.remove(&rule);
             }
+            if let Some(link) = namespace.links.get_mut(&plan.pod_link)
+                && link.default_route == DefaultRoute::InFront
+            {
+                link.default_route = DefaultRoute::None;
+            }
         }
     }
 
