@@ -184,7 +184,7 @@ fn a_lab_whose_localstack_died_goes_on_as_it_was_wired() {
         ("pod list", "one"),
         ("logs 1", "effective configuration"),
         ("pod add two", "two"),
-        ("burst 2 --delete", "deleted again"),
+        ("burst 2 --delete", "2 pods deleted in"),
         ("matrix", "all 9 pairs"),
         ("pod del one two", "pod two is deleted"),
     ] {
