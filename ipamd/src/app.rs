@@ -30,6 +30,7 @@ use crate::host::HostWatch;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::node::{egress, egress_of_pods, node_plan, own_addresses, place, prepare};
+use crate::node_warnings::NodeWarnings;
 use crate::operator::OperatorDesk;
 use crate::pool::{Known, Pool, PoolTask, Worlds};
 use crate::progress::Progress;
@@ -61,6 +62,7 @@ pub struct App {
 struct Observers {
     metrics: Arc<Metrics>,
     progress: Progress,
+    node: NodeWarnings,
 }
 
 /// Runs a daemon until `shutdown`.
@@ -78,10 +80,12 @@ pub async fn run(
     let watch = watch(&config);
     watch.begin()?;
     let socket = run_dir.listen(veni_api::OPERATOR_SOCKET)?;
+    let node = watch.node().clone();
     let desk = OperatorDesk::open(socket, config.settings(None), watch, &shutdown).await;
     let observers = Observers {
         metrics: Arc::default(),
         progress: desk.progress().clone(),
+        node,
     };
     let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
     let connected = tokio::select! {
@@ -135,7 +139,11 @@ impl App {
         observers: Observers,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
-        let Observers { metrics, progress } = observers;
+        let Observers {
+            metrics,
+            progress,
+            node: warnings,
+        } = observers;
         let events = Events::default();
         let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
         let provider = limited(&config, provider, &metrics, &events);
@@ -153,7 +161,8 @@ impl App {
         let of_pods = node_local(&journal)?;
         let translated = egress.or_else(|| egress_of_pods(of_pods, &own));
         let node_plan = node_plan(&config, &look.memory, &own, translated);
-        let Some(recovered) = prepare(&kernel, &node_plan, &journal, &progress, shutdown).await?
+        let report = (&progress, &warnings);
+        let Some(recovered) = prepare(&kernel, &node_plan, &journal, report, shutdown).await?
         else {
             return Ok(None);
         };
@@ -195,7 +204,7 @@ impl App {
         };
         app.spawn_core(task, reaper);
         app.spawn_watch(&kernel);
-        app.spawn_audit(kernel, node_plan);
+        app.spawn_audit(kernel, node_plan, warnings);
         Ok(Some(app))
     }
 }

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod logging;
 pub mod metrics;
 mod node;
+pub mod node_warnings;
 pub mod operator;
 pub mod pool;
 pub mod progress;

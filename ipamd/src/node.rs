@@ -13,6 +13,7 @@ use veni_provider::{Family, Inventory, Node};
 use crate::config::Config;
 use crate::eni_config::{Place, region_of};
 use crate::journal::Journal;
+use crate::node_warnings::NodeWarnings;
 use crate::pool::CloudMemory;
 use crate::progress::Progress;
 use crate::recovery::{Recovered, RecoveryError, recover};
@@ -27,11 +28,11 @@ pub(crate) async fn prepare(
     kernel: &Arc<dyn DataPlane>,
     plan: &NodePlan,
     journal: &Journal,
-    progress: &Progress,
+    (progress, warnings): (&Progress, &NodeWarnings),
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Option<Recovered>> {
     loop {
-        match prepare_once(kernel, plan, journal).await {
+        match prepare_once(kernel, plan, journal, warnings).await {
             Ok(recovered) => return Ok(Some(recovered)),
             Err(RecoveryError::Kernel(error)) => {
                 tracing::error!(%error, "not ready: the kernel refused");
@@ -48,13 +49,13 @@ pub(crate) async fn prepare(
 }
 
 /// Makes again what somebody has removed of the node's own set-up.
-pub(crate) async fn keep_node(kernel: &Arc<dyn DataPlane>, plan: &NodePlan) {
+pub(crate) async fn keep_node(
+    kernel: &Arc<dyn DataPlane>,
+    plan: &NodePlan,
+    warnings: &NodeWarnings,
+) {
     match kernel.prepare_node(plan).await {
-        Ok(report) => {
-            for warning in report.warnings {
-                tracing::debug!(warning, "the node is not set up as it should be");
-            }
-        }
+        Ok(report) => warnings.set(report.warnings),
         Err(error) => tracing::warn!(%error, "failed to keep the node set up"),
     }
 }
@@ -63,10 +64,9 @@ async fn prepare_once(
     kernel: &Arc<dyn DataPlane>,
     plan: &NodePlan,
     journal: &Journal,
+    warnings: &NodeWarnings,
 ) -> Result<Recovered, RecoveryError> {
-    for warning in kernel.prepare_node(plan).await?.warnings {
-        tracing::warn!(warning, "the node is not set up as it should be");
-    }
+    warnings.set(kernel.prepare_node(plan).await?.warnings);
     recover(journal, kernel).await
 }
 
@@ -135,6 +135,8 @@ pub(crate) fn node_plan(
     let wanted = families(config);
     NodePlan {
         primary_mac: primary.map_or([0; 6], |interface| interface.mac.0),
+        primary_gateways: primary.map_or_else(Vec::new, |interface| interface.gateways.clone()),
+        primary_mtu: Some(config.network.interface_mtu),
         node_v4: own.iter().find_map(|address| match address {
             IpAddr::V4(address) if wanted.contains(&Family::V4) => Some(*address),
             _ => None,

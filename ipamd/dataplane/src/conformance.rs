@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use crate::plan::{
     DefaultRoute, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PRIMARY_MARK,
-    PodAddress, SourceNatPorts,
+    PodAddress, SECONDARY_GROUP, SourceNatPorts,
 };
 use crate::{Changes, DataPlane, Watch};
 
@@ -37,6 +37,10 @@ pub trait Fixture {
     fn add_foreign_link(&self, namespace: Option<&Self::Namespace>, name: &str);
     /// Plugs an interface of the cloud in.
     fn plug(&self, name: &str, mac: [u8; 6]);
+    /// Group and MTU of a link of the node.
+    fn group_and_mtu(&self, name: &str) -> (u32, u32);
+    /// Puts a link of the node into a group, as another program might.
+    fn set_group(&self, name: &str, group: u32);
     /// Removes a pod's route, as an operator might.
     fn delete_route(&self, address: IpAddr);
     /// Removes all rules and routes of an interface's table, as an operator might.
@@ -81,6 +85,9 @@ macro_rules! conformance_tests {
             indexes_of_links_are_not_used_again
             an_interface_is_in_service_until_it_is_removed
             an_interface_that_has_not_appeared_is_no_such_link
+            secondary_interfaces_are_kept_in_their_group_until_the_link_goes
+            the_primary_interface_is_kept_out_of_the_group_of_secondary_ones
+            a_prepared_node_gives_its_primary_interface_the_mtu
             a_node_is_prepared_once_its_primary_interface_is_there
             what_others_change_is_told
             our_own_changes_are_not_told
@@ -641,10 +648,56 @@ pub async fn an_interface_that_has_not_appeared_is_no_such_link<F: Fixture>(fixt
     assert_eq!(name.expect("in service"), "eth1");
 }
 
-/// Repeatable, and it names the primary interface.
-pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(fixture: &F) {
-    let plan = NodePlan {
+/// Other programs may put links into groups, too.
+pub async fn secondary_interfaces_are_kept_in_their_group_until_the_link_goes<F: Fixture>(
+    fixture: &F,
+) {
+    fixture.plug("eth1", SECOND_MAC);
+    let group = || fixture.group_and_mtu("eth1").0;
+    assert_eq!(group(), 0);
+    for others in [0, 7] {
+        fixture.set_group("eth1", others);
+        let ensured = fixture.plane().ensure_interface(&interface()).await;
+        ensured.expect("in service");
+        assert_eq!(group(), SECONDARY_GROUP);
+    }
+    let removed = fixture.plane().remove_interface(0x5611).await;
+    removed.expect("out of service");
+    assert_eq!(group(), SECONDARY_GROUP, "the link is there still");
+}
+
+/// The same card may have been a secondary one before the machine was moved.
+pub async fn the_primary_interface_is_kept_out_of_the_group_of_secondary_ones<F: Fixture>(
+    fixture: &F,
+) {
+    fixture.plug("eth1", SECOND_MAC);
+    let mut primary = interface();
+    primary.primary = true;
+    for (before, after) in [(SECONDARY_GROUP, 0), (7, 7)] {
+        fixture.set_group("eth1", before);
+        let ensured = fixture.plane().ensure_interface(&primary).await;
+        ensured.expect("in service");
+        assert_eq!(fixture.group_and_mtu("eth1").0, after);
+    }
+}
+
+/// As the AWS plugin does; without one, it is the host's own business.
+pub async fn a_prepared_node_gives_its_primary_interface_the_mtu<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let mut plan = node();
+    for (mtu, expected) in [(None, 1500), (Some(1400), 1400), (None, 1400)] {
+        plan.primary_mtu = mtu;
+        let report = fixture.plane().prepare_node(&plan).await.expect("prepared");
+        assert_eq!(report.warnings, Vec::<String>::new());
+        assert_eq!(fixture.group_and_mtu("eth1").1, expected);
+    }
+}
+
+fn node() -> NodePlan {
+    NodePlan {
         primary_mac: SECOND_MAC,
+        primary_gateways: Vec::new(),
+        primary_mtu: None,
         node_v4: Some("10.0.0.5".parse().expect("an address")),
         node_v6: None,
         untranslated: vec!["10.0.0.0/16".parse().expect("a prefix")],
@@ -656,7 +709,12 @@ pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(
         no_tcp_early_demux: false,
         egress: None,
         veth_prefix: "eni".into(),
-    };
+    }
+}
+
+/// Repeatable, and it names the primary interface.
+pub async fn a_node_is_prepared_once_its_primary_interface_is_there<F: Fixture>(fixture: &F) {
+    let plan = node();
     let error = fixture
         .plane()
         .prepare_node(&plan)

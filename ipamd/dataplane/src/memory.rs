@@ -165,6 +165,19 @@ impl MemoryKernel {
         locked(&self.state).link_names()
     }
 
+    /// Group and MTU of a link of the host.
+    pub fn group_and_mtu(&self, name: &str) -> Option<(u32, u32)> {
+        let mut state = locked(&self.state);
+        state.link_named(name).map(|link| (link.group, link.mtu))
+    }
+
+    /// Puts a link of the host into a group, as another program might.
+    pub fn set_group(&self, name: &str, group: u32) {
+        if let Some(link) = locked(&self.state).link_named(name) {
+            link.group = group;
+        }
+    }
+
     /// The routes to pods, with the index of the link they lead to.
     pub fn routes(&self) -> Vec<(std::net::IpAddr, u32)> {
         locked(&self.state).routes()

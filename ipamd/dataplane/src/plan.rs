@@ -13,6 +13,10 @@ pub const PROTOCOL: u8 = 0x56;
 /// The table of all pod routes.
 pub const POD_TABLE: u32 = 0x5600;
 
+/// The table of what forwarded packets follow where the main table has a route by a
+/// secondary interface: copies of its routes by other links.
+pub const PRIMARY_TABLE: u32 = 0x5601;
+
 /// First table of the secondary interfaces; the device index is added.
 pub const INTERFACE_TABLE_BASE: u32 = 0x5610;
 
@@ -26,6 +30,10 @@ pub const POD_GROUP: u32 = 0x5650;
 
 /// Link group of veth ends that are about to be deleted.
 pub const DYING_GROUP: u32 = 0x5645;
+
+/// Link group of the cloud's secondary interfaces: their routes in the main table are
+/// not for pods.
+pub const SECONDARY_GROUP: u32 = 0x5653;
 
 /// Connection mark of traffic that must leave by the primary interface, unless the
 /// node's plan says another.
@@ -76,6 +84,11 @@ pub enum SourceNatPorts {
 pub struct NodePlan {
     /// MAC by which the primary interface's link is found.
     pub primary_mac: [u8; 6],
+    /// Its next hops, one per family at most: for pods where others have replaced the
+    /// node's default route by one that leaves by a secondary interface.
+    pub primary_gateways: Vec<IpAddr>,
+    /// Its MTU, bytes; `None` leaves it alone.
+    pub primary_mtu: Option<u32>,
     /// The node's own IPv4 address on it: source of translated traffic and `src` of pod routes.
     pub node_v4: Option<Ipv4Addr>,
     /// The node's own IPv6 address.
@@ -132,7 +145,8 @@ pub struct InterfacePlan {
     /// Prefixes and addresses whose traffic must leave by it (rule 1536);
     /// empty on the primary interface and where the cloud does not ask for it.
     pub sources: Vec<IpNet>,
-    /// MTU, bytes; `None` leaves it alone.
+    /// MTU, bytes; `None` leaves it alone. The primary interface's is the node's
+    /// ([`NodePlan::primary_mtu`]).
     pub mtu: Option<u32>,
 }
 

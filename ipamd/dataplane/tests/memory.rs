@@ -49,6 +49,14 @@ impl Fixture for Memory {
         self.0.plug(name, mac);
     }
 
+    fn group_and_mtu(&self, name: &str) -> (u32, u32) {
+        self.0.group_and_mtu(name).expect("a link")
+    }
+
+    fn set_group(&self, name: &str, group: u32) {
+        self.0.set_group(name, group);
+    }
+
     fn delete_route(&self, address: IpAddr) {
         self.0.delete_route(address);
     }

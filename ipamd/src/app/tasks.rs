@@ -8,6 +8,7 @@ use veni_dataplane::{DataPlane, NodePlan};
 use super::App;
 use crate::endpoints::Reaper;
 use crate::node::{keep_node, untranslated};
+use crate::node_warnings::NodeWarnings;
 use crate::pool::PoolTask;
 use crate::recovery::work_off_notes;
 
@@ -40,7 +41,12 @@ impl App {
         });
     }
 
-    pub(super) fn spawn_audit(&mut self, kernel: Arc<dyn DataPlane>, mut plan: NodePlan) {
+    pub(super) fn spawn_audit(
+        &mut self,
+        kernel: Arc<dyn DataPlane>,
+        mut plan: NodePlan,
+        warnings: NodeWarnings,
+    ) {
         let stop = self.stop_pool.clone();
         let pool = self.pool.clone();
         let further = self.config.network.untranslated.clone();
@@ -64,7 +70,7 @@ impl App {
                     if let Some(network) = pool.network().await {
                         plan.untranslated = untranslated(network, &further);
                     }
-                    keep_node(&kernel, &plan).await;
+                    keep_node(&kernel, &plan, &warnings).await;
                     pool.recheck();
                 }
             }

@@ -8,6 +8,7 @@ use super::aws_plugin::{AwsPluginRuns, CONFLIST, Judgement, Places, Signs};
 use super::install::{INSTALLED_CONFLIST, is_configuration};
 use super::{Gravity, Host};
 use crate::config::HostSettings;
+use crate::node_warnings::NodeWarnings;
 
 /// Where the runtime looks for network configurations.
 const CONFIGURATIONS: &str = "/etc/cni/net.d";
@@ -21,6 +22,7 @@ pub struct HostWatch {
     /// is a namespace on a machine whose software does not concern it.
     real: bool,
     installation: Arc<Mutex<Option<String>>>,
+    node: NodeWarnings,
 }
 
 impl HostWatch {
@@ -38,6 +40,7 @@ impl HostWatch {
             host,
             real,
             installation: Arc::default(),
+            node: NodeWarnings::default(),
         }
     }
 
@@ -71,6 +74,7 @@ impl HostWatch {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.installation().iter().cloned().collect();
+        warnings.extend(self.node.get());
         if !self.real {
             return warnings;
         }
@@ -84,6 +88,12 @@ impl HostWatch {
         let found = self.host.interferers().into_iter().filter(grave);
         warnings.extend(found.map(|finding| finding.to_string()));
         warnings
+    }
+
+    /// What the kernel shows of the node is noted there.
+    #[must_use]
+    pub fn node(&self) -> &NodeWarnings {
+        &self.node
     }
 
     /// Notes how the installation of the plugin stands: what is wrong with it,

@@ -16,6 +16,7 @@ mod netns {
     mod host;
     mod host_settings;
     mod interrupted_plugins;
+    mod main_routes;
     mod node_ports;
     mod pool;
     mod settings;

@@ -33,6 +33,14 @@ impl Refusal {
         )
     }
 
+    /// A route's link is gone or down, or its next hop cannot be reached.
+    pub(crate) fn no_way(&self) -> bool {
+        matches!(
+            self.errno,
+            Errno::NODEV | Errno::NETDOWN | Errno::NETUNREACH | Errno::HOSTUNREACH
+        )
+    }
+
     /// The kernel has no such address family, or has it switched off.
     pub(crate) fn no_such_family(&self) -> bool {
         matches!(self.errno, Errno::AFNOSUPPORT | Errno::OPNOTSUPP)

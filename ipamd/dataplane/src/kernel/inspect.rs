@@ -38,7 +38,7 @@ pub(crate) fn observe(host: &mut Host) -> Result<Observed, KernelError> {
         let tables = rules.iter().filter(|rule| interface::is_of_interface(rule));
         observed
             .interface_tables
-            .extend(tables.map(|rule| rule.table));
+            .extend(tables.filter_map(rule::Rule::table));
     }
     observed.interface_tables.sort_unstable();
     observed.interface_tables.dedup();

@@ -11,9 +11,9 @@ use super::route::{self, Route};
 use super::rule::{self, FROM_INTERFACE, FROM_PODS, Rule};
 use super::settings::{Setting, Unsettable};
 use super::worker::Host;
-use super::{errno, settings};
+use super::{errno, main_table, settings};
 use crate::KernelError;
-use crate::plan::InterfacePlan;
+use crate::plan::{InterfacePlan, SECONDARY_GROUP};
 
 /// The link that the cloud plugged in with this MAC. VLANs and the like share the
 /// MAC of what they are on, and a virtual function that of its synthetic controller;
@@ -48,6 +48,8 @@ pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, Ke
         ignore_routers(&mut host.socket, &link)?;
     }
     let mut changes = Vec::new();
+    let group = group(plan, &link);
+    changes.extend(group.map(|group| link::group(link.index, &link.name, group)));
     if let Some(mtu) = plan.mtu.filter(|mtu| *mtu != link.mtu) {
         changes.push(link::mtu(link.index, &link.name, mtu));
     }
@@ -55,6 +57,9 @@ pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, Ke
         changes.push(link::up(link.index, &link.name));
     }
     host.socket.apply(changes)?;
+    if group.is_some() {
+        main_table::without_new_secondary(&mut host.socket)?;
+    }
     if plan.primary {
         // Its routes are the host's own; it has neither table nor rules of ours.
         rule::settle(&mut host.socket, &[], concerns(plan.table))?;
@@ -65,6 +70,17 @@ pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, Ke
     ensure_routes(&mut host.socket, plan, &link)?;
     rule::settle(&mut host.socket, &rules(plan), concerns(plan.table))?;
     Ok(link.name)
+}
+
+/// The group that the link must be put into, where it is not in it. It stays there when
+/// the interface goes out of service: what others have by it is nothing for pods until it
+/// is gone.
+fn group(plan: &InterfacePlan, link: &Link) -> Option<u32> {
+    match (plan.primary, link.group) {
+        (true, SECONDARY_GROUP) => Some(0),
+        (true, _) | (false, SECONDARY_GROUP) => None,
+        (false, _) => Some(SECONDARY_GROUP),
+    }
 }
 
 /// What a router advertises on a secondary interface would be a default route and
@@ -145,11 +161,18 @@ fn ensure_routes(
 fn routes(plan: &InterfacePlan, index: u32) -> Vec<Route> {
     let mut routes = Vec::new();
     for gateway in plan.gateways.iter().copied() {
-        if !is_link_local(gateway) {
-            routes.push(Route::to(gateway, plan.table, index));
-        }
-        routes.push(Route::default_by(gateway, plan.table, index));
+        routes.extend(routes_by(gateway, plan.table, index));
     }
+    routes
+}
+
+/// A default route, and what its next hop is found by.
+pub(crate) fn routes_by(gateway: IpAddr, table: u32, index: u32) -> Vec<Route> {
+    let mut routes = Vec::new();
+    if !is_link_local(gateway) {
+        routes.push(Route::to(gateway, table, index));
+    }
+    routes.push(Route::default_by(gateway, table, index));
     routes
 }
 
@@ -178,7 +201,7 @@ fn rules(plan: &InterfacePlan) -> Vec<Rule> {
 
 /// The rules that are an interface's.
 fn concerns(table: u32) -> impl Fn(&Rule) -> bool {
-    move |rule| is_of_interface(rule) && rule.table == table
+    move |rule| is_of_interface(rule) && rule.table() == Some(table)
 }
 
 /// Whether a rule of ours belongs to an interface and not to the node.

@@ -228,6 +228,18 @@ pub(crate) fn mtu(index: u32, name: &str, mtu: u32) -> Change {
     )
 }
 
+/// Puts a link into a group.
+pub(crate) fn group(index: u32, name: &str, group: u32) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Group(group));
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("put {name} into link group {group}"),
+    )
+}
+
 /// Takes a link down and into the dying group.
 pub(crate) fn condemn(index: u32, name: &str) -> Change {
     let mut message = LinkMessage::default();

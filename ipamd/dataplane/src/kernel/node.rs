@@ -2,11 +2,12 @@
 
 use netlink_packet_route::AddressFamily;
 
-use super::link::Link;
-use super::rule::{self, EXTERNAL_SERVICES, MARKED, Rule, TO_PODS};
+use super::link::{self, Link};
+use super::main_table::{self, Primary};
+use super::rule::{self, EXTERNAL_SERVICES, FORWARDED, FORWARDED_OTHERWISE, MARKED, Rule, TO_PODS};
 use super::settings::{self, Setting};
 use super::worker::Host;
-use super::{interface, nft, route};
+use super::{interface, nft, others};
 use crate::KernelError;
 use crate::plan::{NodePlan, NodeReport};
 
@@ -43,51 +44,12 @@ pub(crate) fn prepare(
             "the kubelet may not reach pods whose traffic enters by another interface than it leaves",
         ));
     }
-    rule::settle(&mut host.socket, &rules(plan), |rule| {
-        matches!(rule.priority, TO_PODS | MARKED | EXTERNAL_SERVICES)
-    })?;
+    set_mtu(host, plan, &link, &mut report);
+    make_rules(host, plan, &link, &mut report)?;
     load(nft::table(plan, &primary), loaded, &mut report)?;
-    warn_of_others(host, plan, &link, &mut report)?;
+    let others = others::warnings(&mut host.socket, plan, &link, &families(plan));
+    report.warnings.extend(others?);
     Ok(report)
-}
-
-/// What others have set up that takes pods' packets the wrong way.
-fn warn_of_others(
-    host: &mut Host,
-    plan: &NodePlan,
-    primary: &Link,
-    report: &mut NodeReport,
-) -> Result<(), KernelError> {
-    for family in families(plan) {
-        let default = route::default_link(&mut host.socket, family);
-        if let Some(other) = default.map_err(|refusal| refusal.during("list routes"))?
-            && other != primary.index
-        {
-            report.warnings.push(format!(
-                "the node's {} default route does not leave by its primary interface {} but by \
-                 link {other}, so what pods send beyond the network is lost: let \
-                 systemd-networkd, NetworkManager and DHCP clients leave secondary interfaces \
-                 alone",
-                name(family),
-                primary.name
-            ));
-        }
-    }
-    if nft::drops_forwarded() {
-        report.warnings.push(
-            "a firewall on the node drops forwarded packets by default, and no other table \
-             can overrule that: let it accept those of pods (iptables -P FORWARD ACCEPT)"
-                .to_owned(),
-        );
-    }
-    Ok(())
-}
-
-fn name(family: AddressFamily) -> &'static str {
-    match family {
-        AddressFamily::Inet6 => "IPv6",
-        _ => "IPv4",
-    }
 }
 
 /// Forwarding. Every pod needs it, so the node is not ready without it.
@@ -144,19 +106,78 @@ fn families(plan: &NodePlan) -> Vec<AddressFamily> {
     families
 }
 
-fn rules(plan: &NodePlan) -> Vec<Rule> {
-    let families = families(plan);
-    let mut rules: Vec<Rule> = families.iter().copied().map(Rule::to_pods).collect();
-    if plan.source_nat || plan.node_ports {
-        let marked = |family: &AddressFamily| Rule::marked(*family, plan.mark);
-        rules.extend(families.iter().map(marked));
+/// The primary interface's MTU. Pods work with another one, if not as fast as they could
+/// or not with packets as large as theirs.
+fn set_mtu(host: &mut Host, plan: &NodePlan, primary: &Link, report: &mut NodeReport) {
+    let Some(mtu) = plan.primary_mtu.filter(|mtu| *mtu != primary.mtu) else {
+        return;
+    };
+    let change = link::mtu(primary.index, &primary.name, mtu);
+    if let Err(refused) = host.socket.apply(vec![change]) {
+        let present = primary.mtu;
+        report.warnings.push(format!(
+            "{}; it stays {present}, and larger packets of pods do not pass: set \
+             AWS_VPC_ENI_MTU to what the interface carries",
+            KernelError::from(refused)
+        ));
     }
+}
+
+/// The node's own rules, and the table that one of them looks up.
+fn make_rules(
+    host: &mut Host,
+    plan: &NodePlan,
+    primary: &Link,
+    report: &mut NodeReport,
+) -> Result<(), KernelError> {
+    let rules = rules(plan);
+    let mut families: Vec<AddressFamily> = rules.iter().map(|rule| rule.family).collect();
+    families.dedup();
+    let way_out = Primary {
+        link_index: primary.index,
+        gateways: &plan.primary_gateways,
+    };
+    if let Err(error) = main_table::settle(&mut host.socket, &families, &way_out) {
+        report.warnings.push(format!(
+            "{error}; where others have routes by secondary interfaces in the main table, \
+             packets of pods may leave by these and be lost"
+        ));
+    }
+    rule::settle(&mut host.socket, &rules, |rule| {
+        matches!(
+            rule.priority,
+            TO_PODS | MARKED | EXTERNAL_SERVICES | FORWARDED | FORWARDED_OTHERWISE
+        )
+    })
+}
+
+/// In the order that they are made in: what a rule goes to is there before it.
+fn rules(plan: &NodePlan) -> Vec<Rule> {
+    let pods = families(plan);
+    let mut services: Vec<Rule> = Vec::new();
     for range in &plan.external_services {
         let rule = Rule::to_external_service(range.trunc());
         let possible = rule.family == AddressFamily::Inet || settings::has_ipv6();
-        if possible && !rules.contains(&rule) {
-            rules.push(rule);
+        if possible && !services.contains(&rule) {
+            services.push(rule);
         }
+    }
+    let mut rules = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut services = services
+            .iter()
+            .filter(|rule| rule.family == family)
+            .peekable();
+        if pods.contains(&family) || services.peek().is_some() {
+            rules.extend(Rule::of_forwarded(family));
+        }
+        if pods.contains(&family) {
+            rules.push(Rule::to_pods(family));
+            if plan.source_nat || plan.node_ports {
+                rules.push(Rule::marked(family, plan.mark));
+            }
+        }
+        rules.extend(services);
     }
     rules
 }

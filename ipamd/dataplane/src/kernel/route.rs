@@ -99,7 +99,7 @@ impl Route {
         .unless(Refusal::gone)
     }
 
-    fn message(self) -> RouteMessage {
+    pub(crate) fn message(self) -> RouteMessage {
         let mut message = RouteMessage::default();
         message.header.address_family = family(self.destination.addr());
         message.header.destination_prefix_length = self.destination.prefix_len();
@@ -197,6 +197,55 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
+/// Where a route leads to; `None` for a default route.
+pub(crate) fn destination(message: &RouteMessage) -> Option<IpAddr> {
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => plain(address),
+            _ => None,
+        })
+}
+
+/// The next hop, where this is one.
+pub(crate) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(address) => plain(address),
+        _ => None,
+    }
+}
+
+/// Of several routes to one destination the one of the smallest metric counts.
+pub(crate) fn metric(message: &RouteMessage) -> u32 {
+    let mut attributes = message.attributes.iter();
+    let found = attributes.find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    found.unwrap_or(0)
+}
+
+/// Indexes of the links that a route leads by.
+pub(crate) fn links(message: &RouteMessage) -> Vec<u32> {
+    let attributes = message.attributes.iter();
+    attributes
+        .flat_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => vec![*index],
+            RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+/// A route's destination as it is written.
+pub(crate) fn text(message: &RouteMessage) -> String {
+    match destination(message) {
+        Some(address) => format!("{address}/{}", message.header.destination_prefix_length),
+        None => "default".to_owned(),
+    }
+}
+
 /// All routes of ours, of one table (filtered by the kernel where it can) or of all.
 pub(crate) fn ours(
     socket: &mut Socket,
@@ -219,41 +268,6 @@ pub(crate) fn ours(
     Ok(routes
         .filter(|route| table.is_none_or(|table| route.table == table))
         .collect())
-}
-
-/// Index of the link that the node's default route of a family leads to, whoever
-/// made it: of several, that of the smallest metric.
-pub(crate) fn default_link(
-    socket: &mut Socket,
-    family: AddressFamily,
-) -> Result<Option<u32>, Refusal> {
-    let mut request = RouteMessage::default();
-    request.header.address_family = family;
-    request.attributes.push(RouteAttribute::Table(MAIN_TABLE));
-    let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
-        Err(refusal) if refusal.gone() => Vec::new(),
-        other => other?,
-    };
-    let defaults = dump.into_iter().filter_map(|reply| match reply.parse()? {
-        RouteNetlinkMessage::NewRoute(message)
-            if message.header.destination_prefix_length == 0
-                && message.header.kind == RouteType::Unicast
-                && u32::from(message.header.table) == MAIN_TABLE =>
-        {
-            let mut metric = 0;
-            let mut link = None;
-            for attribute in message.attributes {
-                match attribute {
-                    RouteAttribute::Priority(priority) => metric = priority,
-                    RouteAttribute::Oif(index) => link = Some(index),
-                    _ => {}
-                }
-            }
-            link.map(|link| (metric, link))
-        }
-        _ => None,
-    });
-    Ok(defaults.min().map(|(_, link)| link))
 }
 
 /// Removes what the kernel has learnt from router advertisements on a link: routes by

@@ -1,16 +1,20 @@
 //! Policy rules. All of ours carry our protocol number; only those are changed.
+//!
+//! A packet that comes in by a link and follows the node's own routes goes by
+//! [`FORWARDED`] and [`FORWARDED_OTHERWISE`] and not by the kernel's own rule for the
+//! main table: what others add there by a secondary interface is not for pods.
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::address::family;
 use super::errno::Refusal;
 use super::netlink::{Change, Socket};
 use super::route::MAIN_TABLE;
-use crate::plan::{POD_TABLE, PROTOCOL};
+use crate::plan::{POD_TABLE, PRIMARY_TABLE, PROTOCOL, SECONDARY_GROUP};
 
 /// To the pods of the node.
 pub(crate) const TO_PODS: u32 = 512;
@@ -20,8 +24,27 @@ pub(crate) const MARKED: u32 = 1024;
 pub(crate) const EXTERNAL_SERVICES: u32 = 1535;
 /// Traffic of a prefix or address leaves by its interface.
 pub(crate) const FROM_PODS: u32 = 1536;
+/// What is forwarded follows the main table, but by no secondary interface. Behind the
+/// rules of others, and in front of the main table's own (32766).
+pub(crate) const FORWARDED: u32 = 32763;
+/// Where the main table has nothing else, it follows that table's routes by other links.
+pub(crate) const FORWARDED_OTHERWISE: u32 = 32764;
 /// Traffic of an interface's own address leaves by it.
 pub(crate) const FROM_INTERFACE: u32 = 32765;
+
+/// The link that packets of the node itself come in by, as rules see them.
+const LOOPBACK: &str = "lo";
+
+/// What a rule does with packets that it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Looks them up in a table.
+    Lookup(u32),
+    /// The same; a route by a link of the group counts as none.
+    LookupExcept { table: u32, group: u32 },
+    /// Goes on with the rule of that priority; while there is none, with the next one.
+    GoTo(u32),
+}
 
 /// One rule of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,55 +55,76 @@ pub(crate) struct Rule {
     pub(crate) destination: Option<IpNet>,
     /// Mark and mask.
     pub(crate) mark: Option<(u32, u32)>,
-    pub(crate) table: u32,
+    /// Only what came in by a link, and nothing that the node itself sends.
+    pub(crate) forwarded: bool,
+    pub(crate) action: Action,
 }
 
 impl Rule {
+    fn new(family: AddressFamily, priority: u32, action: Action) -> Self {
+        Self {
+            family,
+            priority,
+            source: None,
+            destination: None,
+            mark: None,
+            forwarded: false,
+            action,
+        }
+    }
+
     /// `512 from all lookup <pod table>`.
     pub(crate) fn to_pods(family: AddressFamily) -> Self {
-        Self {
-            family,
-            priority: TO_PODS,
-            source: None,
-            destination: None,
-            mark: None,
-            table: POD_TABLE,
-        }
+        Self::new(family, TO_PODS, Action::Lookup(POD_TABLE))
     }
 
-    /// `1024 from all fwmark <mark>/<mark> lookup main`.
+    /// `32763 not from all iif lo lookup main suppress_ifgroup <secondary interfaces>`,
+    /// `32764 not from all iif lo lookup <primary table>`.
+    pub(crate) fn of_forwarded(family: AddressFamily) -> [Self; 2] {
+        let main = Action::LookupExcept {
+            table: MAIN_TABLE,
+            group: SECONDARY_GROUP,
+        };
+        let mut rules = [
+            Self::new(family, FORWARDED, main),
+            Self::new(family, FORWARDED_OTHERWISE, Action::Lookup(PRIMARY_TABLE)),
+        ];
+        for rule in &mut rules {
+            rule.forwarded = true;
+        }
+        rules
+    }
+
+    /// `1024 from all fwmark <mark>/<mark> goto 32763`.
     pub(crate) fn marked(family: AddressFamily, mark: u32) -> Self {
         Self {
-            family,
-            priority: MARKED,
-            source: None,
-            destination: None,
             mark: Some((mark, mark)),
-            table: MAIN_TABLE,
+            ..Self::new(family, MARKED, Action::GoTo(FORWARDED))
         }
     }
 
-    /// `1535 from all to <range> lookup main`.
+    /// `1535 from all to <range> goto 32763`.
     pub(crate) fn to_external_service(range: IpNet) -> Self {
+        let action = Action::GoTo(FORWARDED);
         Self {
-            family: family(range.addr()),
-            priority: EXTERNAL_SERVICES,
-            source: None,
             destination: Some(range),
-            mark: None,
-            table: MAIN_TABLE,
+            ..Self::new(family(range.addr()), EXTERNAL_SERVICES, action)
         }
     }
 
     /// `<priority> from <source> lookup <table>`.
     pub(crate) fn from(source: IpNet, priority: u32, table: u32) -> Self {
         Self {
-            family: family(source.addr()),
-            priority,
             source: Some(source),
-            destination: None,
-            mark: None,
-            table,
+            ..Self::new(family(source.addr()), priority, Action::Lookup(table))
+        }
+    }
+
+    /// The table that it looks packets up in.
+    pub(crate) fn table(&self) -> Option<u32> {
+        match self.action {
+            Action::Lookup(table) | Action::LookupExcept { table, .. } => Some(table),
+            Action::GoTo(_) => None,
         }
     }
 
@@ -105,11 +149,26 @@ impl Rule {
     fn message(self) -> RuleMessage {
         let mut message = RuleMessage::default();
         message.header.family = self.family;
-        message.header.action = RuleAction::ToTable;
-        message.header.table = u8::try_from(self.table).unwrap_or(0);
         let attributes = &mut message.attributes;
         attributes.push(RuleAttribute::Priority(self.priority));
-        attributes.push(RuleAttribute::Table(self.table));
+        message.header.action = match self.action {
+            Action::Lookup(_) | Action::LookupExcept { .. } => RuleAction::ToTable,
+            Action::GoTo(priority) => {
+                attributes.push(RuleAttribute::Goto(priority));
+                RuleAction::Goto
+            }
+        };
+        if let Some(table) = self.table() {
+            message.header.table = u8::try_from(table).unwrap_or(0);
+            attributes.push(RuleAttribute::Table(table));
+        }
+        if let Action::LookupExcept { group, .. } = self.action {
+            attributes.push(RuleAttribute::SuppressIfGroup(group));
+        }
+        if self.forwarded {
+            message.header.flags = RuleFlags::Invert;
+            attributes.push(RuleAttribute::Iifname(LOOPBACK.to_owned()));
+        }
         attributes.push(RuleAttribute::Protocol(RouteProtocol::from(PROTOCOL)));
         if let Some(source) = self.source {
             message.header.src_len = source.prefix_len();
@@ -126,23 +185,25 @@ impl Rule {
         message
     }
 
-    fn read(message: &RuleMessage) -> Option<Self> {
-        let mut rule = Self {
-            family: message.header.family,
-            priority: 0,
-            source: None,
-            destination: None,
-            mark: None,
-            table: u32::from(message.header.table),
-        };
+    /// `None` for a rule of another program.
+    pub(crate) fn read(message: &RuleMessage) -> Option<Self> {
+        let mut rule = Self::new(message.header.family, 0, Action::Lookup(0));
+        let mut table = u32::from(message.header.table);
         let (mut ours, mut mark, mut mask) = (false, None, u32::MAX);
+        let (mut group, mut target) = (None, None);
         for attribute in &message.attributes {
             match attribute {
                 RuleAttribute::Protocol(protocol) => {
                     ours = *protocol == RouteProtocol::from(PROTOCOL);
                 }
                 RuleAttribute::Priority(priority) => rule.priority = *priority,
-                RuleAttribute::Table(table) => rule.table = *table,
+                RuleAttribute::Table(number) => table = *number,
+                RuleAttribute::Goto(priority) => target = Some(*priority),
+                RuleAttribute::SuppressIfGroup(number) => group = Some(*number),
+                RuleAttribute::Iifname(name) => {
+                    let inverted = message.header.flags.contains(RuleFlags::Invert);
+                    rule.forwarded = inverted && name == LOOPBACK;
+                }
                 RuleAttribute::Source(address) => {
                     rule.source = IpNet::new(*address, message.header.src_len).ok();
                 }
@@ -155,6 +216,11 @@ impl Rule {
             }
         }
         rule.mark = mark.map(|mark| (mark, mask));
+        rule.action = match (target, group) {
+            (Some(priority), _) => Action::GoTo(priority),
+            (None, Some(group)) => Action::LookupExcept { table, group },
+            (None, None) => Action::Lookup(table),
+        };
         ours.then_some(rule)
     }
 }
@@ -166,7 +232,8 @@ impl std::fmt::Display for Rule {
         } else {
             ""
         };
-        write!(out, "{family}{} from ", self.priority)?;
+        let not = if self.forwarded { "not " } else { "" };
+        write!(out, "{family}{} {not}from ", self.priority)?;
         match self.source {
             Some(source) => write!(out, "{source}")?,
             None => write!(out, "all")?,
@@ -177,25 +244,37 @@ impl std::fmt::Display for Rule {
         if let Some((mark, mask)) = self.mark {
             write!(out, " fwmark {mark:#x}/{mask:#x}")?;
         }
-        write!(out, " lookup {}", self.table)
+        if self.forwarded {
+            write!(out, " iif {LOOPBACK}")?;
+        }
+        match self.action {
+            Action::Lookup(table) => write!(out, " lookup {table}"),
+            Action::LookupExcept { table, group } => {
+                write!(out, " lookup {table} suppress_ifgroup {group}")
+            }
+            Action::GoTo(priority) => write!(out, " goto {priority}"),
+        }
     }
 }
 
-/// All rules of ours of one family.
-pub(crate) fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<Rule>, Refusal> {
+/// All rules of one family, whoever made them.
+pub(crate) fn all(socket: &mut Socket, family: AddressFamily) -> Result<Vec<RuleMessage>, Refusal> {
     let mut request = RuleMessage::default();
     request.header.family = family;
     let dump = match socket.dump(&RouteNetlinkMessage::GetRule(request)) {
         Err(refusal) if refusal.no_such_family() => Vec::new(),
         other => other?,
     };
-    Ok(dump
-        .into_iter()
-        .filter_map(|reply| match reply.parse()? {
-            RouteNetlinkMessage::NewRule(message) => Rule::read(&message),
-            _ => None,
-        })
-        .collect())
+    let rules = dump.into_iter().filter_map(|reply| match reply.parse()? {
+        RouteNetlinkMessage::NewRule(message) => Some(message),
+        _ => None,
+    });
+    Ok(rules.collect())
+}
+
+/// All rules of ours of one family.
+pub(crate) fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<Rule>, Refusal> {
+    Ok(all(socket, family)?.iter().filter_map(Rule::read).collect())
 }
 
 /// Brings the rules of ours that `concern` accepts to what is wanted: what is

@@ -46,11 +46,11 @@ struct Namespace {
 }
 
 #[derive(Debug)]
-struct HostLink {
+pub(super) struct HostLink {
     name: String,
     mac: [u8; 6],
-    mtu: u32,
-    group: u32,
+    pub(super) mtu: u32,
+    pub(super) group: u32,
     up: bool,
     /// Namespace and name of the other end.
     peer: Option<(NamespaceId, String)>,
@@ -138,6 +138,10 @@ impl State {
         links
             .find(|(_, link)| link.name == name)
             .map(|(index, _)| *index)
+    }
+
+    pub(super) fn link_named(&mut self, name: &str) -> Option<&mut HostLink> {
+        self.links.values_mut().find(|link| link.name == name)
     }
 
     pub(super) fn plug(&mut self, name: &str, mac: [u8; 6]) {

@@ -9,7 +9,7 @@ use veni_dataplane::Kernel;
 use veni_dataplane::conformance::Fixture;
 use veni_dataplane::plan::POD_TABLE;
 
-use crate::world::{Namespace, in_new_node, ip, ip_json, plug};
+use crate::world::{Namespace, in_new_node, ip, ip_json, plug, text};
 
 struct Real {
     kernel: Kernel,
@@ -64,6 +64,17 @@ impl Fixture for Real {
     fn plug(&self, name: &str, mac: [u8; 6]) {
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         plug(name, &mac, &self.cloud, &format!("to-{name}"));
+    }
+
+    fn group_and_mtu(&self, name: &str) -> (u32, u32) {
+        let link = &ip_json(&format!("-N -d link show {name}"))[0];
+        let group = text(&link["group"]).parse().expect("a number");
+        let mtu = link["mtu"].as_u64().expect("a number");
+        (group, u32::try_from(mtu).expect("a number"))
+    }
+
+    fn set_group(&self, name: &str, group: u32) {
+        ip(&format!("link set {name} group {group}"));
     }
 
     fn delete_route(&self, address: IpAddr) {

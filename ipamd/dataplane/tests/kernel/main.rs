@@ -6,6 +6,7 @@ mod conformance;
 mod egress;
 mod endpoint;
 mod interface;
+mod main_routes;
 mod node;
 mod sys;
 mod traffic;

@@ -13,6 +13,8 @@ use crate::world::{
 pub(crate) fn plan() -> NodePlan {
     NodePlan {
         primary_mac: [0x02, 0, 0, 0, 0, 0x10],
+        primary_gateways: Vec::new(),
+        primary_mtu: None,
         node_v4: Some("10.0.0.5".parse().expect("v4")),
         node_v6: Some("fd00::5".parse().expect("v6")),
         untranslated: vec![
@@ -71,10 +73,13 @@ fn a_prepared_node_forwards_and_has_the_rules_of_all_pods() {
                 present.contains("512 from all lookup 22016 proto 86"),
                 "{present}"
             );
-            assert!(
-                present.contains("1024 from all fwmark 0x80/0x80 lookup 254 proto 86"),
-                "{present}"
-            );
+            for wanted in [
+                "1024 from all fwmark 0x80/0x80 goto 32763 proto 86",
+                "32763 not from all iif lo lookup 254 suppress_ifgroup 22099 proto 86",
+                "32764 not from all iif lo lookup 22017 proto 86",
+            ] {
+                assert!(present.contains(wanted), "{present}");
+            }
         }
     });
 }
@@ -121,11 +126,11 @@ fn external_services_have_rules_that_follow_the_plan_and_others_rules_stay() {
             assert_eq!(report.warnings, Vec::<String>::new());
             assert_eq!(
                 present("-4"),
-                ["1535 from all to 203.0.113.0/24 lookup 254 proto 86"]
+                ["1535 from all to 203.0.113.0/24 goto 32763 proto 86"]
             );
             assert_eq!(
                 present("-6"),
-                ["1535 from all to 2001:db8::/32 lookup 254 proto 86"]
+                ["1535 from all to 2001:db8::/32 goto 32763 proto 86"]
             );
         }
         // A later start with other ranges.
@@ -134,7 +139,7 @@ fn external_services_have_rules_that_follow_the_plan_and_others_rules_stay() {
         later.prepare_node(&other).await.expect("prepared");
         assert_eq!(
             present("-4"),
-            ["1535 from all to 198.51.100.0/24 lookup 254 proto 86"]
+            ["1535 from all to 198.51.100.0/24 goto 32763 proto 86"]
         );
         assert_eq!(present("-6"), Vec::<String>::new());
         ip("rule del priority 1535 to 198.51.100.0/24");
@@ -165,7 +170,7 @@ fn another_mark_leaves_no_rule_of_the_one_before() {
         assert_eq!(
             present,
             [
-                "1024 from all fwmark 0x300/0x300 lookup 254 proto 86",
+                "1024 from all fwmark 0x300/0x300 goto 32763 proto 86",
                 "1024 from all fwmark 0x80/0x80 lookup 99"
             ]
         );

@@ -19,7 +19,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::prepared(&node::plan()).await
     }
 
@@ -50,6 +50,13 @@ impl Site {
         }
         let kernel = Kernel::try_new().expect("sockets");
         kernel.prepare_node(plan).await.expect("prepared");
+        let site = Self { kernel, cloud };
+        site.serve().await;
+        site
+    }
+
+    /// Brings the second interface into service.
+    pub(crate) async fn serve(&self) {
         let interface = InterfacePlan {
             mac: [0x02, 0, 0, 0, 0, 0x11],
             primary: false,
@@ -59,14 +66,11 @@ impl Site {
             sources: vec!["10.0.1.0/24".parse().expect("a prefix")],
             mtu: None,
         };
-        kernel
-            .ensure_interface(&interface)
-            .await
-            .expect("in service");
-        Self { kernel, cloud }
+        let ensured = self.kernel.ensure_interface(&interface).await;
+        ensured.expect("in service");
     }
 
-    async fn pod(&self, number: u8, addresses: &[&str]) -> (Namespace, EndpointPlan) {
+    pub(crate) async fn pod(&self, number: u8, addresses: &[&str]) -> (Namespace, EndpointPlan) {
         let pod = Namespace::new();
         let mut plan = pod_plan(number, addresses);
         plan.node_addresses = vec![
@@ -228,7 +232,7 @@ fn what_a_pod_sends_to_an_external_service_follows_the_nodes_own_routes() {
 
 /// What kube-proxy does for a service 10.96.0.1 and a node port 30080, both with
 /// the pod 10.0.1.7 behind them.
-const SERVICE: &str = "table ip proxy {
+pub(crate) const SERVICE: &str = "table ip proxy {
     chain services {
         type nat hook prerouting priority -100;
         ip daddr 10.96.0.1 udp dport 80 dnat to 10.0.1.7:7000

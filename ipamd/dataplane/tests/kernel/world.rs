@@ -137,10 +137,20 @@ pub(crate) fn socket(address: &str) -> UdpSocket {
 pub(crate) fn exchange(client: &UdpSocket, to: &str, server: &UdpSocket) -> (IpAddr, IpAddr) {
     let mut buffer = [0; 16];
     client.send_to(b"question", to).expect("send the question");
-    let (_, seen) = server.recv_from(&mut buffer).expect("the question arrives");
+    let (_, seen) = receive(server, &mut buffer).expect("the question arrives");
     server.send_to(b"answer", seen).expect("send the answer");
-    let (_, answered) = client.recv_from(&mut buffer).expect("the answer arrives");
+    let (_, answered) = receive(client, &mut buffer).expect("the answer arrives");
     (seen.ip(), answered.ip())
+}
+
+/// What comes next. A signal, such as a debugger's, is no packet and no silence.
+pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
 
 fn run(command: &mut Command) -> Output {

@@ -48,9 +48,9 @@ async fn another_mark_and_other_external_services_leave_nothing_of_those_before(
     daemon.ready().await;
     let present = rules(&node).await;
     for wanted in [
-        "1024 from all fwmark 0x100/0x100 lookup 254 proto 86",
-        "1535 from all to 203.0.113.0/24 lookup 254 proto 86",
-        "1535 from all to 2001:db8::/32 lookup 254 proto 86",
+        "1024 from all fwmark 0x100/0x100 goto 32763 proto 86",
+        "1535 from all to 203.0.113.0/24 goto 32763 proto 86",
+        "1535 from all to 2001:db8::/32 goto 32763 proto 86",
     ] {
         assert!(present.contains(&wanted.to_owned()), "{present:?}");
     }
@@ -61,8 +61,8 @@ async fn another_mark_and_other_external_services_leave_nothing_of_those_before(
     daemon.ready().await;
     let mut wanted = foreign;
     wanted.extend([
-        "1024 from all fwmark 0x80/0x80 lookup 254 proto 86".to_owned(),
-        "1535 from all to 198.51.100.0/24 lookup 254 proto 86".to_owned(),
+        "1024 from all fwmark 0x80/0x80 goto 32763 proto 86".to_owned(),
+        "1535 from all to 198.51.100.0/24 goto 32763 proto 86".to_owned(),
     ]);
     wanted.sort();
     let mut present = rules(&node).await;

@@ -12,7 +12,7 @@ use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Added, Bed, BedConfig, PATIENCE, TestPod, eventually, kernel};
 
 /// The interface that the cloud has assigned an address to.
-fn interface_of(bed: &Bed, address: IpAddr) -> InterfaceDump {
+pub(super) fn interface_of(bed: &Bed, address: IpAddr) -> InterfaceDump {
     let dump = bed.lab().cloud().dump();
     let mut all = dump.nodes.into_iter().flat_map(|node| node.interfaces);
     let held = all.find(|held| {
@@ -27,7 +27,7 @@ fn interface_of(bed: &Bed, address: IpAddr) -> InterfaceDump {
 }
 
 /// Pods on a node until one has an address of a secondary interface: that one, and the others.
-async fn on_secondary(bed: &Bed, node: usize) -> ((TestPod, Added), Vec<TestPod>) {
+pub(super) async fn on_secondary(bed: &Bed, node: usize) -> ((TestPod, Added), Vec<TestPod>) {
     let mut others = Vec::new();
     for number in 1..=20 {
         let (pod, added) = bed.running(node, &format!("p{number}")).await;

@@ -6,6 +6,8 @@ use crate::plan::PRIMARY_MARK;
 fn plan() -> NodePlan {
     NodePlan {
         primary_mac: [2, 0, 0, 0, 0, 1],
+        primary_gateways: Vec::new(),
+        primary_mtu: None,
         node_v4: Some([10, 0, 0, 5].into()),
         node_v6: Some([0xfd00, 0, 0, 0, 0, 0, 0, 5].into()),
         untranslated: ["10.0.0.0/17", "10.0.128.0/17", "172.16.0.1/12", "fd00::/16"]

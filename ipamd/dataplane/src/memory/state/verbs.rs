@@ -8,6 +8,7 @@ use super::{HostLink, NamespaceId, PodLink, PodRoute, State};
 use crate::plan::{
     DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError,
     NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress,
+    SECONDARY_GROUP,
 };
 
 /// Bytes of the longest link name.
@@ -32,6 +33,9 @@ impl State {
         plan: &NodePlan,
     ) -> Result<NodeReport, KernelError> {
         let primary_link = self.cloud_link(plan.primary_mac)?;
+        if let Some(link) = self.link_named(&primary_link) {
+            link.mtu = plan.primary_mtu.unwrap_or(link.mtu);
+        }
         self.node = Some(plan.clone());
         Ok(NodeReport {
             primary_link,
@@ -53,9 +57,14 @@ impl State {
         plan: &InterfacePlan,
     ) -> Result<String, KernelError> {
         let name = self.cloud_link(plan.mac)?;
-        if let Some(link) = self.links.values_mut().find(|link| link.name == name) {
+        if let Some(link) = self.link_named(&name) {
             link.up = true;
             link.mtu = plan.mtu.unwrap_or(link.mtu);
+            link.group = match plan.primary {
+                true if link.group == SECONDARY_GROUP => 0,
+                true => link.group,
+                false => SECONDARY_GROUP,
+            };
         }
         if plan.primary {
             self.tables.remove(&plan.table);
