@@ -143,7 +143,7 @@ pub struct NetworkSettings {
     pub ipv6: bool,
     /// First letters of the host ends' names.
     pub veth_prefix: String,
-    /// MTU of secondary interfaces, bytes.
+    /// MTU of the cloud's interfaces, the primary one among them, bytes.
     pub interface_mtu: u32,
     /// MTU of pods, bytes.
     pub pod_mtu: u32,

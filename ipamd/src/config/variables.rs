@@ -273,7 +273,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable(
         "AWS_VPC_ENI_MTU",
         "9001",
-        "MTU of secondary interfaces, 576 to 9001 (1280 with IPv6).",
+        "MTU of the cloud's interfaces, the primary one among them, 576 to 9001 (1280 with IPv6).",
     ),
     variable(
         "POD_MTU",
