@@ -135,7 +135,7 @@ impl MaxPodsArguments {
         let machine = Machine {
             interfaces: found.interfaces,
             addresses_per_interface: found.ipv4_per_interface,
-            vcpus: Some(found.vcpus),
+            vcpus: (found.vcpus > 0).then_some(found.vcpus),
         };
         let mut result = max_pods::aws(&machine, &settings);
         if self.cni_prefix_delegation_enabled && !prefixes {

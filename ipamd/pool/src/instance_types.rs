@@ -1,14 +1,19 @@
 //! EC2's instance types and what limits the addresses of a node of each.
 //!
-//! The table is `data/aws-instance-types.txt`, written out of EC2's
-//! DescribeInstanceTypes by `localstack/ec2/generate-instance-types` and
-//! compiled in, so that a node and `veni max-pods` need no call for it. A type
-//! that is not here must be asked for at run time; a wrong number cannot do
-//! harm, because EC2 itself refuses what exceeds its limits.
+//! The table is compiled in, so that a node and `veni max-pods` need no call for
+//! it. Most of it is `data/aws-instance-types.txt`, written out of EC2's
+//! DescribeInstanceTypes by `localstack/ec2/generate-instance-types`. Types that
+//! run and that this call does not list stand in
+//! `data/aws-instance-types-unlisted.txt`, which is kept by hand: for them EC2
+//! could not be asked either. Its numbers are those of Amazon's own plugin, and of
+//! the EC2 user guide where the plugin has none. A type that is in neither file
+//! must be asked for at run time; a wrong number cannot do harm, because EC2 itself
+//! refuses what exceeds its limits.
 
 use std::sync::OnceLock;
 
-const TABLE: &str = include_str!("../data/aws-instance-types.txt");
+const LISTED: &str = include_str!("../data/aws-instance-types.txt");
+const UNLISTED: &str = include_str!("../data/aws-instance-types-unlisted.txt");
 
 /// The virtualization that an instance type runs on. IPv4 and IPv6 prefixes need
 /// the Nitro system: [`Hypervisor::Nitro`] or bare metal.
@@ -34,7 +39,7 @@ pub struct InstanceType {
     pub ipv4_per_interface: u32,
     /// IPv6 addresses per interface; 0 when the type has no IPv6.
     pub ipv6_per_interface: u32,
-    /// Virtual CPUs by default.
+    /// Virtual CPUs by default; 0 where no number is published.
     pub vcpus: u32,
     /// What it runs on.
     pub hypervisor: Hypervisor,
@@ -97,21 +102,25 @@ pub fn nearest(name: &str, count: usize) -> Vec<&'static str> {
         .collect()
 }
 
-/// The parsed table, ordered by name as the file is.
+/// The parsed table of both files, ordered by name.
 fn table() -> &'static [InstanceType] {
     static PARSED: OnceLock<Vec<InstanceType>> = OnceLock::new();
-    PARSED.get_or_init(|| rows().filter_map(parse).collect())
+    PARSED.get_or_init(|| {
+        let rows = rows(LISTED).chain(rows(UNLISTED));
+        let mut types: Vec<InstanceType> = rows.filter_map(parse).collect();
+        types.sort_unstable_by_key(|known| known.name);
+        types
+    })
 }
 
-/// The lines that are types and not comments.
-fn rows() -> impl Iterator<Item = &'static str> {
-    TABLE
-        .lines()
+/// The lines of a file that are types and not comments.
+fn rows(file: &'static str) -> impl Iterator<Item = &'static str> {
+    file.lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
 }
 
-/// One line; its columns are explained in the file's head. `None` for a line
-/// that is none of the generator's, which a test rules out.
+/// One line; its columns are explained in the files' heads. `None` for a line
+/// that has others, which a test rules out.
 fn parse(line: &'static str) -> Option<InstanceType> {
     let mut columns = line.split(' ');
     let name = columns.next()?;
@@ -169,6 +178,8 @@ fn edit_distance(from: &str, to: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// The formula of single addresses, here and not from the code under test.
@@ -178,23 +189,77 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_table_is_a_type() {
-        for line in rows() {
+    fn every_line_of_both_files_is_a_type() {
+        for line in rows(LISTED).chain(rows(UNLISTED)) {
             assert!(parse(line).is_some(), "{line}");
         }
         assert!(all().count() > 1_000, "{} types", all().count());
     }
 
+    /// Each file is ordered, so that a diff of it shows what changed.
     #[test]
-    fn the_table_is_ordered_and_names_no_type_twice() {
-        for pair in table().windows(2) {
-            assert!(
-                pair[0].name < pair[1].name,
-                "{} before {}",
-                pair[0].name,
-                pair[1].name
-            );
+    fn both_files_are_ordered_and_name_no_type_twice() {
+        for file in [LISTED, UNLISTED] {
+            let types: Vec<InstanceType> = rows(file).filter_map(parse).collect();
+            for pair in types.windows(2) {
+                let (before, after) = (pair[0].name, pair[1].name);
+                assert!(before < after, "{before} before {after}");
+            }
         }
+    }
+
+    #[test]
+    fn no_type_stands_in_both_files() {
+        let named = |file| rows(file).filter_map(parse).map(|known| known.name);
+        let listed: BTreeSet<&str> = named(LISTED).collect();
+        let both: Vec<&str> = named(UNLISTED)
+            .filter(|name| listed.contains(name))
+            .collect();
+        assert_eq!(
+            both, [""; 0],
+            "EC2 lists these: take them out of the kept file"
+        );
+    }
+
+    #[test]
+    fn types_that_ec2_does_not_list_are_known_by_their_limits() {
+        let nitro = [
+            ("g4ad.xlarge", 2, 4),
+            ("g4ad.2xlarge", 2, 4),
+            ("g4ad.4xlarge", 3, 10),
+            ("g4ad.8xlarge", 4, 15),
+            ("g4ad.16xlarge", 8, 30),
+            ("dl1.24xlarge", 15, 50),
+            ("c7i.32xlarge", 15, 50),
+            ("u-6tb1.metal", 5, 30),
+            ("u-9tb1.metal", 5, 30),
+            ("u-12tb1.metal", 5, 30),
+            ("u-18tb1.metal", 15, 50),
+            ("u-24tb1.metal", 15, 50),
+            ("c5a.metal", 15, 50),
+            ("c5ad.metal", 15, 50),
+            ("bmn-sf1.metal", 15, 50),
+        ];
+        let xen = [
+            ("p3.2xlarge", 4, 15),
+            ("p3.8xlarge", 8, 30),
+            ("p3.16xlarge", 8, 30),
+            ("f1.2xlarge", 4, 15),
+            ("f1.4xlarge", 8, 30),
+            ("f1.16xlarge", 8, 50),
+            ("cr1.8xlarge", 8, 30),
+            ("hs1.8xlarge", 8, 30),
+        ];
+        for (types, prefixes) in [(&nitro[..], true), (&xen[..], false)] {
+            for (name, interfaces, ipv4) in types {
+                let found = find(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+                let limits = (found.interfaces, found.ipv4_per_interface);
+                assert_eq!(limits, (*interfaces, *ipv4), "{name}");
+                assert_eq!(found.supports_prefixes(), prefixes, "{name}");
+                assert_eq!(found.bare_metal, name.ends_with(".metal"), "{name}");
+            }
+        }
+        assert_eq!(rows(UNLISTED).count(), nitro.len() + xen.len());
     }
 
     #[test]
@@ -282,7 +347,9 @@ mod tests {
     #[test]
     fn virtual_cpus_are_known() {
         assert_eq!(find("m5.large").map(|found| found.vcpus), Some(2));
-        assert!(all().all(|known| known.vcpus > 0));
+        let unknown = all().filter(|known| known.vcpus == 0);
+        let unknown: Vec<&str> = unknown.map(|known| known.name).collect();
+        assert_eq!(unknown, ["bmn-sf1.metal"], "no number is published");
     }
 
     #[test]
