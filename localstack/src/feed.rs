@@ -80,6 +80,7 @@ fn wire(held: &InterfaceDump, node: u32) -> WiredInterface {
         id: interface.id.clone(),
         node,
         device_index: interface.device_index,
+        network_card: interface.network_card,
         mac: interface.mac,
         own_addresses: interface.own_addresses.clone(),
         sources: interface.ranges(),

@@ -369,7 +369,7 @@ async fn make_node(number: u32, instance: &str, path: &Path) -> Result<Node, Lab
 /// Does what a machine's boot does to its first interface.
 async fn boot(node: &mut Node, wiring: &Wiring) -> Result<(), LabError> {
     let mut all = wiring.0.values();
-    let Some(primary) = all.find(|one| one.node == node.number && one.device_index == 0) else {
+    let Some(primary) = all.find(|one| one.node == node.number && one.is_primary()) else {
         return Err(LabError::Cloud {
             operation: format!("boot {}", node.name()),
             reason: "it has no primary interface".to_owned(),

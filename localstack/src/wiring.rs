@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use veni_provider::{InterfaceId, Mac};
+use veni_provider::{DEFAULT_NETWORK_CARD, InterfaceId, Mac};
 
 /// The other end of what a security group allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +36,11 @@ pub struct WiredInterface {
     pub id: InterfaceId,
     /// Number of the node, from 1.
     pub node: u32,
-    /// Device index; 0 is the interface the node was born with.
+    /// Device index; 0 on the default network card is the interface the node was born
+    /// with.
     pub device_index: u32,
+    /// Network card.
+    pub network_card: u32,
     /// MAC of the node's end.
     pub mac: Mac,
     /// Its own addresses, at most one per family.
@@ -56,14 +59,27 @@ pub struct WiredInterface {
 }
 
 impl WiredInterface {
+    /// Whether it is the interface that its node was born with.
+    pub fn is_primary(&self) -> bool {
+        self.device_index == 0 && self.network_card == DEFAULT_NETWORK_CARD
+    }
+
     /// Name of its port in the VPC's namespace: `n1e0` is node 1's first interface.
     pub fn port(&self) -> String {
-        format!("n{}e{}", self.node, self.device_index)
+        format!("n{}e{}{}", self.node, self.device_index, self.card_suffix())
     }
 
     /// Name of its link in the node's namespace.
     pub fn link(&self) -> String {
-        format!("eth{}", self.device_index)
+        format!("eth{}{}", self.device_index, self.card_suffix())
+    }
+
+    /// Device indexes are each card's own.
+    fn card_suffix(&self) -> String {
+        match self.network_card {
+            DEFAULT_NETWORK_CARD => String::new(),
+            card => format!("c{card}"),
+        }
     }
 
     /// Its own address of a family.
@@ -174,6 +190,7 @@ pub(crate) mod tests {
             id: InterfaceId::new(format!("eni-{node}-{device_index}")),
             node,
             device_index,
+            network_card: 0,
             mac: Mac([2, 0, 0, 0, 0, 1]),
             own_addresses: vec![own],
             sources: all,

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 pub use error::{ErrorClass, Limit, ProviderError, Scarcity};
 pub use limiter::{Adaptation, Budget, CallObserver, Limited, LimiterConfig, NoObserver, Rate};
 pub use nouns::{
-    AddressSlots, AttachRequest, Capabilities, Family, Glimpse, Grant, Interface, InterfaceId,
-    InterfaceState, Inventory, Limits, Mac, Node, Subnet, SubnetId,
+    AddressSlots, AttachRequest, Capabilities, DEFAULT_NETWORK_CARD, Family, Glimpse, Grant,
+    Interface, InterfaceId, InterfaceState, Inventory, Limits, Mac, Node, Subnet, SubnetId,
 };
 pub use operation::{ApiFamily, Operation};
 

@@ -163,7 +163,7 @@ pub struct Capabilities {
 /// What the node's instance type allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Interfaces, the primary one included.
+    /// Interfaces of the default network card, the primary one included.
     pub interfaces: u32,
     /// IPv4 slots per interface, its own address included. A slot holds one
     /// address or one prefix.
@@ -201,6 +201,9 @@ pub enum InterfaceState {
     Detaching,
 }
 
+/// The network card that the primary interface is on.
+pub const DEFAULT_NETWORK_CARD: u32 = 0;
+
 /// One interface of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
@@ -208,8 +211,14 @@ pub struct Interface {
     pub id: InterfaceId,
     /// MAC; the link on the node is found by it.
     pub mac: Mac,
-    /// Device index; 0 is the primary interface.
+    /// Device index on its network card; 0 on the default card is the primary
+    /// interface.
     pub device_index: u32,
+    /// The network card that it is attached to. Pods have addresses of interfaces
+    /// on the default card alone: one on another card is somebody's own use of it
+    /// (EFA), and a provider never tells it as managed.
+    #[serde(default)]
+    pub network_card: u32,
     /// The interface that the node was born with.
     pub primary: bool,
     /// Whether Veni may use it; an operator's or another program's is not.
@@ -236,6 +245,12 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// Whether it is on the default network card, the one that [`Limits`] and
+    /// device indexes of pods' interfaces count.
+    pub fn on_default_card(&self) -> bool {
+        self.network_card == DEFAULT_NETWORK_CARD
+    }
+
     /// All ranges that it holds: its own addresses and the others as /32 and
     /// /128, and its prefixes.
     pub fn ranges(&self) -> BTreeSet<IpNet> {
@@ -281,7 +296,7 @@ pub struct Subnet {
 /// Everything the cloud knows of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// Interfaces in order of device index.
+    /// Interfaces in order of network card and device index.
     pub interfaces: Vec<Interface>,
     /// Subnets, best first.
     pub subnets: Vec<Subnet>,

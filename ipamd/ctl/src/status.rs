@@ -157,10 +157,12 @@ fn interfaces(pool: &PoolResponse) -> String {
         } else {
             &one.link
         };
-        let state = if one.primary {
-            format!("{}, primary", one.state)
-        } else {
-            one.state.clone()
+        let state = match one {
+            one if one.primary => format!("{}, primary", one.state),
+            one if one.network_card > 0 => {
+                format!("{}, network card {}", one.state, one.network_card)
+            }
+            one => one.state.clone(),
         };
         vec![
             one.id.clone(),
@@ -176,11 +178,18 @@ fn interfaces(pool: &PoolResponse) -> String {
         ]
     });
     let mut text = render(&headings, rows);
+    let elsewhere = pool.interfaces.iter().filter(|one| one.network_card > 0);
+    let elsewhere = elsewhere.count();
     text.push_str(&format!(
         "{} of at most {}\n",
-        pool.interfaces.len(),
+        pool.interfaces.len() - elsewhere,
         pool.max_interfaces
     ));
+    if elsewhere > 0 {
+        text.push_str(&format!(
+            "{elsewhere} more on other network cards, which serve no pods\n"
+        ));
+    }
     text
 }
 
@@ -365,6 +374,25 @@ mod tests {
         ] {
             assert!(lines.contains(&line.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn interfaces_on_other_network_cards_are_shown_and_not_counted() {
+        let mut report = report();
+        report.pool.interfaces.push(PoolInterface {
+            id: "eni-2".to_owned(),
+            network_card: 2,
+            device_index: 1,
+            state: "unmanaged".to_owned(),
+            ..PoolInterface::default()
+        });
+        let text = report.as_text(false);
+        assert!(text.contains("unmanaged, network card 2"), "{text}");
+        assert!(text.contains("1 of at most 3\n"), "{text}");
+        let more = "1 more on other network cards, which serve no pods\n";
+        assert!(text.contains(more), "{text}");
+        let json = report.as_json();
+        assert_eq!(json["pool"]["interfaces"][1]["networkCard"], 2);
     }
 
     #[test]

@@ -99,7 +99,7 @@ struct Grower<'a> {
 impl<'a> Grower<'a> {
     fn new(ledger: &'a Ledger<'a>, held: &'a Holdings, goal: &'a Goal) -> Self {
         let limits = &ledger.snapshot.limits;
-        let attached = (ledger.lines.len() + ledger.unlisted.len()) as u64;
+        let attached = ledger.places_taken();
         Self {
             ledger,
             held,

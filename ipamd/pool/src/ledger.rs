@@ -4,6 +4,7 @@
 //! Amounts are addresses in `u64`: a /80 counts as `u32::MAX` of them, and a
 //! sum of many does not overflow.
 
+use crate::snapshot::DEFAULT_NETWORK_CARD;
 use crate::{Action, Family, InterfaceSnapshot, InterfaceState, Slot, SlotKind, Snapshot, Targets};
 use ipnet::IpNet;
 
@@ -203,6 +204,14 @@ impl<'a> Ledger<'a> {
             lines,
             unlisted: attaches.collect(),
         }
+    }
+
+    /// Interfaces that the default network card has or is about to have, whoever's
+    /// they are. Those on other cards take no place of it.
+    pub(crate) fn places_taken(&self) -> u64 {
+        let lines = self.lines.iter();
+        let attached = lines.filter(|line| line.interface.network_card == DEFAULT_NETWORK_CARD);
+        (attached.count() + self.unlisted.len()) as u64
     }
 
     /// Addresses in a slot of the kind in use.

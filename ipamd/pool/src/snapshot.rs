@@ -40,8 +40,8 @@ pub struct CloudAbilities {
 /// The node's limits, of the family that is planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct NodeLimits {
-    /// Interfaces, the primary one and unmanaged ones included; already
-    /// lowered by `MAX_ENI`.
+    /// Interfaces of the default network card, the primary one and unmanaged ones
+    /// included; already lowered by `MAX_ENI`.
     pub interfaces: u32,
     /// Slots per interface for pods: the interface's own address is not one.
     pub slots_per_interface: u32,
@@ -81,6 +81,9 @@ pub struct Slot {
     pub in_doubt: bool,
 }
 
+/// The network card whose interfaces pods use.
+pub(crate) const DEFAULT_NETWORK_CARD: u32 = 0;
+
 /// One interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InterfaceSnapshot {
@@ -88,6 +91,9 @@ pub struct InterfaceSnapshot {
     pub id: String,
     /// Subnet id.
     pub subnet: String,
+    /// The network card that it is on; only those on the default one, 0, count
+    /// against [`NodeLimits::interfaces`].
+    pub network_card: u32,
     /// The primary interface is never detached.
     pub primary: bool,
     /// May pods have addresses of it? Not so for the primary interface under
@@ -175,7 +181,7 @@ pub struct Snapshot {
     pub abilities: CloudAbilities,
     /// Limits.
     pub limits: NodeLimits,
-    /// Interfaces in order of device index.
+    /// Interfaces in order of network card and device index.
     pub interfaces: Vec<InterfaceSnapshot>,
     /// Subnets, best first.
     pub subnets: Vec<SubnetSnapshot>,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use veni_api::timestamp::rfc_3339;
 use veni_api::v1;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
+use veni_provider::DEFAULT_NETWORK_CARD;
 
 /// The kernel's table `main`, by which traffic of the primary interface leaves.
 const MAIN_TABLE: u32 = 254;
@@ -82,10 +83,11 @@ fn eni(interface: &v1::PoolInterface, users: &HashMap<IpAddr, User>) -> Value {
         };
         family.insert(range.to_string(), cidr(range, addresses, users));
     }
-    let table = if interface.primary {
-        MAIN_TABLE
-    } else {
-        INTERFACE_TABLE_BASE + interface.device_index
+    let table = match interface {
+        one if one.primary => MAIN_TABLE,
+        // Nothing is routed by interfaces on other network cards.
+        one if one.network_card != DEFAULT_NETWORK_CARD => 0,
+        one => INTERFACE_TABLE_BASE + one.device_index,
     };
     json!({
         "ID": interface.id,

@@ -169,3 +169,19 @@ async fn what_is_in_the_socket_s_place_and_no_socket_stays() {
     assert!(served.is_err());
     assert_eq!(std::fs::read_to_string(&path).expect("reads"), "data");
 }
+
+#[test]
+fn nothing_is_routed_by_an_interface_on_another_network_card() {
+    let of_index_1 = veni_dataplane::plan::INTERFACE_TABLE_BASE + 1;
+    for (network_card, table) in [(0, of_index_1), (1, 0)] {
+        let pool = v1::PoolResponse {
+            interfaces: vec![v1::PoolInterface {
+                network_card,
+                ..interface()
+            }],
+            ..v1::PoolResponse::default()
+        };
+        let shown = enis::of(&pool, Vec::new());
+        assert_eq!(shown["ENIs"]["eni-1"]["RouteTableID"], table);
+    }
+}

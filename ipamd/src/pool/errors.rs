@@ -51,6 +51,11 @@ impl PoolTask {
             | ErrorClass::Fatal => {
                 let first = self.settings.denied_retry;
                 self.hold_for(asked, self.troubles.refusal(asked, first), error, now);
+                if error.class == ErrorClass::Invalid {
+                    // What was asked for rests on what is known, and that is wrong: the
+                    // interface is somebody else's by now.
+                    self.look_by(now + self.state.capabilities.settle_time);
+                }
             }
             ErrorClass::Exhausted { subnet, scarcity } => {
                 if !self.state.subnets.iter().any(|known| known.id == *subnet) {

@@ -181,3 +181,29 @@ fn soft_cooldown(state: &mut PoolState, now: Instant, cooldown: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use veni_provider::Interface;
+
+    #[test]
+    fn an_interface_in_the_memory_of_an_older_build_is_on_the_default_network_card() {
+        let written = json!({
+            "id": "eni-1",
+            "mac": "0e:1f:00:0a:0b:0c",
+            "device_index": 1,
+            "primary": false,
+            "managed": true,
+            "state": "attached",
+            "subnet": "subnet-a",
+            "subnet_cidrs": ["10.0.0.0/24"],
+            "gateways": ["10.0.0.1"],
+            "own_addresses": ["10.0.0.4"],
+            "addresses": [],
+            "prefixes": [],
+        });
+        let read: Interface = serde_json::from_value(written).expect("must be read");
+        assert!(read.on_default_card() && read.for_pods);
+    }
+}

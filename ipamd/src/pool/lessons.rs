@@ -183,8 +183,7 @@ impl PoolState {
 
     /// An interface came.
     pub(super) fn learn_from_arrival(&mut self, id: &InterfaceId) {
-        let there = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
-        self.lessons.place_for(there);
+        self.lessons.place_for(self.on_default_card());
         self.learn_from_success(id);
     }
 
@@ -216,7 +215,7 @@ impl PoolTask {
         let state = &mut self.state;
         match limit {
             Limit::Interfaces => {
-                let there = u32::try_from(state.interfaces.len()).unwrap_or(u32::MAX);
+                let there = state.on_default_card();
                 if state.lessons.no_place_beside(there, now) {
                     tracing::warn!(limit = there, "the cloud attaches no more interfaces");
                 }

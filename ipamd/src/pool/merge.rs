@@ -33,8 +33,8 @@ pub(crate) struct Merge {
     pub(super) doubted: Vec<String>,
     /// What was in doubt and is listed again, in words.
     pub(super) listed_again: Vec<String>,
-    /// Device indexes of interfaces that were given back and are gone: their rules
-    /// must go too.
+    /// Device indexes of interfaces of the default network card that were given back
+    /// and are gone: their rules must go too.
     pub(crate) unplugged: Vec<u32>,
     /// Ranges that were given back, and the cloud agrees; or that are ours again.
     pub(crate) settled: Vec<IpNet>,
@@ -53,6 +53,14 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
+    /// An interface is gone. One on another network card had no rules, and shares its
+    /// device index with one that may have.
+    pub(super) fn unplugged(&mut self, gone: &Interface) {
+        if gone.on_default_card() {
+            self.unplugged.push(gone.device_index);
+        }
+    }
+
     pub(super) fn doubt(&mut self, trust_after: Instant) {
         let earlier = self
             .look_again
@@ -221,7 +229,7 @@ impl PoolState {
                 }
                 Verdict::Gone => {
                     if let Some(gone) = self.interfaces.remove(&id) {
-                        merge.unplugged.push(gone.cloud.device_index);
+                        merge.unplugged(&gone.cloud);
                     }
                     merge.departed.push(id);
                 }

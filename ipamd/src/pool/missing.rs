@@ -170,7 +170,10 @@ impl PoolState {
             });
             if departs && interface.held.is_empty() {
                 dropped.changes.push(format!("interface {id} is gone"));
-                dropped.unplugged.push(interface.cloud.device_index);
+                // One on another card had no rules, and shares its index with one that may.
+                let rules_of = interface.cloud.on_default_card();
+                let index = rules_of.then_some(interface.cloud.device_index);
+                dropped.unplugged.extend(index);
                 return false;
             }
             true
@@ -259,7 +262,8 @@ impl PoolState {
 pub(super) struct Dropped {
     /// In words.
     pub(super) changes: Vec<String>,
-    /// Device indexes of interfaces that went: their rules must go too.
+    /// Device indexes of interfaces of the default network card that went: their rules
+    /// must go too.
     pub(super) unplugged: Vec<u32>,
 }
 

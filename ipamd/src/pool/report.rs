@@ -21,6 +21,7 @@ pub(crate) struct LevelCounts {
     pub(crate) free: u32,
     pub(crate) assigned: u32,
     pub(crate) cooling: u32,
+    /// Those of the default network card.
     pub(crate) interfaces: u32,
     pub(crate) prefixes: u32,
 }
@@ -33,7 +34,7 @@ impl PoolState {
         };
         let mut counts = LevelCounts::default();
         for interface in self.interfaces.values() {
-            counts.interfaces += 1;
+            counts.interfaces += u32::from(interface.cloud.on_default_card());
             for (cidr, held) in &interface.held {
                 if family_of(cidr) != family {
                     continue;
@@ -141,6 +142,7 @@ impl PoolState {
             mac: cloud.mac.to_string(),
             link: interface.link.clone().unwrap_or_default(),
             device_index: cloud.device_index,
+            network_card: cloud.network_card,
             primary: cloud.primary,
             subnet: cloud.subnet.to_string(),
             state: interface_state(interface).to_owned(),

@@ -111,6 +111,7 @@ impl PoolState {
         InterfaceSnapshot {
             id: interface.cloud.id.to_string(),
             subnet: interface.cloud.subnet.to_string(),
+            network_card: interface.cloud.network_card,
             primary: interface.cloud.primary,
             for_pods: interface.cloud.for_pods,
             managed: interface.cloud.managed,

@@ -188,11 +188,20 @@ impl PoolState {
         }
     }
 
-    /// Interfaces in order of device index, as the planner wants them.
+    /// Interfaces in order of network card and device index, as the planner wants
+    /// them.
     pub(crate) fn ordered(&self) -> Vec<&PoolInterface> {
         let mut interfaces: Vec<&PoolInterface> = self.interfaces.values().collect();
-        interfaces.sort_by_key(|interface| interface.cloud.device_index);
+        interfaces.sort_by_key(|one| (one.cloud.network_card, one.cloud.device_index));
         interfaces
+    }
+
+    /// How many interfaces the default network card has: those that count against
+    /// [`Limits::interfaces`].
+    pub(crate) fn on_default_card(&self) -> u32 {
+        let all = self.interfaces.values();
+        let count = all.filter(|one| one.cloud.on_default_card()).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Gives one address per family to an attachment, all or none.

@@ -311,8 +311,8 @@ impl PoolTask {
     /// Removes the rules of an interface that went behind our back, unless
     /// another has its table by now.
     pub(super) fn unwire(&mut self, device_index: u32) {
-        let mut interfaces = self.state.interfaces.values();
-        if interfaces.any(|interface| interface.cloud.device_index == device_index) {
+        let mut interfaces = self.state.interfaces.values().map(|one| &one.cloud);
+        if interfaces.any(|one| one.on_default_card() && one.device_index == device_index) {
             return;
         }
         let table = INTERFACE_TABLE_BASE + device_index;

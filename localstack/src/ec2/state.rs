@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
-use veni_provider::{Interface, InterfaceId, InterfaceState, Mac, SubnetId};
+use veni_provider::{DEFAULT_NETWORK_CARD, Interface, InterfaceId, InterfaceState, Mac, SubnetId};
 use veni_provider_mock::config::{Peer, SecurityGroup, SecurityRule};
 use veni_provider_mock::dump::InterfaceDump;
 
@@ -141,7 +141,7 @@ impl State {
                 here.then(|| eni.dump(attachment, region))
             })
             .collect();
-        found.sort_by_key(|held| held.interface.device_index);
+        found.sort_by_key(|held| (held.interface.network_card, held.interface.device_index));
         found
     }
 
@@ -180,7 +180,8 @@ impl State {
 
 impl Eni {
     fn dump(&self, attachment: &Attachment, region: &RegionState) -> InterfaceDump {
-        let primary = attachment.device_index == 0;
+        let on_default_card = attachment.network_card_index == DEFAULT_NETWORK_CARD;
+        let primary = attachment.device_index == 0 && on_default_card;
         let mut subnets = region.subnets.iter();
         let subnet = subnets.find(|subnet| subnet.subnet_id == self.subnet_id);
         let (own, others): (Vec<_>, Vec<_>) =
@@ -206,8 +207,9 @@ impl Eni {
                 id: InterfaceId::new(&self.network_interface_id),
                 mac: self.mac_address,
                 device_index: attachment.device_index,
+                network_card: attachment.network_card_index,
                 primary,
-                managed: true,
+                managed: on_default_card,
                 for_pods: true,
                 state: match attachment.status.as_str() {
                     "attached" => InterfaceState::Attached,

@@ -86,6 +86,7 @@ impl Core {
             match self.look(&id).await {
                 Ok(None) if now >= since + FORGET => self.memory.cleared(&id),
                 Ok(None) => done = false,
+                Ok(Some(shown)) if tags::hands_off(shown.tag_set()) => self.memory.cleared(&id),
                 Ok(Some(shown)) => match shown.status() {
                     Some(NetworkInterfaceStatus::Available) => {
                         done &= self.delete_debris(&id).await;
@@ -155,8 +156,7 @@ impl Core {
 /// not somebody's who copied the tag or wants it left alone.
 fn made_for(instance: &str, interface: &NetworkInterface) -> bool {
     let tags = interface.tag_set();
-    interface.description() == Some(&tags::description(instance))
-        && tags::value(tags, tags::NO_MANAGE) != Some("true")
+    interface.description() == Some(&tags::description(instance)) && !tags::hands_off(tags)
 }
 
 fn is_going(interface: &NetworkInterface) -> bool {

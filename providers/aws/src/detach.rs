@@ -14,6 +14,7 @@ use crate::failure::{Meaning, Refusal};
 use crate::interfaces::place_of;
 use crate::pace::Pace;
 use crate::provider::Core;
+use crate::tags;
 
 /// Detaching takes seconds, and minutes when the guest does not let go.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
@@ -36,9 +37,15 @@ impl Core {
         if known.as_ref().is_some_and(|known| known.primary()) {
             return Err(invalid(format!("{id} is the primary interface")));
         }
-        let step = match known.and_then(|known| known.attachment) {
-            Some(attachment) => Step::Attached(attachment),
-            None => self.step_of(id).await?,
+        // There is no way back, and the last inventory may be an hour old: whose it is
+        // is asked now.
+        let step = match (
+            self.step_of(id).await?,
+            known.and_then(|known| known.attachment),
+        ) {
+            // A Describe that lags behind the attachment.
+            (Step::Gone | Step::Available, Some(attachment)) => Step::Attached(attachment),
+            (step, _) => step,
         };
         let unfinished = Unfinished::new(&self.memory, id);
         let mut begun = false;
@@ -123,6 +130,12 @@ impl Core {
         id: &InterfaceId,
         shown: &NetworkInterface,
     ) -> Result<Step, ProviderError> {
+        if tags::hands_off(shown.tag_set()) {
+            let tag = tags::NO_MANAGE;
+            return Err(invalid(format!(
+                "{id} is tagged {tag}=true: it is left as it is"
+            )));
+        }
         let (Some(attachment), Some(place)) = (shown.attachment(), place_of(shown)) else {
             return Ok(Step::Available);
         };

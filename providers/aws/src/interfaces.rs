@@ -70,6 +70,7 @@ pub(crate) fn interface(
         id: id_of(described)?,
         mac: described.mac_address()?.parse::<Mac>().ok()?,
         device_index: place.device_index,
+        network_card: u32::try_from(place.card).ok()?,
         primary,
         managed: managed(claims, described),
         for_pods: claims.for_pods(primary, subnet),

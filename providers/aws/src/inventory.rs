@@ -12,7 +12,7 @@ use crate::actions::Action;
 use crate::failure::Refusal;
 use crate::interfaces::{Place, groups_of, id_of, interface, place_of};
 use crate::memory::{Known, Repair};
-use crate::ownership::ours;
+use crate::ownership::{managed, ours};
 use crate::provider::Core;
 use crate::requests::filter;
 use crate::subnets::{Record, choose};
@@ -141,7 +141,7 @@ impl Core {
     }
 
     /// Remembers what a Describe of all own interfaces has shown, and tells it
-    /// in the trait's words, in order of device index.
+    /// in the trait's words, in order of network card and device index.
     pub(crate) fn observe(&self, described: &[NetworkInterface], began: Instant) -> Vec<Interface> {
         let mut shown = BTreeMap::new();
         let mut interfaces = Vec::new();
@@ -155,23 +155,28 @@ impl Core {
                 self.memory.remember_groups(groups_of(one));
             }
             shown.insert(view.id.clone(), known(one, &view, place));
-            interfaces.push((place.card, view));
+            interfaces.push(view);
         }
-        interfaces.sort_by_key(|(card, view)| (*card, view.device_index));
+        interfaces.sort_by_key(|view| (view.network_card, view.device_index));
         let settle = self.settings.settle_time;
         self.memory.observe(shown, began, settle);
         self.note_repairs(described, began);
-        interfaces.into_iter().map(|(_, view)| view).collect()
+        interfaces
     }
 
     /// Finds what is wrong with interfaces of ours that are attached for long
-    /// enough that a Describe tells the truth of them.
+    /// enough that a Describe tells the truth of them. What is not ours to manage
+    /// needs nothing, whatever an earlier look has found.
     fn note_repairs(&self, described: &[NetworkInterface], began: Instant) {
         let groups = self.memory.groups();
-        for one in described.iter().filter(|one| ours(&self.instance.id, one)) {
+        for one in described {
             let (Some(id), Some(place)) = (id_of(one), place_of(one)) else {
                 continue;
             };
+            if !(ours(&self.instance.id, one) && managed(self.claims(), one)) {
+                self.memory.needs(&id, Repair::default());
+                continue;
+            }
             let Some(known) = self.memory.known(&id) else {
                 continue;
             };

@@ -57,7 +57,7 @@ pub(crate) async fn run(core: Weak<Core>, tidy_every: Duration, leaks_every: Dur
 /// What to do with an interface that is attached to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leak {
-    /// Not ours, or too young.
+    /// Not ours, to be left alone, or too young.
     Keep,
     /// Nobody noted when it was made: from now on somebody has.
     Note,
@@ -65,9 +65,17 @@ enum Leak {
 }
 
 impl Core {
-    /// Sets right what the last inventory found wrong; tells whether nothing is
-    /// left to do.
+    /// Sets right what the last inventory found wrong, and a look now finds so
+    /// too: meanwhile somebody may have tagged an interface to be left alone. Tells
+    /// whether nothing is left to do.
     pub(crate) async fn repair(&self) -> bool {
+        if self.memory.repairs().is_empty() {
+            return true;
+        }
+        if let Err(refusal) = self.look_around().await {
+            tracing::warn!(error = %refusal.reason, "failed to look at interfaces before their repair");
+            return false;
+        }
         let mut done = true;
         for (id, wanted) in self.memory.repairs() {
             let Some(known) = self.memory.known(&id) else {
@@ -176,7 +184,7 @@ fn judge(interface: &NetworkInterface, now: Duration) -> Leak {
     let ours = interface
         .description()
         .is_some_and(|text| text.starts_with(tags::DESCRIPTION));
-    if !ours {
+    if !ours || tags::hands_off(interface.tag_set()) {
         return Leak::Keep;
     }
     let Some(created) = tags::value(interface.tag_set(), tags::CREATED) else {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::timeout;
 use veni_provider::{
-    ErrorClass, Glimpse, Interface, InterfaceId, InterfaceState, Inventory, Mac, ProviderError,
-    Subnet, SubnetId,
+    DEFAULT_NETWORK_CARD, ErrorClass, Glimpse, Interface, InterfaceId, InterfaceState, Inventory,
+    Mac, ProviderError, Subnet, SubnetId,
 };
 
 use crate::identity::INTERFACES;
@@ -96,7 +96,7 @@ impl Core {
         for mac in macs.split_whitespace() {
             let mac = mac.trim_end_matches('/');
             // One that goes while we look is left out.
-            let Some((card, interface)) = self.interface_by_metadata(mac).await? else {
+            let Some(interface) = self.interface_by_metadata(mac).await? else {
                 continue;
             };
             if subnets.iter().all(|known| known.id != interface.subnet) {
@@ -107,20 +107,17 @@ impl Core {
                     usable: false,
                 });
             }
-            interfaces.push((card, interface));
+            interfaces.push(interface);
         }
-        interfaces.sort_by_key(|(card, interface)| (*card, interface.device_index));
+        interfaces.sort_by_key(|one| (one.network_card, one.device_index));
         Ok(Inventory {
-            interfaces: interfaces.into_iter().map(|(_, one)| one).collect(),
+            interfaces,
             subnets,
         })
     }
 
-    /// The interface of a MAC and its network card; `None` when it is gone.
-    async fn interface_by_metadata(
-        &self,
-        mac: &str,
-    ) -> Result<Option<(u32, Interface)>, ProviderError> {
+    /// The interface of a MAC; `None` when it is gone.
+    async fn interface_by_metadata(&self, mac: &str) -> Result<Option<Interface>, ProviderError> {
         let told = async |what: &str| self.told(mac, what).await;
         let ipv4: Vec<IpAddr> = all_of(&told("local-ipv4s").await?);
         let ipv6: Vec<IpAddr> = all_of(&told("ipv6s").await?);
@@ -129,8 +126,9 @@ impl Core {
         prefixes.sort_unstable();
         let mut ranges: Vec<IpNet> = all_of(&told("subnet-ipv4-cidr-block").await?);
         ranges.extend(all_of::<IpNet>(&told("subnet-ipv6-cidr-blocks").await?));
-        let card = told("network-card").await?;
-        let card: u32 = card.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let network_card = told("network-card").await?;
+        let network_card = network_card.and_then(|text| text.parse().ok());
+        let network_card = network_card.unwrap_or(DEFAULT_NETWORK_CARD);
         // Last: one that goes while its addresses are read must not stay without them.
         let device_index = told("device-number").await?.and_then(|t| t.parse().ok());
         let (id, subnet) = (told("interface-id").await?, told("subnet-id").await?);
@@ -139,7 +137,8 @@ impl Core {
         else {
             return Ok(None);
         };
-        let primary = device_index == 0 && card == 0;
+        let on_default_card = network_card == DEFAULT_NETWORK_CARD;
+        let primary = device_index == 0 && on_default_card;
         // One for remote memory access alone has a subnet and no address.
         let has_ipv4 = !ipv4.is_empty();
         let needs_ipv4 = primary || prefixes.iter().any(|prefix| prefix.addr().is_ipv4());
@@ -154,9 +153,10 @@ impl Core {
             id: InterfaceId::new(id),
             mac,
             device_index,
+            network_card,
             primary,
             // Metadata does not tell an interface's tags.
-            managed: card == 0,
+            managed: on_default_card,
             for_pods: !primary || self.settings.custom_network.is_none(),
             state: InterfaceState::Attached,
             gateways: record.gateways(),
@@ -166,7 +166,7 @@ impl Core {
             addresses,
             prefixes,
         };
-        Ok(Some((card, interface)))
+        Ok(Some(interface))
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn managed(claims: Claims<'_>, interface: &NetworkInterface) -> bool 
         return false;
     }
     match tags::value(interface.tag_set(), tags::NO_MANAGE) {
-        Some(value) => value != "true",
+        Some(_) => !tags::hands_off(interface.tag_set()),
         None if ours(claims.instance, interface) => true,
         None => claims.settings.manage_untagged,
     }

@@ -62,6 +62,12 @@ pub(crate) fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
     Some(found.value().unwrap_or_default())
 }
 
+/// Whether somebody wants an interface with these tags left alone: nothing of it is
+/// changed then, whoever made it.
+pub(crate) fn hands_off(tags: &[Tag]) -> bool {
+    value(tags, NO_MANAGE) == Some("true")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -198,14 +198,14 @@ async fn what_is_on_another_network_card_is_shown_and_left_alone() {
     let found = interfaces(&site.provider().await.unwrap()).await;
     let shown = found
         .iter()
-        .map(|one| (one.id.as_str(), one.primary, one.managed));
+        .map(|one| (one.id.as_str(), one.network_card, one.primary, one.managed));
     assert_eq!(
         shown.collect::<Vec<_>>(),
         [
-            ("eni-0", true, true),
-            ("eni-1", false, true),
-            ("eni-2", false, false),
-            ("eni-3", false, false),
+            ("eni-0", 0, true, true),
+            ("eni-1", 0, false, true),
+            ("eni-2", 1, false, false),
+            ("eni-3", 1, false, false),
         ]
     );
 }

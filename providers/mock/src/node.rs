@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
-use veni_provider::{Family, Interface, InterfaceId, InterfaceState, Limits};
+use veni_provider::{DEFAULT_NETWORK_CARD, Family, Interface, InterfaceId, InterfaceState, Limits};
 
 use crate::allocator::Lease;
 use crate::config::NodeConfig;
@@ -61,9 +61,15 @@ impl NodeState {
             .find(|interface| interface.id == *id)
     }
 
-    pub(crate) fn first_free_device_index(&self) -> u32 {
-        let taken = |index| self.interfaces.iter().any(|i| i.device_index == index);
-        (0..).find(|index| !taken(*index)).unwrap_or(u32::MAX)
+    pub(crate) fn on_card(&self, network_card: u32) -> impl Iterator<Item = &Interface> {
+        let all = self.interfaces.iter();
+        all.filter(move |interface| interface.network_card == network_card)
+    }
+
+    pub(crate) fn first_free_device_index(&self, network_card: u32) -> u32 {
+        let taken = |index| self.on_card(network_card).any(|i| i.device_index == index);
+        let first = u32::from(network_card != DEFAULT_NETWORK_CARD);
+        (first..).find(|index| !taken(*index)).unwrap_or(u32::MAX)
     }
 
     /// Slots of a family that an interface can still take.
@@ -128,7 +134,7 @@ impl NodeState {
             .filter_map(|history| history.at(now).cloned())
             .collect();
         self.views.retain(|_, history| !history.is_over());
-        seen.sort_by(|a, b| (a.device_index, &a.id).cmp(&(b.device_index, &b.id)));
+        seen.sort_by_key(|one| (one.network_card, one.device_index, one.id.clone()));
         seen
     }
 

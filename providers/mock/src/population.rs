@@ -1,6 +1,6 @@
 //! Nodes that start and end, with all their interfaces.
 
-use veni_provider::{AddressSlots, Family, Interface};
+use veni_provider::{AddressSlots, DEFAULT_NETWORK_CARD, Family, Interface};
 
 use crate::allocator::Lease;
 use crate::change::Change;
@@ -57,7 +57,8 @@ pub(crate) fn make_node(state: &mut State, config: &NodeConfig) -> Result<Interf
 }
 
 fn make_primary(state: &mut State, config: &NodeConfig) -> Result<Interface, Refusal> {
-    let mut primary = state.make_interface(&config.instance_id, &config.subnet)?;
+    let mut primary =
+        state.make_interface(&config.instance_id, &config.subnet, DEFAULT_NETWORK_CARD)?;
     if let Some(mac) = config.primary_mac {
         primary.mac = mac;
     }
@@ -91,8 +92,8 @@ fn make_existing(
     existing: &ExistingInterface,
 ) -> Result<(), Refusal> {
     let family = Family::V4;
-    let mut interface = state.make_interface(instance, &existing.subnet)?;
-    interface.managed = existing.managed;
+    let mut interface = state.make_interface(instance, &existing.subnet, existing.network_card)?;
+    interface.managed &= existing.managed;
     interface.mac = existing.mac.unwrap_or(interface.mac);
     let addresses = AddressSlots::Addresses {
         family,

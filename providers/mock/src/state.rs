@@ -8,8 +8,8 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use veni_provider::{
-    AttachRequest, Capabilities, ErrorClass, Family, Interface, InterfaceId, InterfaceState,
-    Inventory, Limit, Mac, Node, Operation, Subnet, SubnetId,
+    AttachRequest, Capabilities, DEFAULT_NETWORK_CARD, ErrorClass, Family, Interface, InterfaceId,
+    InterfaceState, Inventory, Limit, Mac, Node, Operation, Subnet, SubnetId,
 };
 
 use crate::allocator::Lease;
@@ -135,10 +135,11 @@ impl State {
         {
             return Ok(made.clone());
         }
-        if node.interfaces.len() >= node.limits.interfaces as usize {
+        let there = node.on_card(DEFAULT_NETWORK_CARD).count();
+        if there >= node.limits.interfaces as usize {
             let text = format!(
                 "AttachmentLimitExceeded: interface count {} exceeds the limit for {}",
-                node.interfaces.len() + 1,
+                there + 1,
                 node.instance_type
             );
             return Err(Refusal::new(
@@ -152,7 +153,7 @@ impl State {
             Some(subnet) => subnet.clone(),
             None => self.best_subnet(instance)?,
         };
-        let mut interface = self.make_interface(instance, &subnet)?;
+        let mut interface = self.make_interface(instance, &subnet, DEFAULT_NETWORK_CARD)?;
         if let Some(slots) = request.slots
             && let Err(refusal) = self.take_slots(instance, &mut interface, slots, at_most)
         {
@@ -200,10 +201,11 @@ impl State {
         &mut self,
         instance: &str,
         subnet_id: &SubnetId,
+        network_card: u32,
     ) -> Result<Interface, Refusal> {
         let node = self.node(instance)?;
         let has_ipv6 = node.limits.ipv6_per_interface > 0;
-        let device_index = node.first_free_device_index();
+        let device_index = node.first_free_device_index(network_card);
         let id = self.new_interface_id(instance, device_index);
         let mac = self.new_mac();
         let position = self.subnet_position(subnet_id)?;
@@ -228,8 +230,9 @@ impl State {
             id,
             mac,
             device_index,
-            primary: device_index == 0,
-            managed: true,
+            network_card,
+            primary: device_index == 0 && network_card == DEFAULT_NETWORK_CARD,
+            managed: network_card == DEFAULT_NETWORK_CARD,
             for_pods: subnet.config.for_pods,
             state: InterfaceState::Attached,
             subnet: subnet_id.clone(),
@@ -248,7 +251,7 @@ impl State {
         let id = interface.id.clone();
         node.interfaces.push(interface.clone());
         node.interfaces
-            .sort_by_key(|interface| interface.device_index);
+            .sort_by_key(|interface| (interface.network_card, interface.device_index));
         node.show_attached(&id, Instant::now(), delay);
         let security_groups = node.security_groups.clone();
         self.publish(Change::InterfaceAttached {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use tokio::time::Instant;
 use veni_provider::{
-    AddressSlots, AttachRequest, ErrorClass, Family, Grant, InterfaceId, Operation, Provider,
-    SubnetId,
+    AddressSlots, AttachRequest, ErrorClass, Family, Grant, InterfaceId, Limit, Operation,
+    Provider, SubnetId,
 };
 use veni_provider_mock::config::{ExistingInterface, Shortage};
 use veni_provider_mock::{Change, CloudConfig, MockCloud, MockProvider, NodeConfig, SubnetConfig};
@@ -155,6 +155,7 @@ async fn a_node_can_be_born_with_more_interfaces() {
         addresses: 3,
         prefixes: 1,
         mac: None,
+        network_card: 0,
     });
     let primary = cloud.add_node(node).expect("must fit");
     assert_eq!(primary.own_addresses, [IpAddr::from([10, 0, 0, 50])]);
@@ -163,6 +164,44 @@ async fn a_node_can_be_born_with_more_interfaces() {
     let second = &inventory.interfaces[1];
     assert_eq!((second.addresses.len(), second.prefixes.len()), (3, 1));
     assert!(!second.managed && !second.primary);
+}
+
+#[tokio::test(start_paused = true)]
+async fn interfaces_on_other_network_cards_take_no_place_of_the_default_one() {
+    let cloud = MockCloud::new(CloudConfig::aws().instant()).expect("must fit");
+    let mut node = NodeConfig::new("i-1", "m5.large", "subnet-a");
+    node.interfaces = (1..=5)
+        .map(|network_card| ExistingInterface {
+            subnet: SubnetId::new("subnet-a"),
+            managed: true,
+            addresses: 0,
+            prefixes: 0,
+            mac: None,
+            network_card,
+        })
+        .collect();
+    cloud.add_node(node).expect("must fit");
+    let provider = cloud.provider("i-1");
+    for index in 1..3 {
+        let made = provider
+            .attach_interface(&attach(&format!("{index}")))
+            .await;
+        let made = made.expect("there is room");
+        assert_eq!((made.network_card, made.device_index), (0, index));
+    }
+    let refused = provider.attach_interface(&attach("one more")).await;
+    let limit = Limit::Interfaces;
+    let class = refused.expect_err("3 are all").class;
+    assert_eq!(class, ErrorClass::LimitReached { limit });
+    let inventory = provider.inventory().await.expect("answers");
+    let elsewhere = inventory
+        .interfaces
+        .iter()
+        .filter(|one| one.network_card > 0);
+    let elsewhere: Vec<_> = elsewhere
+        .map(|one| (one.device_index, one.managed))
+        .collect();
+    assert_eq!(elsewhere, [(1, false); 5]);
 }
 
 #[tokio::test(start_paused = true)]

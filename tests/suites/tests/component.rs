@@ -46,6 +46,8 @@ mod late_inventories;
 mod levels;
 #[path = "component/limits.rs"]
 mod limits;
+#[path = "component/network_cards.rs"]
+mod network_cards;
 #[path = "component/parallel.rs"]
 mod parallel;
 #[path = "component/recorder.rs"]

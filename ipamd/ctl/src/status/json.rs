@@ -75,6 +75,7 @@ fn interface_json(one: &PoolInterface) -> Value {
         "mac": one.mac,
         "link": one.link,
         "deviceIndex": one.device_index,
+        "networkCard": one.network_card,
         "primary": one.primary,
         "subnet": one.subnet,
         "state": one.state,

@@ -86,6 +86,7 @@ impl Node for Snapshot {
         self.interfaces.push(InterfaceSnapshot {
             id: id.to_owned(),
             subnet: "subnet-a".to_owned(),
+            network_card: 0,
             primary,
             for_pods: true,
             managed: true,

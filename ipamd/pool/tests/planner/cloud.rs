@@ -144,6 +144,7 @@ impl World {
         let interfaces = self.nics.iter().map(|nic| InterfaceSnapshot {
             id: nic.id.clone(),
             subnet: format!("subnet-{}", nic.subnet),
+            network_card: 0,
             primary: nic.primary,
             for_pods: nic.for_pods,
             managed: true,

@@ -54,6 +54,29 @@ fn a_large_need_attaches_several_interfaces_with_addresses_from_the_start() {
     );
 }
 
+/// A p5.48xlarge takes 2 interfaces on its default card, and comes with one for EFA on
+/// each of its 31 others.
+#[test]
+fn only_the_network_card_that_pods_use_counts_against_its_limit() {
+    for (on_default_card, attached) in [(1, Some(attach(ADDRESS, 12))), (2, None)] {
+        let mut snapshot = node(2, 49, 100).interface("eni-0").singles(49, 0, 0);
+        for _ in 1..on_default_card {
+            snapshot = snapshot.interface("eni-1").singles(49, 0, 0);
+        }
+        for card in 1..32 {
+            let efa = format!("efa-{card}");
+            snapshot = snapshot.interface(&efa).last(|one| {
+                one.network_card = card;
+                one.managed = false;
+            });
+        }
+        let made = plan(&snapshot.demand(10, 0), &warm_ip(ADDRESS, 2, 0));
+        assert_eq!(actions(&made), Vec::from_iter(attached.clone()));
+        let full = made.to_string().contains("all 2 interfaces it may have");
+        assert_eq!(full, attached.is_none(), "{made}");
+    }
+}
+
 #[test]
 fn an_interface_on_its_way_is_counted_once_listed_or_not() {
     let targets = warm_ip(ADDRESS, 1, 0);

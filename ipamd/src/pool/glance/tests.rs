@@ -17,6 +17,7 @@ fn interface() -> Interface {
         id: InterfaceId::new("eni-1"),
         mac: MAC,
         device_index: 0,
+        network_card: 0,
         primary: true,
         managed: true,
         for_pods: true,

@@ -282,3 +282,27 @@ async fn a_describe_that_lags_misleads_nobody_about_device_indexes() {
     assert_eq!(indexes, [1, 2]);
     assert_eq!(site.calls().await["AttachNetworkInterface"], 2);
 }
+
+#[tokio::test]
+async fn only_the_default_network_card_counts() {
+    let _calm = calm().await;
+    let site = site("p5.48xlarge").await;
+    let provider = site.provider().await;
+    for card in 1..4 {
+        site.foreign_at(Some((card, 1))).await;
+    }
+    let inventory = provider.inventory().await.expect("an inventory");
+    let elsewhere = inventory.interfaces.iter().filter(|one| !one.primary);
+    let elsewhere: Vec<_> = elsewhere
+        .map(|one| (one.network_card, one.device_index, one.managed))
+        .collect();
+    assert_eq!(elsewhere, [(1, 1, false), (2, 1, false), (3, 1, false)]);
+    let made = provider.attach_interface(&request("second")).await;
+    let made = made.expect("2 fit on the default card");
+    assert_eq!((made.network_card, made.device_index), (0, 1));
+    assert!(made.managed && made.on_default_card());
+    let refused = provider.attach_interface(&request("third")).await;
+    let limit = Limit::Interfaces;
+    let class = refused.expect_err("2 are all").class;
+    assert_eq!(class, ErrorClass::LimitReached { limit });
+}

@@ -59,7 +59,7 @@ async fn security_groups_are_changed_only_where_they_differ_and_are_not_pods_own
     assert_eq!(site.calls().await.get(modify).copied(), before);
 }
 
-async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {
+pub(crate) async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {
     let admin = admin();
     let call = admin
         .create_security_group()
@@ -131,7 +131,7 @@ async fn a_security_group_of_the_settings_that_is_gone_has_to_be_repaired() {
     assert_eq!(refused.class, ErrorClass::Fatal, "{refused}");
 }
 
-async fn groups_of(site: &Site, interface: &InterfaceId) -> Vec<String> {
+pub(crate) async fn groups_of(site: &Site, interface: &InterfaceId) -> Vec<String> {
     let shown = site.described(interface).await;
     let groups = shown.groups().iter().filter_map(|group| group.group_id());
     groups.map(str::to_owned).collect()

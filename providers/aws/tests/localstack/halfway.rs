@@ -39,10 +39,20 @@ async fn detach_under(mut rule: Value, operation: &str) -> ProviderError {
 #[tokio::test]
 async fn a_look_that_fails_after_a_detach_was_accepted_leaves_doubt() {
     let _calm = calm().await;
+    // The first look, before the detach, passes.
     for (rule, cause) in [
-        (json!({"error": throttled()}), "RequestLimitExceeded"),
-        (json!({"deny": true}), "ec2:DescribeNetworkInterfaces"),
-        (json!({"drop_request": true}), "connection broken"),
+        (
+            json!({"after": 1, "error": throttled()}),
+            "RequestLimitExceeded",
+        ),
+        (
+            json!({"after": 1, "deny": true}),
+            "ec2:DescribeNetworkInterfaces",
+        ),
+        (
+            json!({"after": 1, "drop_request": true}),
+            "connection broken",
+        ),
     ] {
         let error = detach_under(rule, "DescribeNetworkInterfaces").await;
         assert_eq!(error.class, ErrorClass::OutcomeUnknown, "{error}");
@@ -85,13 +95,35 @@ async fn a_detach_that_is_refused_itself_leaves_no_doubt() {
 }
 
 #[tokio::test]
+async fn a_look_that_fails_before_a_detach_leaves_no_doubt() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let provider = site.provider().await;
+    let id = attach(&provider, "stays").await;
+    let rule = json!({"operations": ["DescribeNetworkInterfaces"], "error": throttled()});
+    let fault = site.fault(rule).await;
+    let answer = provider.detach_interface(&id).await;
+    mend(fault).await;
+    let class = answer.expect_err("is throttled").class;
+    assert_eq!(class, ErrorClass::Throttled { retry_after: None });
+    assert_eq!(site.calls().await.get("DetachNetworkInterface"), None);
+    settled().await;
+    provider.tidy().await;
+    assert_eq!(site.interfaces().await.len(), 2, "it serves on");
+}
+
+#[tokio::test]
 async fn what_a_detach_has_begun_is_finished_though_its_repetition_is_refused() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let provider = site.provider().await;
     let id = attach(&provider, "out").await;
-    for operation in ["DescribeNetworkInterfaces", "DetachNetworkInterface"] {
-        let rule = json!({"operations": [operation], "error": throttled()});
+    // Of the looks the one before the detach passes.
+    for (operation, after) in [
+        ("DescribeNetworkInterfaces", 1),
+        ("DetachNetworkInterface", 0),
+    ] {
+        let rule = json!({"operations": [operation], "after": after, "error": throttled()});
         let fault = site.fault(rule).await;
         let answer = provider.detach_interface(&id).await;
         answer.expect_err("is throttled");

@@ -50,14 +50,14 @@ async fn an_interface_that_would_outlive_the_instance_is_set_right() {
     assert!(ends_with_instance(&site, &made.id).await);
 }
 
-async fn ends_with_instance(site: &Site, id: &InterfaceId) -> bool {
+pub(crate) async fn ends_with_instance(site: &Site, id: &InterfaceId) -> bool {
     let shown = site.described(id).await;
     let attachment = shown.attachment().expect("is attached");
     attachment.delete_on_termination() == Some(true)
 }
 
 /// An interface that some node left behind, made at a time.
-async fn leaked(site: &Site, description: &str, created: Option<&str>) -> InterfaceId {
+pub(crate) async fn leaked(site: &Site, description: &str, created: Option<&str>) -> InterfaceId {
     left_by(site, "i-gone", description, created).await
 }
 

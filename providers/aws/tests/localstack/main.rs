@@ -14,6 +14,7 @@ mod doubts;
 mod frugality;
 mod groups;
 mod halfway;
+mod hands_off;
 mod identity;
 mod leftovers;
 

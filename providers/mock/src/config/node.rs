@@ -18,6 +18,9 @@ pub struct ExistingInterface {
     pub prefixes: u32,
     /// MAC; made up when not given.
     pub mac: Option<Mac>,
+    /// Network card; device indexes of other cards than the default one begin at 1.
+    #[serde(default)]
+    pub network_card: u32,
 }
 
 /// A node to be.

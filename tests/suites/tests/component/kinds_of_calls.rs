@@ -67,6 +67,33 @@ async fn what_cannot_be_given_back_for_a_while_does_not_hold_up_pods() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_the_cloud_calls_wrong_is_followed_by_a_look() {
+    for (class, looked) in [(ErrorClass::Invalid, true), (ErrorClass::Denied, false)] {
+        let world = World::aws("m5.large");
+        let settings = [
+            ("WARM_IP_TARGET", "2"),
+            ("IP_COOLDOWN_PERIOD", "1"),
+            ("VENI_RELEASE_DELAY", "90"),
+        ];
+        let daemon = world.start(&settings).await;
+        let operation = Operation::DetachInterface;
+        world.cloud.inject(failing(class.clone()).on(operation));
+        daemon.add_all((0..12).map(|n| format!("pod-{n}"))).await;
+        for number in 0..12 {
+            daemon.del(&format!("pod-{number}")).await;
+        }
+        while world.calls.of(operation) == 0 {
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(Duration::from_secs(25)).await;
+        let asked = world.calls.times(operation)[0];
+        let looks = world.calls.times(Operation::Inventory);
+        let after = looks.iter().any(|at| *at >= asked);
+        assert_eq!(after, looked, "{class:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_that_is_refused_is_tried_ever_less_often_and_seen_when_it_is_allowed() {
     let world = World::aws("m5.large");
     let settings = [("WARM_IP_TARGET", "2"), ("VENI_INVENTORY_INTERVAL", "600")];

@@ -364,6 +364,7 @@ async fn an_interface_that_is_not_ours_takes_a_place_and_is_left_alone() {
         addresses: 4,
         prefixes: 0,
         mac: None,
+        network_card: 0,
     });
     let world = World::with_node(CloudConfig::aws().instant(), node);
     let foreign = world.interfaces()[1].clone();

@@ -273,6 +273,9 @@ async fn follow_the_wires(world: Arc<World>) {
 }
 
 fn plug(world: &World, interface: &Interface) {
-    let name = format!("eth{}", interface.device_index);
+    let name = match interface.network_card {
+        0 => format!("eth{}", interface.device_index),
+        card => format!("eth{}c{card}", interface.device_index),
+    };
     world.kernel.plug(&name, interface.mac.0);
 }

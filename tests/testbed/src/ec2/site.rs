@@ -194,6 +194,12 @@ impl Site {
     /// An interface that somebody else makes; attached at an index if there is
     /// one. Returns its id.
     pub async fn foreign(&self, index: Option<i32>) -> String {
+        self.foreign_at(index.map(|index| (0, index))).await
+    }
+
+    /// An interface that somebody else makes; attached at a network card and an
+    /// index if there are any. Returns its id.
+    pub async fn foreign_at(&self, place: Option<(i32, i32)>) -> String {
         let admin = admin();
         let call = admin.create_network_interface();
         let made = call.subnet_id(&self.subnet).send().await;
@@ -201,11 +207,12 @@ impl Site {
         let id = made
             .and_then(|one| one.network_interface_id)
             .expect("an id");
-        if let Some(index) = index {
+        if let Some((card, index)) = place {
             let call = admin
                 .attach_network_interface()
                 .network_interface_id(&id)
                 .instance_id(&self.instance)
+                .network_card_index(card)
                 .device_index(index);
             call.send().await.expect("must attach");
         }
