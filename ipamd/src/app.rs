@@ -21,6 +21,7 @@ use veni_dataplane::DataPlane;
 use veni_dataplane::plan::egress_range;
 use veni_provider::Provider;
 
+use crate::assigned::{AssignedFile, Keeper, recall};
 use crate::cloud::{first_look, limited, remembered};
 use crate::config::{CloudProfile, Config, ProviderChoice, Setting};
 use crate::endpoints::{EndpointSettings, Endpoints, Tools};
@@ -176,7 +177,11 @@ impl App {
         };
         let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own, egress), tools);
         report_repairs(&recovered.repairs, &events, &metrics);
-        let known = Known::of(&look, &recovered, &settings, can, run_dir.was_ready());
+        let mut known = Known::of(&look, &recovered, &settings, can, run_dir.was_ready());
+        let file = AssignedFile::new(&config.state_dir, run_dir.boot());
+        let recalled = recall(&journal, &file, &node.instance_id, &events).await;
+        known.recall(recalled, &look, &settings);
+        let (record, writer) = Keeper::new(journal.clone(), file, events.clone());
         endpoints.restore(recovered.records);
         let task = PoolTask::new(
             known,
@@ -185,7 +190,7 @@ impl App {
                 provider,
                 kernel: Arc::clone(&kernel),
             },
-            journal,
+            (journal, record),
             events.clone(),
             Arc::clone(&metrics),
             (pool.clone(), commands),
@@ -203,7 +208,9 @@ impl App {
             stop_pool: CancellationToken::new(),
         };
         app.spawn_core(task, reaper);
+        app.tasks.spawn(writer);
         app.spawn_watch(&kernel);
+        app.spawn_node_addresses(Arc::clone(&kernel));
         app.spawn_audit(kernel, node_plan, warnings);
         Ok(Some(app))
     }

@@ -15,6 +15,7 @@ pub const POINTS: &[&str] = &[
     "release.journalled",
     "release.answered",
     "assign.answered",
+    "assigned.written",
     "attach.answered",
     "detach.unwired",
 ];

@@ -25,6 +25,8 @@ pub enum Shelf {
     Releases,
     /// The node and its inventory, as last seen.
     Cloud,
+    /// What Veni assigned to the node's interfaces.
+    Assigned,
 }
 
 impl Shelf {
@@ -33,6 +35,7 @@ impl Shelf {
             Self::Endpoints => "endpoints",
             Self::Releases => "releases",
             Self::Cloud => "cloud",
+            Self::Assigned => "assigned",
         }
     }
 }
@@ -81,7 +84,12 @@ impl Journal {
             folder: run_dir.join("journal"),
             boot: boot.to_owned(),
         };
-        for shelf in [Shelf::Endpoints, Shelf::Releases, Shelf::Cloud] {
+        for shelf in [
+            Shelf::Endpoints,
+            Shelf::Releases,
+            Shelf::Cloud,
+            Shelf::Assigned,
+        ] {
             let path = journal.folder.join(shelf.folder());
             fs::create_dir_all(&path).map_err(|source| failed("make", &path, source))?;
         }
@@ -104,14 +112,9 @@ impl Journal {
     }
 
     fn replace<T: Serialize>(&self, path: &Path, entry: &T) -> io::Result<()> {
-        let body = serde_json::to_string(entry)?;
-        let header = serde_json::to_string(&Header {
-            format: FORMAT,
-            boot: self.boot.clone(),
-            checksum: checksum(&body),
-        })?;
+        let text = encode(&self.boot, entry)?;
         let beside = path.with_extension("new");
-        fs::write(&beside, format!("{header}\n{body}\n"))?;
+        fs::write(&beside, text)?;
         fs::rename(&beside, path)
     }
 
@@ -156,7 +159,7 @@ impl Journal {
             }
             // A file that cannot be read now is not a damaged one.
             let bytes = fs::read(&path).map_err(|reason| failed("read", &path, reason))?;
-            match parse(&bytes) {
+            match decode(&bytes) {
                 Ok((boot, entry)) if boot == self.boot => contents.current.push((name, entry)),
                 Ok((_, entry)) => contents.earlier.push((name, entry)),
                 Err(reason) => {
@@ -178,7 +181,7 @@ impl Journal {
         let entries = fs::read_dir(&folder).map_err(|source| failed("list", &folder, source))?;
         let paths = entries.flatten().map(|entry| entry.path());
         let whole = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
-        let parsed = whole.filter_map(|path| parse::<T>(&fs::read(path).ok()?).ok());
+        let parsed = whole.filter_map(|path| decode::<T>(&fs::read(path).ok()?).ok());
         let current = parsed.filter(|(boot, _)| *boot == self.boot);
         Ok(current.map(|(_, entry)| entry).collect())
     }
@@ -190,7 +193,20 @@ impl Journal {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<(String, T), String> {
+/// A file's text.
+pub(crate) fn encode<T: Serialize>(boot: &str, entry: &T) -> io::Result<String> {
+    let body = serde_json::to_string(entry)?;
+    let header = serde_json::to_string(&Header {
+        format: FORMAT,
+        boot: boot.to_owned(),
+        checksum: checksum(&body),
+    })?;
+    Ok(format!("{header}\n{body}\n"))
+}
+
+/// The boot in which a file was written, and its entry; or what is wrong with it, in
+/// words.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(String, T), String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (header, body) = text.split_once('\n').ok_or("it has no second line")?;
     let body = body.strip_suffix('\n').ok_or("it ends early")?;

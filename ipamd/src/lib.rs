@@ -6,6 +6,7 @@
 //! the [`journal`].
 
 pub mod app;
+mod assigned;
 pub mod attachment;
 mod cloud;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod journal;
 pub mod logging;
 pub mod metrics;
 mod node;
+mod node_addresses;
 pub mod node_warnings;
 pub mod operator;
 pub mod pool;

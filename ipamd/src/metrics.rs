@@ -20,7 +20,9 @@ use veni_provider::{ApiFamily, ErrorClass, Operation};
 
 use crate::pool::PoolSettings;
 pub use labels::{AddOutcome, Phase};
-use labels::{AddressState, CallLabels, FamilyLabel, OutcomeLabel, PhaseLabel, StateLabel};
+use labels::{
+    AddressState, CallLabels, CarriedState, FamilyLabel, OutcomeLabel, PhaseLabel, StateLabel,
+};
 pub use requests::{RequestSeen, Requests};
 
 /// Seconds; an ADD out of the warm pool is near the lower end, one that waits
@@ -63,6 +65,7 @@ pub struct Metrics {
     dels: PlainCounter,
     no_address: PlainCounter,
     pool: Family<StateLabel, Gauge>,
+    node_addresses: Family<StateLabel, Gauge>,
     waiting: Gauge,
     add_seconds: Family<PhaseLabel, Histogram>,
     del_seconds: Family<PhaseLabel, Histogram>,
@@ -91,6 +94,7 @@ impl Default for Metrics {
             dels: PlainCounter::default(),
             no_address: PlainCounter::default(),
             pool: Family::default(),
+            node_addresses: Family::default(),
             waiting: Gauge::default(),
             add_seconds: Family::new_with_constructor(latency),
             del_seconds: Family::new_with_constructor(latency),
@@ -125,6 +129,9 @@ impl Metrics {
         }
         for state in AddressState::ALL {
             drop(self.pool.get_or_create(&state.into()));
+        }
+        for state in CarriedState::ALL {
+            drop(self.node_addresses.get_or_create(&state.into()));
         }
         for labels in CallLabels::all() {
             drop(self.calls.get_or_create(&labels));
@@ -179,6 +186,11 @@ impl Metrics {
         let own = registry.sub_registry_with_prefix("veni");
         self.requests.register_own(own);
         own.register("pool_addresses", "Addresses by state", self.pool.clone());
+        own.register(
+            "node_addresses",
+            "Addresses of the pool that links of the node itself carry: in_use by a pod, or unused",
+            self.node_addresses.clone(),
+        );
         own.register(
             "waiting_adds",
             "ADDs that wait for an address",
@@ -248,6 +260,18 @@ impl Metrics {
         ];
         for (state, count) in states {
             self.pool.get_or_create(&state.into()).set(count.into());
+        }
+    }
+
+    /// Sets how many of the pool's addresses links of the node itself carry.
+    pub(crate) fn set_node_addresses(&self, in_use: usize, unused: usize) {
+        let states = [
+            (CarriedState::InUse, in_use),
+            (CarriedState::Unused, unused),
+        ];
+        for (state, count) in states {
+            let gauge = self.node_addresses.get_or_create(&state.into());
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 

@@ -84,9 +84,8 @@ impl v1::operator_server::Operator for OperatorService {
         }
         let watch = self.watch.clone();
         // Reads files. Without an answer, which only a panic can prevent, nothing is said.
-        report.host_warnings = tokio::task::spawn_blocking(move || watch.warnings())
-            .await
-            .unwrap_or_default();
+        let warnings = tokio::task::spawn_blocking(move || watch.warnings()).await;
+        report.host_warnings.extend(warnings.unwrap_or_default());
         Ok(Response::new(report))
     }
 

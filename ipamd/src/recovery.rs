@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use veni_dataplane::plan::is_node_local;
 use veni_dataplane::{
-    DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, KernelError, Observed, ObservedLink,
-    PodAddress,
+    DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, KernelError, NodeAddress, Observed,
+    ObservedLink, PodAddress,
 };
 
 use crate::attachment::{AttachmentKey, PodName};
@@ -45,6 +45,8 @@ pub(crate) struct Recovered {
     pub(crate) releases: BTreeMap<String, Burial>,
     /// What was repaired, in words.
     pub(crate) repairs: Vec<String>,
+    /// What links of the node itself carry.
+    pub(crate) node_addresses: Vec<NodeAddress>,
 }
 
 /// Reads the journal, compares it with the kernel and repairs the difference.
@@ -77,6 +79,7 @@ pub(crate) async fn recover(
         .await?;
     }
     adopt_strangers(journal, kernel, &observed, &mut recovered).await?;
+    recovered.node_addresses = kernel.node_addresses().await?;
     Ok(recovered)
 }
 

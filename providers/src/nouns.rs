@@ -223,6 +223,10 @@ pub struct Interface {
     pub primary: bool,
     /// Whether Veni may use it; an operator's or another program's is not.
     pub managed: bool,
+    /// Whether Veni, or the cloud's own plugin before it, made it for this node. Never so
+    /// of the primary interface, and not where the provider cannot tell.
+    #[serde(default)]
+    pub made_for_pods: bool,
     /// Whether pods may be given addresses of it. On a managed interface where
     /// they may not, nothing is added and what no pod uses goes back: its
     /// subnet is excluded, or pods have subnets of their own.

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use crate::plan::{
-    DefaultRoute, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, PRIMARY_MARK,
-    PodAddress, SECONDARY_GROUP, SourceNatPorts,
+    DefaultRoute, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress, NodePlan,
+    PRIMARY_MARK, PodAddress, SECONDARY_GROUP, SourceNatPorts,
 };
 use crate::{Changes, DataPlane, Watch};
 
@@ -45,6 +45,10 @@ pub trait Fixture {
     fn delete_route(&self, address: IpAddr);
     /// Removes all rules and routes of an interface's table, as an operator might.
     fn flush_table(&self, table: u32);
+    /// Puts an address with its length on a link of the node, as an operator might.
+    fn add_address(&self, link: &str, address: &str);
+    /// Takes it away again.
+    fn remove_address(&self, link: &str, address: &str);
     /// Switches IPv6 on in a pod's namespace, as a pod with the right to it might.
     fn switch_ipv6_on(&self, namespace: &Self::Namespace);
     /// Number of rules for a source in a pod's namespace.
@@ -88,6 +92,8 @@ macro_rules! conformance_tests {
             secondary_interfaces_are_kept_in_their_group_until_the_link_goes
             the_primary_interface_is_kept_out_of_the_group_of_secondary_ones
             a_prepared_node_gives_its_primary_interface_the_mtu
+            the_nodes_own_addresses_are_listed_with_their_links
+            what_comes_to_and_goes_from_the_nodes_links_is_told
             a_node_is_prepared_once_its_primary_interface_is_there
             what_others_change_is_told
             our_own_changes_are_not_told
@@ -802,4 +808,47 @@ pub async fn changes_in_pods_namespaces_are_not_told<F: Fixture>(fixture: &F) {
     fixture.add_foreign_link(Some(&namespace), "foreign0");
     fixture.delete_route(plan.addresses[0].address);
     assert!(!watch.changed().await.links);
+}
+
+/// The addresses that the node's links carry, with their links.
+async fn on_links<F: Fixture>(fixture: &F) -> Vec<String> {
+    let listed = fixture.plane().node_addresses().await.expect("listed");
+    let in_words = |one: NodeAddress| format!("{}/{} {}", one.address, one.length, one.link);
+    let interfaces = listed.into_iter().filter(|one| one.link == "eth1");
+    interfaces
+        .filter(|one| one.address.is_ipv4())
+        .map(in_words)
+        .collect()
+}
+
+/// Whoever put them there, and none of pods.
+pub async fn the_nodes_own_addresses_are_listed_with_their_links<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let wired = fixture.plane().ensure_interface(&interface()).await;
+    wired.expect("in service");
+    fixture.add_address("eth1", "10.0.0.9/20");
+    let namespace = fixture.namespace();
+    add(fixture, &plan(1), &namespace).await.expect("added");
+    assert_eq!(
+        on_links(fixture).await,
+        ["10.0.0.6/32 eth1", "10.0.0.9/20 eth1"]
+    );
+    let listed = fixture.plane().node_addresses().await.expect("listed");
+    let of_pods: Vec<IpAddr> = plan(1).addresses.iter().map(|pod| pod.address).collect();
+    assert!(
+        listed.iter().all(|one| !of_pods.contains(&one.address)),
+        "{listed:?}"
+    );
+    fixture.remove_address("eth1", "10.0.0.9/20");
+    assert_eq!(on_links(fixture).await, ["10.0.0.6/32 eth1"]);
+}
+
+/// Both are told as changes of addresses.
+pub async fn what_comes_to_and_goes_from_the_nodes_links_is_told<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let mut watch = fixture.plane().watch();
+    fixture.add_address("eth1", "10.0.0.9/20");
+    told(&mut watch, |changes| changes.addresses).await;
+    fixture.remove_address("eth1", "10.0.0.9/20");
+    told(&mut watch, |changes| changes.addresses).await;
 }

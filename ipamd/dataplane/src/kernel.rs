@@ -34,8 +34,8 @@ use async_trait::async_trait;
 use crate::DataPlane;
 use crate::Watch;
 use crate::plan::{
-    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
-    Observed, PodAddress,
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress, NodePlan,
+    NodeReport, Observed, PodAddress,
 };
 use node::Loaded;
 use watch::Listener;
@@ -147,6 +147,10 @@ impl DataPlane for Kernel {
 
     async fn observe(&self) -> Result<Observed, KernelError> {
         self.slow.run(inspect::observe).await
+    }
+
+    async fn node_addresses(&self) -> Result<Vec<NodeAddress>, KernelError> {
+        self.slow.run(inspect::node_addresses).await
     }
 
     async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError> {

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 pub use kernel::Kernel;
 pub use plan::{
-    DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan,
-    NodeReport, Observed, ObservedEndpoint, ObservedLink, PodAddress,
+    DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress,
+    NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, PodAddress,
 };
 pub use watch::{Changes, Watch};
 
@@ -116,6 +116,12 @@ pub trait DataPlane: Send + Sync + 'static {
     /// # Errors
     /// What the kernel refused.
     async fn observe(&self) -> Result<Observed, KernelError>;
+
+    /// The addresses of all links of the node itself, whoever put them there, in order.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    async fn node_addresses(&self) -> Result<Vec<NodeAddress>, KernelError>;
 
     /// Deletes all links of the dying group in one request and returns which are
     /// left of those asked about.

@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 
 use crate::DataPlane;
 use crate::plan::{
-    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodePlan, NodeReport,
-    Observed, PodAddress,
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress, NodePlan,
+    NodeReport, Observed, PodAddress,
 };
 use crate::watch::{Changes, Teller, Watch};
 use faults::Faults;
@@ -158,6 +159,25 @@ impl MemoryKernel {
     /// might.
     pub fn delete_pod_rules(&self, namespace: NamespaceId) {
         locked(&self.state).delete_pod_rules(namespace);
+    }
+
+    /// Puts an address on a link of the host, as an operator might.
+    pub fn add_address(&self, link: &str, address: IpNet) {
+        locked(&self.state).add_address(link, address);
+        self.tell_of_addresses();
+    }
+
+    /// Takes it away again.
+    pub fn remove_address(&self, link: &str, address: IpNet) {
+        locked(&self.state).remove_address(link, address);
+        self.tell_of_addresses();
+    }
+
+    fn tell_of_addresses(&self) {
+        self.teller.tell(Changes {
+            addresses: true,
+            ..Changes::NONE
+        });
     }
 
     /// Names of all links of the host, in the order of their making.
@@ -333,6 +353,11 @@ impl DataPlane for MemoryKernel {
     async fn observe(&self) -> Result<Observed, KernelError> {
         self.begin(Step::Observe).await?;
         Ok(locked(&self.state).observe())
+    }
+
+    async fn node_addresses(&self) -> Result<Vec<NodeAddress>, KernelError> {
+        self.begin(Step::NodeAddresses).await?;
+        Ok(locked(&self.state).node_addresses())
     }
 
     async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError> {

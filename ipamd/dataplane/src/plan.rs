@@ -256,6 +256,17 @@ pub struct ObservedLink {
     pub dying: bool,
 }
 
+/// An address that a link of the node itself carries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub length: u8,
+    /// Name of the link.
+    pub link: String,
+}
+
 /// Everything of ours in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {

@@ -65,6 +65,16 @@ impl Fixture for Memory {
         self.0.flush_table(table);
     }
 
+    fn add_address(&self, link: &str, address: &str) {
+        let address = address.parse().expect("an address");
+        self.0.add_address(link, address);
+    }
+
+    fn remove_address(&self, link: &str, address: &str) {
+        let address = address.parse().expect("an address");
+        self.0.remove_address(link, address);
+    }
+
     fn switch_ipv6_on(&self, namespace: &Self::Namespace) {
         self.0.switch_ipv6_on(namespace.1);
     }

@@ -37,7 +37,7 @@ pub(crate) fn consolidate(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> 
         .collect();
     lines.sort_by_key(|line| (Reverse(line.assigned()), line.order));
     while let Some(from) = lines.pop() {
-        let slots = (from.unused(ledger.kind).count() as u64).min(allowed);
+        let slots = (from.spare(ledger.kind).count() as u64).min(allowed);
         if from.interface.primary || from.busy || slots == 0 {
             continue;
         }

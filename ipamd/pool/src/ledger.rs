@@ -26,7 +26,8 @@ impl Slot {
         1_u32.checked_shl(bits).unwrap_or(u32::MAX)
     }
 
-    /// Addresses that are neither in use nor cooling nor on their way out.
+    /// Addresses that a pod could have: neither in use nor cooling nor unavailable nor
+    /// on their way out.
     #[must_use]
     pub fn free(&self) -> u32 {
         if self.releasing {
@@ -35,12 +36,19 @@ impl Slot {
         self.capacity()
             .saturating_sub(self.assigned)
             .saturating_sub(self.cooling)
+            .saturating_sub(self.unavailable)
     }
 
-    /// Nothing in it is in use or cooling.
+    /// Pods could have all of it: nothing in it is in use, cooling or unavailable.
     #[must_use]
     pub fn unused(&self) -> bool {
-        self.assigned == 0 && self.cooling == 0
+        self.assigned == 0 && self.cooling == 0 && self.unavailable == 0
+    }
+
+    /// It may be given back.
+    #[must_use]
+    pub fn may_go(&self) -> bool {
+        self.unused() && !self.kept
     }
 }
 
@@ -145,10 +153,15 @@ impl<'a> Line<'a> {
             .sum()
     }
 
-    /// Slots of this kind with nothing in use or cooling.
+    /// Slots of this kind with nothing in use, cooling or unavailable.
     pub(crate) fn unused(&self, kind: SlotKind) -> impl Iterator<Item = &'a Slot> + use<'a> {
         self.slots()
             .filter(move |slot| slot.kind() == kind && slot.unused())
+    }
+
+    /// Those of them that may be given back.
+    pub(crate) fn spare(&self, kind: SlotKind) -> impl Iterator<Item = &'a Slot> + use<'a> {
+        self.unused(kind).filter(|slot| slot.may_go())
     }
 
     /// Slots it can still be given. What is on its way out still occupies its slot.

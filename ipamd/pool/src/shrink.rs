@@ -134,7 +134,8 @@ impl<'a> Shrinker<'a> {
             return;
         }
         for line in self.candidates() {
-            if line.interface.primary || line.assigned() + line.cooling() > 0 {
+            let stays = line.interface.primary || line.interface.kept;
+            if stays || line.assigned() + line.cooling() > 0 {
                 continue;
             }
             let held: u64 = line.slots().map(|slot| u64::from(slot.free())).sum();
@@ -198,7 +199,7 @@ impl<'a> Shrinker<'a> {
             if self.detached.contains(&line.order) {
                 continue;
             }
-            let mut slots: Vec<_> = line.slots().filter(|slot| slot.unused()).collect();
+            let mut slots: Vec<_> = line.slots().filter(|slot| slot.may_go()).collect();
             slots.sort_by_key(|slot| Reverse(slot.cidr));
             for slot in slots {
                 if self

@@ -73,6 +73,11 @@ pub struct Slot {
     pub assigned: u32,
     /// Addresses in cooldown.
     pub cooling: u32,
+    /// Addresses that no pod may have although none has them: links of the node carry
+    /// them, or somebody assigned them to the node for another use.
+    pub unavailable: u32,
+    /// It is never given back: somebody else assigned it, or the node itself uses it.
+    pub kept: bool,
     /// Its release is under way: it does not count and gives nothing.
     pub releasing: bool,
     /// With `releasing`: nobody knows whether the cloud still has it, after a call whose
@@ -101,6 +106,8 @@ pub struct InterfaceSnapshot {
     pub for_pods: bool,
     /// False: it is not ours, takes a place on the node and does nothing else.
     pub managed: bool,
+    /// It is never detached: somebody else attached it, or something on it is kept.
+    pub kept: bool,
     /// State.
     pub state: InterfaceState,
     /// Milliseconds since it was attached.

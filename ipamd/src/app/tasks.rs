@@ -8,6 +8,7 @@ use veni_dataplane::{DataPlane, NodePlan};
 use super::App;
 use crate::endpoints::Reaper;
 use crate::node::{keep_node, untranslated};
+use crate::node_addresses::follow;
 use crate::node_warnings::NodeWarnings;
 use crate::pool::PoolTask;
 use crate::recovery::work_off_notes;
@@ -39,6 +40,12 @@ impl App {
                 }
             }
         });
+    }
+
+    /// What links of the node carry is followed from the start to the end.
+    pub(super) fn spawn_node_addresses(&mut self, kernel: Arc<dyn DataPlane>) {
+        let stop = self.stop_pool.clone();
+        self.tasks.spawn(follow(kernel, self.pool.clone(), stop));
     }
 
     pub(super) fn spawn_audit(

@@ -139,6 +139,13 @@ fn read_plugin_log_level(reader: &mut Reader<'_>) -> &'static str {
     "info"
 }
 
+/// Where the daemon keeps what must outlive a reboot.
+const STATE_DIR: &str = "/var/lib/veni";
+
+pub(super) fn read_state_dir(reader: &mut Reader<'_>) -> PathBuf {
+    absolute(reader, "VENI_STATE_DIR").unwrap_or_else(|| PathBuf::from(STATE_DIR))
+}
+
 pub(super) fn read_log_target(reader: &mut Reader<'_>) -> LogTarget {
     let name = "AWS_VPC_K8S_CNI_LOG_FILE";
     match reader.text(name).as_deref() {

@@ -26,7 +26,7 @@ use groups::{
     read_timing,
 };
 pub use host::{HostSettings, IntrospectionAddress, LogTarget};
-use host::{read_host, read_introspection, read_log_target};
+use host::{read_host, read_introspection, read_log_target, read_state_dir};
 pub use kernel::KernelSettings;
 use kernel::read_kernel;
 use not_honoured::read_not_honoured;
@@ -215,6 +215,8 @@ pub struct Config {
     pub introspection: Option<IntrospectionAddress>,
     /// The host.
     pub host: HostSettings,
+    /// `VENI_STATE_DIR`: what must outlive a reboot.
+    pub state_dir: PathBuf,
     /// Where the log goes.
     pub log_target: LogTarget,
     /// Log filter.
@@ -273,6 +275,7 @@ impl Config {
             metrics: read_metrics(&mut reader),
             introspection: read_introspection(&mut reader),
             host: read_host(&mut reader),
+            state_dir: read_state_dir(&mut reader),
             log_target: read_log_target(&mut reader),
             log_filter: read_log_filter(&mut reader),
             log_format: reader.choice(

@@ -333,6 +333,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     variable("DISABLE_INTROSPECTION", "false", "Serve no introspection."),
     variable(
+        "VENI_STATE_DIR",
+        "/var/lib/veni",
+        "Folder of what must outlive a reboot: the record of what Veni assigned to the node, without which it gives nothing back of the primary interface.",
+    ),
+    variable(
         "VENI_HOST_ROOT",
         "/",
         "Folder with the host's files, where the daemon looks for a running AWS plugin and for programs that would disturb pods' network.",

@@ -81,6 +81,31 @@ impl AddressState {
     }
 }
 
+/// What an address of the pool is that a link of the node itself carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CarriedState {
+    InUse,
+    Unused,
+}
+
+impl CarriedState {
+    pub(super) const ALL: [Self; 2] = [Self::InUse, Self::Unused];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::InUse => "in_use",
+            Self::Unused => "unused",
+        }
+    }
+}
+
+impl From<CarriedState> for StateLabel {
+    fn from(state: CarriedState) -> Self {
+        let state = state.label();
+        Self { state }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct PhaseLabel {
     phase: &'static str,

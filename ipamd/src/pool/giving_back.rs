@@ -47,7 +47,10 @@ impl PoolTask {
         let cidrs: Vec<IpNet> = known.held.keys().copied().collect();
         let table = table_of(known);
         // The plan of one family does not see the other's pods.
-        if !self.state.may_release(&interface, &cidrs) || !self.bury(&cidrs, Some(&interface)) {
+        if !self.state.may_release(&interface, &cidrs)
+            || self.state.stays_attached(known)
+            || !self.bury(&cidrs, Some(&interface))
+        {
             return;
         }
         if let Some(known) = self.state.interfaces.get_mut(&interface) {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::Capabilities;
 
+use super::origin::{Origins, Recalled};
 use super::pick::addresses;
 use super::state::{Cooling, Holder, PoolState, family_of};
 use super::task::PoolSettings;
@@ -43,6 +44,8 @@ impl Known {
         known.bury(&recovered.releases);
         known.take_in(look);
         known.doubt_the_buried(Instant::now());
+        let carried = recovered.node_addresses.clone();
+        known.state.node_addresses.set(carried);
         let is_dying = |record: &&Record| record.state == RecordState::Dying;
         let (dying, living): (Vec<&Record>, Vec<&Record>) =
             recovered.records.iter().partition(is_dying);
@@ -64,6 +67,26 @@ impl Known {
             soft_cooldown(&mut known.state, Instant::now(), settings.cooldown);
         }
         known
+    }
+
+    /// Takes in what a daemon before has written down of who assigned what, and what
+    /// the look tells of it. What is only remembered tells nothing.
+    pub(crate) fn recall(
+        &mut self,
+        recalled: Option<Recalled>,
+        look: &FirstLook,
+        settings: &PoolSettings,
+    ) {
+        let now = Instant::now();
+        let node = &look.memory.node.instance_id;
+        self.state.origins = Origins::new(node, recalled, now);
+        if !look.remembered {
+            let interfaces = &look.memory.inventory.interfaces;
+            let provisioning = settings.targets.provisioning;
+            for text in self.state.note_origins(interfaces, now, provisioning) {
+                tracing::info!("{text}");
+            }
+        }
     }
 
     /// The addresses of the dead go on cooling from where they were.

@@ -83,6 +83,12 @@ impl PoolTask {
             let shows = now + self.state.capabilities.settle_time;
             self.look_by(shows);
         }
+        let provisioning = self.settings.targets.provisioning;
+        let interfaces = &inventory.interfaces;
+        for text in self.state.note_origins(interfaces, now, provisioning) {
+            tracing::info!("{text}");
+            self.tell(EventKind::Cloud, text);
+        }
         let merge = self.state.merge(inventory, began, now);
         self.state.find_room(began);
         for change in &merge.changes {
@@ -105,6 +111,9 @@ impl PoolTask {
         }
         self.settle(began);
         self.settle_tombstones(&merge, now);
+        self.state.forget_given_back(&merge);
+        self.keep_record();
+        self.note_node_addresses();
         self.cloud_error = None;
         self.allowed(Asked::Look);
         // Also when nothing differs: what was in doubt before may not be now.

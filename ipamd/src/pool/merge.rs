@@ -301,7 +301,7 @@ impl PoolState {
 fn returned(what: &dyn fmt::Display) -> String {
     let seconds = OURS_AGAIN_AFTER.as_secs();
     format!(
-        "{what} was given back, and the cloud lists it since, for {seconds} s and more: it is the node's again"
+        "{what} was given back, and the cloud lists it since, for {seconds} s and more: it is the node's again, by somebody's hand"
     )
 }
 

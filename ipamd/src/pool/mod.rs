@@ -11,11 +11,14 @@ mod lessons;
 mod looking;
 mod merge;
 mod missing;
+mod node_addresses;
+mod origin;
 mod outcome;
 mod pick;
 mod planning;
 mod presence;
 mod report;
+mod reserved;
 mod snapshot;
 mod state;
 mod task;
@@ -28,6 +31,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use veni_api::v1;
+use veni_dataplane::NodeAddress;
 use veni_provider::{Capabilities, Inventory, Node};
 
 use crate::attachment::AttachmentKey;
@@ -35,6 +39,7 @@ use crate::attachment::AttachmentKey;
 pub(crate) use jobs::Worlds;
 pub(crate) use known::Known;
 pub use looking::{LOOK_AT_REST, LOOK_AT_REST_WITH_GLANCES};
+pub(crate) use origin::{AssignedRecord, Recalled};
 pub(crate) use report::LevelCounts;
 pub use state::Lease;
 pub(crate) use state::{DOUBT_TIME_SECONDS, Holder};
@@ -68,6 +73,8 @@ pub(crate) enum Command {
     },
     /// The network's own ranges.
     Network { reply: oneshot::Sender<Vec<IpNet>> },
+    /// All that links of the node itself carry.
+    NodeAddresses(Vec<NodeAddress>),
     /// Somebody may have removed interfaces' rules.
     Recheck,
     /// No address for anybody any more: the daemon stops.
@@ -189,6 +196,11 @@ impl Pool {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Network { reply }).ok()?;
         answer.await.ok()
+    }
+
+    /// Tells all that links of the node itself carry: no pod gets one of these.
+    pub(crate) fn node_has(&self, addresses: Vec<NodeAddress>) {
+        drop(self.commands.send(Command::NodeAddresses(addresses)));
     }
 
     /// Has all interfaces' rules compared with the kernel, and made again where

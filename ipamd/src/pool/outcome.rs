@@ -54,6 +54,8 @@ impl PoolTask {
                 if let Work::Cloud { family, action, .. } = work {
                     self.changed(family, action, changed, now);
                     self.remember_cloud();
+                    self.keep_record();
+                    self.note_node_addresses();
                 }
             }
         }
@@ -97,18 +99,21 @@ impl PoolTask {
             Ok(grant) => {
                 self.cloud_succeeded(family, &action);
                 self.state.add_grant(&interface, &grant, now);
+                let cidrs = grant_cidrs(&grant);
+                self.state.origins.assigned(&interface, slots, &cidrs);
                 self.state.learn_from_success(&interface);
-                self.ours_again(&grant_cidrs(&grant));
-                let came = grant_cidrs(&grant).len();
+                self.ours_again(&cidrs);
+                let came = cidrs.len();
                 tracing::info!(%interface, ?slots, came, "addresses assigned");
                 self.tell(
                     EventKind::Cloud,
                     format!("{interface}: {came} {} assigned", noun(slots, came)),
                 );
             }
-            Err(error) => {
-                self.change_failed(family, action, &error, now);
-            }
+            Err(error) => match self.change_failed(family, action, &error, now) {
+                true => self.state.origins.refused(&interface, slots),
+                false => self.state.origins.lost(&interface, slots, now),
+            },
         }
     }
 
@@ -130,6 +135,7 @@ impl PoolTask {
                     format!("interface {id} attached as device {index} with {held} slots filled"),
                 );
                 let cidrs = super::merge::described_cidrs(&interface);
+                self.state.origins.attached(&interface, now);
                 self.state.add_attached(interface, now);
                 self.state.learn_from_arrival(&id);
                 self.ours_again(&cidrs);
@@ -154,6 +160,7 @@ impl PoolTask {
             Ok(()) => {
                 self.cloud_succeeded(family, &action);
                 self.state.remove_released(&interface, cidrs, now);
+                self.state.origins.given_back(cidrs);
                 tracing::info!(%interface, count = cidrs.len(), "addresses given back");
                 self.tell(
                     EventKind::Cloud,
@@ -189,6 +196,7 @@ impl PoolTask {
                 self.state.remove_released(&interface, cidrs, now);
                 self.state.interfaces.remove(&interface);
                 self.state.departed.done(&interface, now);
+                self.state.origins.detached(&interface);
                 tracing::info!(%interface, "interface detached");
                 self.tell(EventKind::Cloud, format!("interface {interface} detached"));
             }

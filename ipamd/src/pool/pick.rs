@@ -79,7 +79,8 @@ impl PoolState {
         let slots: Vec<(IpNet, u32, bool)> = held
             .filter(|(cidr, _)| family_of(cidr) == family)
             .map(|(cidr, held)| {
-                let usable = held.serves() && (!needs_rule || interface.wired.contains(cidr));
+                let lent = held.serves() && self.is_lent(interface, cidr);
+                let usable = lent && (!needs_rule || interface.wired.contains(cidr));
                 (*cidr, self.in_use_in(cidr), usable)
             })
             .collect();

@@ -88,7 +88,11 @@ impl PoolTask {
                 count,
             } => {
                 let slots = cloud_slots(family, kind, count);
-                self.start(work, worlds.assign(InterfaceId::new(interface), slots));
+                let interface = InterfaceId::new(interface);
+                // Before the call, so that a daemon that is killed in it knows its own.
+                self.state.origins.assigning(&interface, slots);
+                self.keep_record();
+                self.start(work, worlds.assign(interface, slots));
             }
             Action::Attach {
                 subnet,

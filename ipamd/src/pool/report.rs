@@ -44,11 +44,13 @@ impl PoolState {
                 if held.releasing {
                     continue;
                 }
-                counts.total += capacity(cidr);
+                let capacity = capacity(cidr);
+                let capacity = capacity.saturating_sub(self.unavailable(interface, cidr));
+                counts.total += capacity;
                 counts.prefixes += u32::from(cidr.prefix_len() != cidr.max_prefix_len());
                 if interface.serves() && held.serves() {
                     let taken = cooling + count_in(&self.leases, cidr, |_| true);
-                    counts.free += capacity(cidr).saturating_sub(taken);
+                    counts.free += capacity.saturating_sub(taken);
                 }
             }
         }
@@ -76,16 +78,14 @@ impl PoolState {
         }
     }
 
-    fn address_report(&self, address: IpAddr, held: &Held, now: Instant) -> v1::PoolAddress {
+    fn address_report(&self, address: IpAddr, otherwise: &str, now: Instant) -> v1::PoolAddress {
         let cooling = self.cooling.get(&address);
         let left = cooling.map(|cooling| cooling.until.saturating_duration_since(now));
         let owner = self.leases.get(&address);
         let state = match (owner, left) {
             (Some(_), _) => "assigned",
             (None, Some(left)) if !left.is_zero() => "cooling",
-            _ if held.releasing => "releasing",
-            _ if !held.presence.is_certain() => "missing",
-            _ => "free",
+            _ => otherwise,
         };
         v1::PoolAddress {
             address: address.to_string(),
@@ -95,7 +95,18 @@ impl PoolState {
         }
     }
 
-    fn prefix_report(&self, prefix: &IpNet, held: &Held, now: Instant) -> v1::PoolPrefix {
+    /// The state of an address that no pod has and that does not cool.
+    fn unused_state(&self, interface: &PoolInterface, cidr: &IpNet, held: &Held) -> &'static str {
+        match self.is_lent(interface, cidr) {
+            _ if held.releasing => "releasing",
+            _ if !held.presence.is_certain() => "missing",
+            false => "foreign",
+            true if self.node_addresses.carries(cidr.addr()) => "carried",
+            true => "free",
+        }
+    }
+
+    fn prefix_report(&self, prefix: &IpNet, unavailable: u32, now: Instant) -> v1::PoolPrefix {
         let leased = self.leases.keys().filter(|a| prefix.contains(*a));
         let cooling = self.cooling.keys().filter(|a| prefix.contains(*a));
         let mut used: Vec<IpAddr> = leased.chain(cooling).copied().collect();
@@ -103,7 +114,7 @@ impl PoolState {
         used.dedup();
         let used: Vec<v1::PoolAddress> = used
             .into_iter()
-            .map(|address| self.address_report(address, held, now))
+            .map(|address| self.address_report(address, "free", now))
             .collect();
         let count = |state: &str| {
             let count = used.iter().filter(|address| address.state == state).count();
@@ -112,10 +123,9 @@ impl PoolState {
         let (assigned, cooling) = (count("assigned"), count("cooling"));
         v1::PoolPrefix {
             prefix: prefix.to_string(),
-            free: match held.presence.is_certain() {
-                true => capacity(prefix).saturating_sub(assigned + cooling),
-                false => 0,
-            },
+            free: capacity(prefix)
+                .saturating_sub(assigned + cooling)
+                .saturating_sub(unavailable),
             assigned,
             cooling,
             used,
@@ -127,9 +137,14 @@ impl PoolState {
         let mut prefixes = Vec::new();
         for (cidr, held) in &interface.held {
             if cidr.prefix_len() == cidr.max_prefix_len() {
-                addresses.push(self.address_report(cidr.addr(), held, now));
+                let otherwise = self.unused_state(interface, cidr, held);
+                addresses.push(self.address_report(cidr.addr(), otherwise, now));
             } else {
-                prefixes.push(self.prefix_report(cidr, held, now));
+                let unavailable = match held.presence.is_certain() {
+                    true => self.unavailable(interface, cidr).min(capacity(cidr)),
+                    false => capacity(cidr),
+                };
+                prefixes.push(self.prefix_report(cidr, unavailable, now));
             }
         }
         let cloud = &interface.cloud;
@@ -207,8 +222,8 @@ impl PoolTask {
             cloud_error: self.cloud_error.clone().unwrap_or_default(),
             daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
             max_interfaces: state.limits().interfaces,
-            // Not the pool's to know: the service adds them.
-            host_warnings: Vec::new(),
+            // Of the rest of the host the service knows.
+            host_warnings: state.node_addresses.warnings(),
             node_name: self.settings.node_name.clone(),
         }
     }

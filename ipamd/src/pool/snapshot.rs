@@ -115,6 +115,7 @@ impl PoolState {
             primary: interface.cloud.primary,
             for_pods: interface.cloud.for_pods,
             managed: interface.cloud.managed,
+            kept: self.stays_attached(interface),
             state: match interface.cloud.state {
                 _ if interface.detaching => InterfaceState::Detaching,
                 CloudState::Detaching => InterfaceState::Detaching,
@@ -134,6 +135,8 @@ impl PoolState {
             cidr: *cidr,
             assigned: count_in(&self.leases, cidr, |_| true),
             cooling: count_in(&self.cooling, cidr, |cooling| cooling.until > now),
+            unavailable: self.unavailable(interface, cidr),
+            kept: self.is_kept(interface, cidr),
             releasing: !held.serves(),
             in_doubt: match held.releasing {
                 true => self.tombstones.get(cidr).is_some_and(Tombstone::was_lost),

@@ -17,6 +17,8 @@ use veni_provider::{
 };
 
 use super::lessons::Lessons;
+use super::node_addresses::NodeAddresses;
+use super::origin::Origins;
 use super::presence::Presence;
 use super::tombstones::Tombstones;
 use crate::attachment::AttachmentKey;
@@ -147,6 +149,10 @@ pub(crate) struct PoolState {
     pub(crate) lessons: Lessons,
     /// So far apart are two inventories that must both lack what is dropped.
     pub(crate) doubt_time: Duration,
+    /// Who assigned what the interfaces hold.
+    pub(crate) origins: Origins,
+    /// What links of the node itself carry.
+    pub(crate) node_addresses: NodeAddresses,
 }
 
 /// `VENI_DOUBT_TIME` where nothing is set: what a cloud that is eventually
@@ -185,6 +191,8 @@ impl PoolState {
             departed: Tombstones::default(),
             lessons: Lessons::default(),
             doubt_time: Duration::from_secs(DOUBT_TIME_SECONDS.into()),
+            origins: Origins::default(),
+            node_addresses: NodeAddresses::default(),
         }
     }
 
@@ -295,7 +303,8 @@ impl PoolState {
             .cooling
             .get(&address)
             .is_some_and(|cooling| cooling.until > now && !(cooling.soft && waits));
-        !cooling && !self.leases.contains_key(&address)
+        let taken = self.leases.contains_key(&address);
+        !cooling && !taken && !self.node_addresses.carries(address)
     }
 
     /// Adds what the cloud has just granted to an interface.
@@ -339,7 +348,7 @@ impl PoolState {
         }
     }
 
-    /// Whether a plan's release still holds: nothing of it in use, cooling or in doubt.
+    /// Whether a plan's release still holds: nothing of it in use, cooling, in doubt or kept.
     pub(crate) fn may_release(&self, interface: &InterfaceId, cidrs: &[IpNet]) -> bool {
         let used = |cidr: &IpNet| {
             self.leases.keys().any(|address| cidr.contains(address))
@@ -353,7 +362,9 @@ impl PoolState {
                     .filter_map(held)
                     .all(|one| one.presence.is_certain())
         };
-        self.interfaces.get(interface).is_some_and(certain) && !cidrs.iter().any(used)
+        let kept = |known: &PoolInterface| cidrs.iter().any(|cidr| self.is_kept(known, cidr));
+        let known = self.interfaces.get(interface);
+        known.is_some_and(|known| certain(known) && !kept(known)) && !cidrs.iter().any(used)
     }
 }
 

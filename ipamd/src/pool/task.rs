@@ -23,6 +23,7 @@ use super::state::PoolState;
 use super::tombstones::Burial;
 use super::trouble::Troubles;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Holder, Pool};
+use crate::assigned::Keeper;
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Journal, Shelf};
 use crate::metrics::Metrics;
@@ -108,6 +109,8 @@ pub(crate) struct PoolTask {
     pub(super) epoch: Instant,
     /// The cloud has been looked at in this process.
     pub(super) looked: bool,
+    /// Where it is written down what Veni assigned.
+    record: Keeper,
     /// Nobody gets an address any more.
     closed: bool,
     /// Ourselves, for leases that come back.
@@ -120,7 +123,7 @@ impl PoolTask {
         known: Known,
         settings: PoolSettings,
         worlds: Worlds,
-        journal: Journal,
+        (journal, record): (Journal, Keeper),
         events: Events,
         metrics: Arc<Metrics>,
         (pool, commands): (Pool, mpsc::UnboundedReceiver<Command>),
@@ -153,6 +156,7 @@ impl PoolTask {
             buried: known.buried,
             epoch: now,
             looked: !known.remembered,
+            record,
             closed: false,
             settings,
             pool,
@@ -166,6 +170,8 @@ impl PoolTask {
         if self.looked {
             self.remember_cloud();
         }
+        self.keep_record();
+        self.note_node_addresses();
         loop {
             self.turn();
             let wake = self.next_wake();
@@ -241,6 +247,10 @@ impl PoolTask {
             Command::Network { reply } => {
                 drop(reply.send(self.state.node.network_cidrs.clone()));
             }
+            Command::NodeAddresses(addresses) => {
+                self.state.node_addresses.set(addresses);
+                self.note_node_addresses();
+            }
             Command::Recheck => self.recheck = self.state.interfaces.keys().cloned().collect(),
             Command::Close => {
                 self.closed = true;
@@ -286,7 +296,8 @@ impl PoolTask {
             return;
         };
         let exhausted = self.state.exhausted.values().map(|one| &one.reason);
-        let said = exhausted.chain(&self.cloud_error);
+        let carried = self.state.node_addresses.warnings();
+        let said = exhausted.chain(&self.cloud_error).chain(&carried);
         let reason = said.fold(reason, |reason, said| {
             match reason.contains(said.as_str()) {
                 true => reason,
@@ -410,6 +421,13 @@ impl PoolTask {
         };
         if let Err(error) = self.journal.write(Shelf::Cloud, "inventory", &memory) {
             tracing::warn!(%error, "a restart without the cloud would not know the pool");
+        }
+    }
+
+    /// Has it written down who assigned what, if that has changed.
+    pub(super) fn keep_record(&mut self) {
+        if let Some(record) = self.state.origins.take_changed() {
+            self.record.keep(record);
         }
     }
 

@@ -209,6 +209,7 @@ impl Eni {
                 device_index: attachment.device_index,
                 network_card: attachment.network_card_index,
                 primary,
+                made_for_pods: false,
                 managed: on_default_card,
                 for_pods: true,
                 state: match attachment.status.as_str() {

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{AttachmentStatus, NetworkInterface};
 use ipnet::IpNet;
 use veni_provider::{Family, Interface, InterfaceId, InterfaceState, Mac, SubnetId};
 
-use crate::ownership::{Claims, managed};
+use crate::ownership::{Claims, managed, ours};
 use crate::subnets::Record;
 
 /// Where an interface is, or is about to be.
@@ -73,6 +73,7 @@ pub(crate) fn interface(
         network_card: u32::try_from(place.card).ok()?,
         primary,
         managed: managed(claims, described),
+        made_for_pods: !primary && ours(claims.instance, described),
         for_pods: claims.for_pods(primary, subnet),
         state: place.state,
         subnet: SubnetId::new(described.subnet_id()?),

@@ -157,6 +157,7 @@ impl Core {
             primary,
             // Metadata does not tell an interface's tags.
             managed: on_default_card,
+            made_for_pods: false,
             for_pods: !primary || self.settings.custom_network.is_none(),
             state: InterfaceState::Attached,
             gateways: record.gateways(),

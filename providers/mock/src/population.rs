@@ -94,6 +94,7 @@ fn make_existing(
     let family = Family::V4;
     let mut interface = state.make_interface(instance, &existing.subnet, existing.network_card)?;
     interface.managed &= existing.managed;
+    interface.made_for_pods = interface.managed && !existing.by_hand;
     interface.mac = existing.mac.unwrap_or(interface.mac);
     let addresses = AddressSlots::Addresses {
         family,

@@ -233,6 +233,7 @@ impl State {
             network_card,
             primary: device_index == 0 && network_card == DEFAULT_NETWORK_CARD,
             managed: network_card == DEFAULT_NETWORK_CARD,
+            made_for_pods: device_index != 0 && network_card == DEFAULT_NETWORK_CARD,
             for_pods: subnet.config.for_pods,
             state: InterfaceState::Attached,
             subnet: subnet_id.clone(),

@@ -152,6 +152,7 @@ async fn a_node_can_be_born_with_more_interfaces() {
     node.interfaces.push(ExistingInterface {
         subnet: SubnetId::new("subnet-a"),
         managed: false,
+        by_hand: false,
         addresses: 3,
         prefixes: 1,
         mac: None,
@@ -174,6 +175,7 @@ async fn interfaces_on_other_network_cards_take_no_place_of_the_default_one() {
         .map(|network_card| ExistingInterface {
             subnet: SubnetId::new("subnet-a"),
             managed: true,
+            by_hand: false,
             addresses: 0,
             prefixes: 0,
             mac: None,

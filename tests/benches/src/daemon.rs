@@ -54,6 +54,7 @@ impl Daemon {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("VENI_PROVIDER", "mock")
             .env("VENI_INSTANCE_ID", "i-bench")
+            .env("VENI_STATE_DIR", folder.join("state"))
             .env("VENI_MOCK_INSTANCE_TYPE", "c5.18xlarge")
             .env("VENI_MOCK_PRIMARY_ADDRESS", ADDRESS)
             .env("VENI_METRICS_ADDRESS", METRICS)

@@ -24,6 +24,8 @@ mod daemon;
 mod families;
 #[path = "aws/faults.rs"]
 mod faults;
+#[path = "aws/floating.rs"]
+mod floating;
 #[path = "aws/frugality.rs"]
 mod frugality;
 #[path = "aws/growth.rs"]

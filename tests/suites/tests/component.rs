@@ -48,6 +48,10 @@ mod levels;
 mod limits;
 #[path = "component/network_cards.rs"]
 mod network_cards;
+#[path = "component/node_addresses.rs"]
+mod node_addresses;
+#[path = "component/origins.rs"]
+mod origins;
 #[path = "component/parallel.rs"]
 mod parallel;
 #[path = "component/recorder.rs"]

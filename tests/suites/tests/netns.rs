@@ -17,6 +17,7 @@ mod netns {
     mod host_settings;
     mod interrupted_plugins;
     mod main_routes;
+    mod node_addresses;
     mod node_ports;
     mod pool;
     mod settings;

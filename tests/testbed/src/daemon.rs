@@ -145,6 +145,7 @@ impl Daemon {
         command
             .arg("--run-dir")
             .arg(&self.run_dir)
+            .env("VENI_STATE_DIR", self.run_dir.join("state"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(further.iter().copied())
             .stdin(Stdio::null())

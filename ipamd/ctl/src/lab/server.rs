@@ -309,6 +309,8 @@ fn recipe(lab: &Lab, node: &Node, ipamd: &Path, options: &UpArguments) -> Recipe
         ),
         ("ENABLE_IPv6".to_owned(), options.ipv6.to_string()),
     ]);
+    let state = node.run_dir().join("state").display().to_string();
+    environment.push(("VENI_STATE_DIR".to_owned(), state));
     environment.extend(options.environment.iter().cloned());
     Recipe {
         node: node.name().to_owned(),

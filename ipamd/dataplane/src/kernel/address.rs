@@ -82,6 +82,17 @@ fn message(index: u32, address: IpAddr, length: u8) -> AddressMessage {
 
 /// The addresses of one link; older kernels send those of all.
 pub(crate) fn of_link(socket: &mut Socket, index: u32) -> Result<Vec<Assigned>, Refusal> {
+    let assigned = dump(socket, index)?;
+    let of_it = assigned.into_iter();
+    Ok(of_it.filter(|found| found.link_index == index).collect())
+}
+
+/// The addresses of all links.
+pub(crate) fn all(socket: &mut Socket) -> Result<Vec<Assigned>, Refusal> {
+    dump(socket, 0)
+}
+
+fn dump(socket: &mut Socket, index: u32) -> Result<Vec<Assigned>, Refusal> {
     let mut request = AddressMessage::default();
     request.header.index = index;
     let dump = socket.dump(&RouteNetlinkMessage::GetAddress(request))?;
@@ -89,7 +100,7 @@ pub(crate) fn of_link(socket: &mut Socket, index: u32) -> Result<Vec<Assigned>, 
         RouteNetlinkMessage::NewAddress(message) => read(&message),
         _ => None,
     });
-    Ok(assigned.filter(|found| found.link_index == index).collect())
+    Ok(assigned.collect())
 }
 
 fn read(message: &AddressMessage) -> Option<Assigned> {

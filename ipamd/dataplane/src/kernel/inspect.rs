@@ -1,5 +1,6 @@
 //! What is in the kernel: everything of ours, and one pod's network beside its plan.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +14,7 @@ use super::{address, endpoint, interface, neighbour, settings};
 use crate::KernelError;
 use crate::plan::{
     DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE,
-    Observed, ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE, PodAddress,
+    NodeAddress, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE, PodAddress,
 };
 use netlink_packet_route::AddressFamily;
 
@@ -54,6 +55,31 @@ pub(crate) fn observe(host: &mut Host) -> Result<Observed, KernelError> {
         }
     }
     Ok(observed)
+}
+
+/// Lists the addresses of all links.
+pub(crate) fn node_addresses(host: &mut Host) -> Result<Vec<NodeAddress>, KernelError> {
+    let links = link::all(&mut host.socket).map_err(|refusal| refusal.during("list links"))?;
+    let names: HashMap<u32, String> = links
+        .into_iter()
+        .map(|link| (link.index, link.name))
+        .collect();
+    let assigned = address::all(&mut host.socket)
+        .map_err(|refusal| refusal.during("list the addresses of the node's links"))?;
+    let mut addresses: Vec<NodeAddress> = assigned
+        .into_iter()
+        .map(|assigned| NodeAddress {
+            address: assigned.address,
+            length: assigned.length,
+            // One that has come since the links were listed.
+            link: names
+                .get(&assigned.link_index)
+                .cloned()
+                .unwrap_or_else(|| format!("if{}", assigned.link_index)),
+        })
+        .collect();
+    addresses.sort();
+    Ok(addresses)
 }
 
 /// Differences, in words.

@@ -29,6 +29,8 @@ pub enum Step {
     Check,
     /// The listing of everything of ours.
     Observe,
+    /// The listing of the addresses of the node's links.
+    NodeAddresses,
     /// The deletion of the dying group.
     Reap,
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use ipnet::IpNet;
+
 use crate::plan::{DYING_GROUP, DefaultRoute, InterfacePlan, KernelError, NodePlan, POD_GROUP};
 
 /// A namespace of the in-memory kernel; its number is its cookie.
@@ -83,6 +85,8 @@ pub(super) struct State {
     /// Interfaces in service, by table.
     tables: BTreeMap<u32, InterfacePlan>,
     node: Option<NodePlan>,
+    /// What others have put on links, by the link's index.
+    addresses: BTreeMap<u32, BTreeSet<IpNet>>,
 }
 
 impl State {
@@ -239,6 +243,21 @@ impl State {
         routes
             .map(|(address, route)| (*address, route.link_index))
             .collect()
+    }
+
+    pub(super) fn add_address(&mut self, link: &str, address: IpNet) {
+        if let Some(index) = self.index_of(link) {
+            self.addresses.entry(index).or_default().insert(address);
+        }
+    }
+
+    pub(super) fn remove_address(&mut self, link: &str, address: IpNet) {
+        let on_link = self
+            .index_of(link)
+            .and_then(|index| self.addresses.get_mut(&index));
+        if let Some(addresses) = on_link {
+            addresses.remove(&address);
+        }
     }
 
     pub(super) fn interface(&self, table: u32) -> Option<InterfacePlan> {

@@ -93,6 +93,14 @@ impl Fixture for Real {
         }
     }
 
+    fn add_address(&self, link: &str, address: &str) {
+        ip(&format!("address add {address} dev {link}"));
+    }
+
+    fn remove_address(&self, link: &str, address: &str) {
+        ip(&format!("address delete {address} dev {link}"));
+    }
+
     fn switch_ipv6_on(&self, namespace: &Namespace) {
         namespace.within(|| {
             std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0").expect("a setting");

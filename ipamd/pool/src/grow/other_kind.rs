@@ -27,7 +27,7 @@ impl Grower<'_> {
         let mut spare = self.held.free_now.saturating_sub(demand);
         let mut lines = self.by_fullness();
         lines.reverse();
-        let unused = lines.iter().flat_map(|line| line.unused(other)).count() as u64;
+        let unused = lines.iter().flat_map(|line| line.spare(other)).count() as u64;
         // While nothing of the kind in use is free, one slot stays for the next pod.
         let want = if self.held.free == 0 && unused > 1 {
             want.min(unused - 1)
@@ -44,7 +44,7 @@ impl Grower<'_> {
                 continue;
             }
             let mut cidrs = Vec::new();
-            for slot in line.unused(other) {
+            for slot in line.spare(other) {
                 let size = u64::from(slot.free());
                 if room.slots == want || spare < size || cidrs.len() as u64 == self.batch() {
                     break;

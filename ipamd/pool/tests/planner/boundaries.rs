@@ -281,6 +281,8 @@ fn one_prefix_on_the_primary_interface_is_enough_for_ipv6() {
         cidr: cidr.parse().expect("a CIDR"),
         assigned: 0,
         cooling: 0,
+        unavailable: 0,
+        kept: false,
         releasing: false,
         in_doubt: false,
     };

@@ -90,6 +90,7 @@ impl Node for Snapshot {
             primary,
             for_pods: true,
             managed: true,
+            kept: false,
             state: InterfaceState::Ready,
             age_ms: 3_600_000,
             slots: Vec::new(),
@@ -107,6 +108,8 @@ impl Node for Snapshot {
                     cidr: cidr.parse().expect("a CIDR"),
                     assigned: u32::from(number < assigned),
                     cooling: u32::from((assigned..assigned + cooling).contains(&number)),
+                    unavailable: 0,
+                    kept: false,
                     releasing: false,
                     in_doubt: false,
                 });
@@ -123,6 +126,8 @@ impl Node for Snapshot {
                 cidr,
                 assigned,
                 cooling,
+                unavailable: 0,
+                kept: false,
                 releasing: false,
                 in_doubt: false,
             });

@@ -148,6 +148,7 @@ impl World {
             primary: nic.primary,
             for_pods: nic.for_pods,
             managed: true,
+            kept: false,
             state: InterfaceState::Ready,
             age_ms: self.now_ms - nic.attached_ms,
             slots: nic
@@ -157,6 +158,8 @@ impl World {
                     cidr: *cidr,
                     assigned: slot.used.len() as u32,
                     cooling: slot.cooling.len() as u32,
+                    unavailable: 0,
+                    kept: false,
                     releasing: releasing(cidr),
                     in_doubt: false,
                 })

@@ -150,6 +150,8 @@ fn free_addresses_move_off_an_interface_without_pods() {
         cidr: format!("10.0.9.{number}/32").parse().expect("a CIDR"),
         assigned: 0,
         cooling: 0,
+        unavailable: 0,
+        kept: false,
         releasing: false,
         in_doubt: false,
     };

@@ -7,5 +7,6 @@ mod cloud;
 mod giving_back;
 mod golden;
 mod growing;
+mod kept;
 mod properties;
 mod vpc;

@@ -41,8 +41,10 @@ fn run_dir(folder: &Path) -> RunDir {
 
 async fn start(folder: &Path, provider: Arc<dyn Provider>, kernel: &MemoryKernel) -> App {
     let never = CancellationToken::new();
+    let mut config = config();
+    config.state_dir = folder.join("state");
     let started = App::start(
-        config(),
+        config,
         CloudProfile::Aws,
         run_dir(folder),
         provider,

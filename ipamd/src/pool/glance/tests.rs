@@ -20,6 +20,7 @@ fn interface() -> Interface {
         network_card: 0,
         primary: true,
         managed: true,
+        made_for_pods: false,
         for_pods: true,
         state: InterfaceState::Attached,
         subnet: SubnetId::new("subnet-a"),

@@ -12,6 +12,9 @@ pub struct ExistingInterface {
     pub subnet: SubnetId,
     /// Whether Veni may use it.
     pub managed: bool,
+    /// Somebody made it by hand, so that only its addresses are Veni's to use.
+    #[serde(default)]
+    pub by_hand: bool,
     /// IPv4 addresses it holds besides its own.
     pub addresses: u32,
     /// IPv4 prefixes it holds.

@@ -167,6 +167,8 @@ impl World {
             calls: self.calls.clone(),
         };
         let run_dir = RunDir::try_new(self.folder.path()).expect("the run folder is free");
+        let mut config = config;
+        config.state_dir = self.folder.path().join("state");
         let never = CancellationToken::new();
         App::start(
             config,

@@ -34,6 +34,7 @@ fn world() -> Arc<World> {
         .map(|network_card| ExistingInterface {
             subnet: SubnetId::new(SUBNET),
             managed: false,
+            by_hand: false,
             addresses: 0,
             prefixes: 0,
             mac: None,

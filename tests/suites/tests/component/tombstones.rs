@@ -128,6 +128,16 @@ async fn in_service(daemon: &Daemon) -> BTreeSet<IpAddr> {
         .collect()
 }
 
+/// Single addresses that somebody else has assigned to the node.
+async fn foreign(daemon: &Daemon) -> BTreeSet<IpAddr> {
+    let report = daemon.report().await;
+    let listed = report.interfaces.iter().flat_map(|one| &one.addresses);
+    let theirs = listed.filter(|one| one.state == "foreign");
+    theirs
+        .map(|one| one.address.parse().expect("an address"))
+        .collect()
+}
+
 /// What pods have here, and what pods here could have, while the neighbour has it.
 async fn held_by_both(world: &World, daemon: &Daemon) -> Vec<IpAddr> {
     let theirs = truth(world, NEIGHBOUR);
@@ -342,7 +352,7 @@ fn told(events: &mut tokio::sync::broadcast::Receiver<veni_api::v1::Event>) -> V
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_an_administrator_has_put_back_is_in_service_after_a_minute() {
+async fn an_address_that_an_administrator_has_put_back_is_known_after_a_minute_as_theirs() {
     let (world, _neighbour) = two_nodes();
     let daemon = world.start(TWO_SOON).await;
     grow(&daemon, 6).await;
@@ -362,7 +372,7 @@ async fn an_address_that_an_administrator_has_put_back_is_in_service_after_a_min
     let address = put_back.expect("there is room").addresses[0];
     assert!(before.contains(&IpNet::from(address)), "it was ours");
     let looks = world.calls.of(Operation::Inventory);
-    while !in_service(&daemon).await.contains(&address) {
+    while !foreign(&daemon).await.contains(&address) {
         sleep(SECOND).await;
         let waited = given_back.elapsed();
         assert!(waited < 3 * A_MINUTE, "it is found");
@@ -377,6 +387,9 @@ async fn an_address_that_an_administrator_has_put_back_is_in_service_after_a_min
     assert!(said.iter().any(|text| says(&text)), "{said:?}");
     let looks = world.calls.of(Operation::Inventory) - looks;
     assert!((2..=8).contains(&looks), "{looks} looks");
+    let free = daemon.report().await.free as usize;
+    let got = daemon.add_all((0..free).map(|n| format!("new-{n}"))).await;
+    assert!(!got.contains(&address), "no pod gets it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -361,6 +361,7 @@ async fn an_interface_that_is_not_ours_takes_a_place_and_is_left_alone() {
     node.interfaces.push(ExistingInterface {
         subnet: SubnetId::new(SUBNET),
         managed: false,
+        by_hand: false,
         addresses: 4,
         prefixes: 0,
         mac: None,

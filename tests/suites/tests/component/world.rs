@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,6 +126,11 @@ impl World {
         self.folder.path()
     }
 
+    /// The folder of what outlives a reboot.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder().join("state")
+    }
+
     /// Files on a shelf of the journal.
     pub(crate) fn journal(&self, shelf: &str) -> usize {
         let folder = self.folder().join("journal").join(shelf);
@@ -197,8 +202,13 @@ impl World {
 
     /// Starts a daemon and waits until it is ready.
     pub(crate) async fn start(self: &Arc<Self>, settings: Settings<'_>) -> Daemon {
+        let state = self.state_dir().display().to_string();
+        let usual = [
+            ("VENI_PROVIDER", "mock"),
+            ("VENI_STATE_DIR", state.as_str()),
+        ];
         let lookup = |name: &str| {
-            let mut all = settings.iter().chain(&[("VENI_PROVIDER", "mock")]);
+            let mut all = settings.iter().chain(&usual);
             let found = all.find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };

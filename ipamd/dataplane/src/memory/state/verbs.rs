@@ -4,11 +4,13 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use ipnet::IpNet;
+
 use super::{HostLink, NamespaceId, PodLink, PodRoute, State};
 use crate::plan::{
     DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError,
-    NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress,
-    SECONDARY_GROUP,
+    NodeAddress, NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP,
+    PodAddress, SECONDARY_GROUP,
 };
 
 /// Bytes of the longest link name.
@@ -72,6 +74,27 @@ impl State {
             self.tables.insert(plan.table, plan.clone());
         }
         Ok(name)
+    }
+
+    /// What others have put on links that are there, and secondary interfaces' own.
+    pub(in crate::memory) fn node_addresses(&self) -> Vec<NodeAddress> {
+        let node_address = |address: IpNet, link: &str| NodeAddress {
+            address: address.addr(),
+            length: address.prefix_len(),
+            link: link.to_owned(),
+        };
+        let mut found = Vec::new();
+        for (index, link) in &self.links {
+            let others = self.addresses.get(index).into_iter().flatten();
+            found.extend(others.map(|address| node_address(*address, &link.name)));
+            let plans = self.tables.values();
+            let own = plans.filter(|plan| plan.mac == link.mac && !link.is_ours());
+            let own = own.flat_map(|plan| &plan.own_addresses);
+            found.extend(own.map(|own| node_address(IpNet::from(*own), &link.name)));
+        }
+        found.sort();
+        found.dedup();
+        found
     }
 
     pub(in crate::memory) fn remove_interface(&mut self, table: u32) {

@@ -1,0 +1,414 @@
+//! Who assigned what the interfaces hold. What Veni assigned is Veni's to give back;
+//! what somebody else assigned is kept for them.
+//!
+//! Plain data: it learns from calls and inventories, and its [`AssignedRecord`] is what must
+//! outlive the daemon. Where and when that is written is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use veni_provider::{AddressSlots, Family, Interface, InterfaceId, InterfaceState};
+
+use super::merge::described_cidrs;
+use super::state::family_of;
+
+/// What a call brings may show in inventories for so long after it has ended. EC2
+/// promises no bound and speaks of minutes.
+const SHOWS_WITHIN: Duration = Duration::from_secs(300);
+
+/// What inventories lack for so long is forgotten: should somebody assign it again, it
+/// is theirs.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+/// Who assigned a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Origin {
+    /// Veni, or the cloud's own plugin before it.
+    Veni,
+    /// It was there when its interface was first seen. Pods may have it; it is kept.
+    Found,
+    /// Somebody else, while Veni had the interface: for a use of their own. Pods may
+    /// not have it; it is kept.
+    Others,
+}
+
+/// What one interface holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Holding {
+    /// Veni, or the plugin before it, made it for this node.
+    made_for_pods: bool,
+    ranges: BTreeMap<IpNet, Origin>,
+}
+
+/// An assignment whose outcome is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Call {
+    slots: AddressSlots,
+    /// Ranges that an inventory showed before the answer came.
+    shown: Vec<IpNet>,
+    /// Once it has ended without an answer: until when its ranges may show.
+    #[serde(skip)]
+    shows_until: Option<Instant>,
+}
+
+impl Call {
+    fn matches(&self, cidr: &IpNet) -> bool {
+        let single = cidr.prefix_len() == cidr.max_prefix_len();
+        match self.slots {
+            AddressSlots::Addresses { family, .. } => single && family_of(cidr) == family,
+            AddressSlots::Prefixes { family, .. } => !single && family_of(cidr) == family,
+        }
+    }
+
+    /// Ranges that it may bring yet.
+    fn left(&self) -> usize {
+        let (AddressSlots::Addresses { count, .. } | AddressSlots::Prefixes { count, .. }) =
+            self.slots;
+        usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(self.shown.len())
+    }
+}
+
+/// What outlives the daemon: who assigned what, on which node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AssignedRecord {
+    /// The cloud's id of the instance.
+    pub(crate) node: String,
+    interfaces: BTreeMap<InterfaceId, Holding>,
+    /// Assignments under way or in doubt, which only the same boot's daemon is told of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    calls: BTreeMap<InterfaceId, Vec<Call>>,
+}
+
+impl AssignedRecord {
+    /// Without what is under way.
+    pub(crate) fn settled(&self) -> Self {
+        Self {
+            calls: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+}
+
+/// The record that a daemon before has left.
+#[derive(Debug, Clone)]
+pub(crate) struct Recalled {
+    pub(crate) record: AssignedRecord,
+    /// It was written in this boot, with all that was under way.
+    pub(crate) this_boot: bool,
+}
+
+/// What else a look at the inventory is judged by.
+pub(crate) struct Look<'a> {
+    pub(crate) now: Instant,
+    /// Veni assigns at all; where it does not, whatever comes is for pods.
+    pub(crate) provisioning: bool,
+    /// Given back by Veni, and listed still.
+    pub(crate) given_back: &'a dyn Fn(&IpNet) -> bool,
+    /// The pool counts with it.
+    pub(crate) held: &'a dyn Fn(&InterfaceId, &IpNet) -> bool,
+}
+
+/// Who assigned what, as this daemon knows.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    record: AssignedRecord,
+    /// Interfaces that have come in this daemon's time.
+    came: BTreeMap<InterfaceId, Instant>,
+    /// A reboot may have cut calls of which nothing is known: until then what shows on
+    /// interfaces made for pods counts as theirs.
+    cut_until: Option<Instant>,
+    /// Since when inventories lack a range, or an interface.
+    missing: BTreeMap<(InterfaceId, Option<IpNet>), Instant>,
+    changed: bool,
+}
+
+impl Origins {
+    /// What is known of a node at the start.
+    pub(crate) fn new(node: &str, recalled: Option<Recalled>, now: Instant) -> Self {
+        let shows_until = now + SHOWS_WITHIN;
+        let (mut record, this_boot) = match recalled {
+            Some(Recalled { record, this_boot }) => (record, this_boot),
+            None => (AssignedRecord::default(), true),
+        };
+        record.node = node.to_owned();
+        if !this_boot {
+            record.calls.clear();
+        }
+        for call in record.calls.values_mut().flatten() {
+            call.shows_until = Some(shows_until);
+        }
+        Self {
+            record,
+            cut_until: (!this_boot).then_some(shows_until),
+            // The file is made, or made again where only the journal had it.
+            changed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Who assigned a range of an interface. Before an inventory has shown the
+    /// interface nobody knows, and what was remembered of it goes on serving pods.
+    pub(crate) fn of(&self, interface: &InterfaceId, cidr: &IpNet) -> Origin {
+        match self.record.interfaces.get(interface) {
+            None => Origin::Found,
+            Some(holding) => *holding.ranges.get(cidr).unwrap_or(&Origin::Others),
+        }
+    }
+
+    /// Whether Veni may detach an interface: it made it, and nobody else's ranges are
+    /// on it.
+    pub(crate) fn may_detach(&self, interface: &InterfaceId) -> bool {
+        let holding = self.record.interfaces.get(interface);
+        holding.is_some_and(|holding| {
+            let mut origins = holding.ranges.values();
+            holding.made_for_pods && origins.all(|origin| *origin == Origin::Veni)
+        })
+    }
+
+    /// An assignment begins.
+    pub(crate) fn assigning(&mut self, interface: &InterfaceId, slots: AddressSlots) {
+        let calls = self.record.calls.entry(interface.clone()).or_default();
+        calls.push(Call {
+            slots,
+            shown: Vec::new(),
+            shows_until: None,
+        });
+        self.changed = true;
+    }
+
+    /// It brought these ranges. What an inventory seemed to show of it and is not among
+    /// them is somebody else's.
+    pub(crate) fn assigned(
+        &mut self,
+        interface: &InterfaceId,
+        slots: AddressSlots,
+        ranges: &[IpNet],
+    ) {
+        self.end(interface, slots);
+        self.claim(interface, ranges);
+    }
+
+    /// It brought nothing.
+    pub(crate) fn refused(&mut self, interface: &InterfaceId, slots: AddressSlots) {
+        self.end(interface, slots);
+    }
+
+    /// It ended without an answer: inventories tell.
+    pub(crate) fn lost(&mut self, interface: &InterfaceId, slots: AddressSlots, now: Instant) {
+        if let Some(call) = self.running(interface, slots) {
+            call.shows_until = Some(now + SHOWS_WITHIN);
+        }
+    }
+
+    /// Veni has attached an interface.
+    pub(crate) fn attached(&mut self, interface: &Interface, now: Instant) {
+        self.came.insert(interface.id.clone(), now);
+        self.claim(&interface.id, &described_cidrs(interface));
+        if let Some(holding) = self.record.interfaces.get_mut(&interface.id) {
+            holding.made_for_pods = true;
+        }
+    }
+
+    /// The cloud agrees that these ranges were given back.
+    pub(crate) fn given_back(&mut self, ranges: &[IpNet]) {
+        for holding in self.record.interfaces.values_mut() {
+            let before = holding.ranges.len();
+            holding.ranges.retain(|cidr, _| !ranges.contains(cidr));
+            self.changed |= holding.ranges.len() != before;
+        }
+    }
+
+    /// The cloud agrees that an interface is gone.
+    pub(crate) fn detached(&mut self, interface: &InterfaceId) {
+        self.changed |= self.record.interfaces.remove(interface).is_some();
+        self.changed |= self.record.calls.remove(interface).is_some();
+        self.came.remove(interface);
+        self.missing.retain(|(id, _), _| id != interface);
+    }
+
+    /// Learns from an inventory. Tells, in words, what others have assigned since the
+    /// one before.
+    pub(crate) fn seen(&mut self, interfaces: &[Interface], look: &Look<'_>) -> Vec<String> {
+        self.end_old_calls(look.now);
+        let mut told = Vec::new();
+        for interface in interfaces.iter().filter(|one| one.managed) {
+            if interface.state != InterfaceState::Detaching {
+                told.extend(self.seen_interface(interface, look));
+            }
+        }
+        self.forget_missing(interfaces, look);
+        told
+    }
+
+    /// The record, if it has changed since it was last taken.
+    pub(crate) fn take_changed(&mut self) -> Option<AssignedRecord> {
+        std::mem::take(&mut self.changed).then(|| self.record.clone())
+    }
+
+    fn seen_interface(&mut self, interface: &Interface, look: &Look<'_>) -> Vec<String> {
+        let id = &interface.id;
+        let first = !self.record.interfaces.contains_key(id);
+        if first {
+            self.came.insert(id.clone(), look.now);
+            self.changed = true;
+        }
+        let young = self.came.get(id).copied();
+        let young = young.is_some_and(|came| look.now < came + SHOWS_WITHIN);
+        let cut = self.cut_until.is_some_and(|until| look.now < until);
+        let holding = self.record.interfaces.entry(id.clone()).or_default();
+        if interface.made_for_pods && !holding.made_for_pods {
+            holding.made_for_pods = true;
+            // Found before anybody could tell whose the interface is.
+            let found = holding.ranges.values_mut();
+            for origin in found.filter(|origin| **origin == Origin::Found) {
+                *origin = Origin::Veni;
+            }
+            self.changed = true;
+        }
+        let made_for_pods = holding.made_for_pods;
+        let unknown: Vec<IpNet> = described_cidrs(interface)
+            .into_iter()
+            .filter(|cidr| !holding.ranges.contains_key(cidr) && !(look.given_back)(cidr))
+            .collect();
+        let brought = self.brought_by_calls(id, &unknown);
+        let mut told = Vec::new();
+        for cidr in unknown {
+            let origin = if brought.contains(&cidr) || (made_for_pods && (young || cut)) {
+                Origin::Veni
+            } else if first || !look.provisioning {
+                Origin::Found
+            } else {
+                told.push(format!(
+                    "{cidr} on {id} was assigned by somebody else: it is kept, and no pod gets it"
+                ));
+                Origin::Others
+            };
+            self.set(id, cidr, origin);
+        }
+        told
+    }
+
+    /// Which of these ranges the calls under way or in doubt explain. Where more have
+    /// come than they asked for, nobody can tell whose are whose, and none is.
+    fn brought_by_calls(&mut self, interface: &InterfaceId, unknown: &[IpNet]) -> Vec<IpNet> {
+        let mut brought = Vec::new();
+        let calls = self.record.calls.get_mut(interface).into_iter().flatten();
+        let mut calls: Vec<&mut Call> = calls.collect();
+        for family in [Family::V4, Family::V6] {
+            for single in [true, false] {
+                let alike = |cidr: &&IpNet| {
+                    let is_single = cidr.prefix_len() == cidr.max_prefix_len();
+                    family_of(cidr) == family && is_single == single
+                };
+                let come: Vec<IpNet> = unknown.iter().filter(alike).copied().collect();
+                let Some(first) = come.first() else { continue };
+                let asking = calls.iter().filter(|call| call.matches(first));
+                if asking.map(|call| call.left()).sum::<usize>() < come.len() {
+                    continue;
+                }
+                let mut rest = come.iter().copied();
+                for call in calls.iter_mut().filter(|call| call.matches(first)) {
+                    let left = call.left();
+                    call.shown.extend(rest.by_ref().take(left));
+                }
+                brought.extend(come);
+            }
+        }
+        brought
+    }
+
+    fn end_old_calls(&mut self, now: Instant) {
+        let over = |call: &Call| {
+            let ended = call.shows_until;
+            ended.is_some_and(|until| now >= until || call.left() == 0)
+        };
+        for calls in self.record.calls.values_mut() {
+            let before = calls.len();
+            calls.retain(|call| !over(call));
+            self.changed |= calls.len() != before;
+        }
+        self.record.calls.retain(|_, calls| !calls.is_empty());
+    }
+
+    fn running(&mut self, interface: &InterfaceId, slots: AddressSlots) -> Option<&mut Call> {
+        let calls = self.record.calls.get_mut(interface)?;
+        calls
+            .iter_mut()
+            .find(|call| call.slots == slots && call.shows_until.is_none())
+    }
+
+    /// Ends a call that was answered.
+    fn end(&mut self, interface: &InterfaceId, slots: AddressSlots) {
+        let Some(call) = self.running(interface, slots).cloned() else {
+            return;
+        };
+        if let Some(calls) = self.record.calls.get_mut(interface) {
+            let ended = calls.iter().position(|one| *one == call);
+            ended.map(|place| calls.remove(place));
+        }
+        self.record.calls.retain(|_, calls| !calls.is_empty());
+        for cidr in call.shown {
+            self.set(interface, cidr, Origin::Others);
+        }
+        self.changed = true;
+    }
+
+    fn claim(&mut self, interface: &InterfaceId, ranges: &[IpNet]) {
+        self.record.interfaces.entry(interface.clone()).or_default();
+        for cidr in ranges {
+            self.set(interface, *cidr, Origin::Veni);
+        }
+        self.changed = true;
+    }
+
+    fn set(&mut self, interface: &InterfaceId, cidr: IpNet, origin: Origin) {
+        self.missing.remove(&(interface.clone(), Some(cidr)));
+        if let Some(holding) = self.record.interfaces.get_mut(interface) {
+            holding.ranges.insert(cidr, origin);
+            self.changed = true;
+        }
+    }
+
+    /// An inventory may lag, so that what it lacks is not forgotten at once.
+    fn forget_missing(&mut self, interfaces: &[Interface], look: &Look<'_>) {
+        let listed = |id: &InterfaceId| interfaces.iter().find(|one| one.id == *id);
+        let mut missing = BTreeMap::new();
+        for (id, holding) in &self.record.interfaces {
+            let there = listed(id).map(described_cidrs);
+            if there.is_none() {
+                missing.insert((id.clone(), None), look.now);
+            }
+            let there = there.unwrap_or_default();
+            let gone = |cidr: &&IpNet| !there.contains(cidr) && !(look.held)(id, cidr);
+            for cidr in holding.ranges.keys().filter(gone) {
+                missing.insert((id.clone(), Some(*cidr)), look.now);
+            }
+        }
+        for (what, since) in &mut missing {
+            *since = self.missing.get(what).copied().unwrap_or(*since);
+        }
+        for ((id, cidr), _) in
+            missing.extract_if(.., |_, since| look.now >= *since + FORGOTTEN_AFTER)
+        {
+            match cidr {
+                Some(cidr) => {
+                    if let Some(holding) = self.record.interfaces.get_mut(&id) {
+                        holding.ranges.remove(&cidr);
+                    }
+                }
+                None => drop(self.record.interfaces.remove(&id)),
+            }
+            self.changed = true;
+        }
+        self.missing = missing;
+    }
+}
+
+#[cfg(test)]
+mod tests;
