@@ -1,18 +1,21 @@
-//! The run folder: who owns it, which boot it is, its sockets and marks; and the
-//! claim on the node itself.
+//! The run folder: who owns it and who may read it, which boot it is, its sockets
+//! and marks. The claim on the node itself is beside.
 
+mod claim;
 mod holder;
+mod modes;
+mod socket_table;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::linux::net::SocketAddrExt;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use veni_api::READY_FILE;
+
+pub use claim::NodeClaim;
 
 /// Name of the lock file; it holds the owner's process id.
 const LOCK: &str = "ipamd.lock";
@@ -34,8 +37,18 @@ pub enum RunDirError {
         /// Its process and its run folder, as far as they can be seen.
         holder: String,
     },
+    /// Somebody else could read or change what the daemon relies on.
+    #[error("the run folder cannot be trusted: {path} {what}: {advice}")]
+    Untrusted {
+        /// The folder, or what is in it.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The system refused.
-    #[error("failed to {operation} {path}")]
+    #[error("failed to {operation} {path}{}", advice(.source))]
     Refused {
         /// Operation.
         operation: &'static str,
@@ -44,6 +57,26 @@ pub enum RunDirError {
         /// Reason.
         source: io::Error,
     },
+}
+
+/// What a person can do about a system that refuses.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (make room on its file system: df -h, df -i)"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => " (mount its file system writable)",
+        _ => "",
+    }
+}
+
+fn refused(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
+    let path = path.display().to_string();
+    move |source| RunDirError::Refused {
+        operation,
+        path,
+        source,
+    }
 }
 
 /// A run folder that is ours until this is dropped or the process dies.
@@ -55,48 +88,28 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the folder, readable for root alone, and takes it.
+    /// Makes the folder, readable for root alone, and takes it. One that is there
+    /// is made so, with all that is in it.
     ///
     /// # Errors
-    /// Another daemon has it, or it cannot be made.
+    /// Another daemon has it, it cannot be made, or somebody else could change
+    /// what is in it.
     pub fn try_new(folder: &Path) -> Result<Self, RunDirError> {
-        let refused = |operation, path: &Path| {
-            let path = path.display().to_string();
-            move |source| RunDirError::Refused {
-                operation,
-                path,
-                source,
-            }
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(refused("make", folder))?;
-        let lock_path = folder.join(LOCK);
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(refused("open", &lock_path))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
-            // The id is a courtesy; the lock is what counts.
-            drop(lock.read_to_string(&mut owner));
-            return Err(RunDirError::Taken {
-                folder: folder.display().to_string(),
-                owner: owner.trim().to_owned(),
-            });
+        // Without a slash at the end, which would follow a symbolic link.
+        let folder: PathBuf = folder.components().collect();
+        if fs::symlink_metadata(&folder).is_err() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(modes::FOLDER)
+                .create(&folder)
+                .map_err(refused("make", &folder))?;
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(refused("write", &lock_path))?;
+        modes::enforce_on_folder(&folder)?;
+        let lock = take(&folder)?;
+        modes::enforce_inside(&folder)?;
         Ok(Self {
-            folder: folder.to_owned(),
             boot: boot_id().map_err(refused("read", Path::new(BOOT_ID)))?,
+            folder,
             _lock: lock,
         })
     }
@@ -113,24 +126,15 @@ impl RunDir {
 
     /// Whether a daemon has been ready in this boot.
     pub fn was_ready(&self) -> bool {
-        fs::read_to_string(self.folder.join(READY_FILE)).is_ok_and(|text| text.trim() == self.boot)
+        self.ready_mark().is_set()
     }
 
-    /// Notes that the daemon has been ready in this boot: from now on the
-    /// plugin answers STATUS well even while the daemon is down.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn mark_ready(&self) -> Result<(), RunDirError> {
-        let path = self.folder.join(READY_FILE);
-        let beside = path.with_extension("new");
-        fs::write(&beside, &self.boot)
-            .and_then(|()| fs::rename(&beside, &path))
-            .map_err(|source| RunDirError::Refused {
-                operation: "write",
-                path: path.display().to_string(),
-                source,
-            })
+    /// The mark that says so.
+    pub fn ready_mark(&self) -> ReadyMark {
+        ReadyMark {
+            path: self.folder.join(READY_FILE),
+            boot: self.boot.clone(),
+        }
     }
 
     /// Listens on a socket of the folder that root alone may use. One that a
@@ -140,11 +144,7 @@ impl RunDir {
     /// The socket cannot be made.
     pub fn listen(&self, name: &str) -> Result<UnixListener, RunDirError> {
         let path = self.folder.join(name);
-        let refused = |source| RunDirError::Refused {
-            operation: "listen on",
-            path: path.display().to_string(),
-            source,
-        };
+        let refused = |source| refused("listen on", &path)(source);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(refused(source)),
             _ => {}
@@ -155,37 +155,89 @@ impl RunDir {
     }
 }
 
-/// The claim on a node: held until this is dropped or the process dies.
-#[derive(Debug)]
-pub struct NodeClaim {
-    _socket: UnixDatagram,
+/// Says that a daemon has been ready in this boot: with it the plugin answers
+/// STATUS well even while the daemon is down.
+#[derive(Debug, Clone)]
+pub struct ReadyMark {
+    path: PathBuf,
+    boot: String,
 }
 
-impl NodeClaim {
-    /// Claims the network namespace that the process runs in. Abstract sockets
-    /// belong to a network namespace (unix(7)), so this name is free once per node.
-    ///
-    /// # Errors
-    /// Another daemon has it.
-    pub fn try_new() -> Result<Self, RunDirError> {
-        Self::claim("veni/ipamd")
+impl ReadyMark {
+    fn is_set(&self) -> bool {
+        fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == self.boot)
     }
 
-    fn claim(name: &str) -> Result<Self, RunDirError> {
-        let refused = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => RunDirError::NodeTaken {
-                holder: holder::describe(name),
-            },
-            _ => RunDirError::Refused {
-                operation: "claim",
-                path: "the node".to_owned(),
-                source,
-            },
-        };
-        let name = SocketAddr::from_abstract_name(name).map_err(refused)?;
-        let socket = UnixDatagram::bind_addr(&name).map_err(refused)?;
-        Ok(Self { _socket: socket })
+    /// Sets it; one of this boot is left as it is.
+    ///
+    /// # Errors
+    /// The file cannot be written: a full or read-only run folder. Nothing half
+    /// written stays.
+    pub fn set(&self) -> Result<(), RunDirError> {
+        if self.is_set() {
+            return Ok(());
+        }
+        let beside = self.path.with_extension("new");
+        let written =
+            write_private(&beside, &self.boot).and_then(|()| fs::rename(&beside, &self.path));
+        written.map_err(|source| {
+            // Best effort: the first error is the one worth telling.
+            drop(fs::remove_file(&beside));
+            refused("write", &self.path)(source)
+        })
     }
+}
+
+/// Writes a file that root alone may read.
+///
+/// # Errors
+/// Those of open(2) and write(2); what was written so far stays.
+pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(modes::FILE)
+        .open(path)?;
+    file.write_all(content.as_bytes())
+}
+
+/// Takes the folder's lock and writes our process id into it.
+fn take(folder: &Path) -> Result<File, RunDirError> {
+    let path = folder.join(LOCK);
+    let no_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(modes::FILE)
+        .custom_flags(no_link)
+        .open(&path)
+        .map_err(refused("open", &path))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut owner = String::new();
+        // The id is a courtesy; the lock is what counts.
+        drop(lock.read_to_string(&mut owner));
+        return Err(RunDirError::Taken {
+            folder: folder.display().to_string(),
+            owner: owner.trim().to_owned(),
+        });
+    }
+    if let Err(error) = write_over(&mut lock, &format!("{}\n", std::process::id())) {
+        tracing::warn!(path = %path.display(), %error, "a second daemon could not tell the first one's process id");
+        // Better none than a dead daemon's.
+        drop(lock.set_len(0));
+    }
+    Ok(lock)
+}
+
+/// Replaces a small file's content without giving back the room that it has: on a
+/// full file system that would be gone.
+fn write_over(file: &mut File, content: &str) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(content.as_bytes())?;
+    file.set_len(content.len() as u64)
 }
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -214,23 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_claimed_once_whatever_the_run_folder() {
-        let name = format!("veni/test-{}", std::process::id());
-        let first = NodeClaim::claim(&name).expect("nobody else has it");
-        let error = NodeClaim::claim(&name).expect_err("must be refused");
-        let process = format!("process {}", std::process::id());
-        assert!(error.to_string().contains(&process), "{error}");
-        assert!(error.to_string().contains("one daemon per node"), "{error}");
-        drop(first);
-        NodeClaim::claim(&name).expect("free again");
-    }
-
-    #[test]
     fn readiness_is_remembered_within_a_boot() {
         let folder = tempfile::tempdir().expect("temp folder");
         let run_dir = RunDir::try_new(folder.path()).expect("takes it");
         assert!(!run_dir.was_ready());
-        run_dir.mark_ready().expect("writes");
+        run_dir.ready_mark().set().expect("writes");
         assert!(run_dir.was_ready());
         fs::write(folder.path().join(READY_FILE), "another boot").expect("writes");
         assert!(!run_dir.was_ready());

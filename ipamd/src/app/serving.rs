@@ -45,7 +45,13 @@ impl App {
             shutdown.clone(),
         ));
         self.serve_http(&mut servers, &shutdown);
-        self.run_dir.mark_ready()?;
+        if let Err(error) = self.run_dir.ready_mark().set() {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(
+                error,
+                "pods are served, but STATUS will call the node not ready while the daemon is down"
+            );
+        }
         let ready = Ready {
             pool: self.pool.clone(),
             endpoints: Arc::clone(&self.endpoints),

@@ -6,6 +6,7 @@
 
 mod netns {
     mod auditor;
+    mod claims;
     mod cni_client;
     mod crash_points;
     mod daemon_life;

@@ -87,7 +87,7 @@ impl Daemon {
     pub async fn start_with(&self, further: &[(&str, &str)]) {
         let mut child = self.child.lock().await;
         assert!(child.is_none(), "the daemon runs already");
-        *child = Some(self.spawn(further));
+        *child = Some(self.spawn(&self.run_dir, further));
     }
 
     /// Starts it with a log that nobody reads any more, and waits until it serves.
@@ -100,7 +100,7 @@ impl Daemon {
         let error = writer.try_clone().expect("a second handle of the pipe");
         let mut child = self.child.lock().await;
         assert!(child.is_none(), "the daemon runs already");
-        let mut command = self.command(&[]);
+        let mut command = self.command(&self.run_dir, &[]);
         let started = command.stdout(writer).stderr(error).spawn();
         *child = Some(started.expect("ipamd can be executed"));
         drop(child);
@@ -112,7 +112,15 @@ impl Daemon {
     /// # Panics
     /// When it does not end.
     pub async fn second(&self) -> Death {
-        let mut child = self.spawn(&[]);
+        self.second_in(&self.run_dir).await
+    }
+
+    /// Likewise, with another run folder.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn second_in(&self, run_dir: &Path) -> Death {
+        let mut child = self.spawn(run_dir, &[]);
         let ended = timeout(PATIENCE, child.wait()).await;
         Death::of(
             ended
@@ -121,10 +129,10 @@ impl Daemon {
         )
     }
 
-    fn spawn(&self, further: &[(&str, &str)]) -> Child {
+    fn spawn(&self, run_dir: &Path, further: &[(&str, &str)]) -> Child {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.expect("the daemon's log can be written");
-        let mut command = self.command(further);
+        let mut command = self.command(run_dir, further);
         command
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
@@ -132,7 +140,7 @@ impl Daemon {
             .expect("ipamd can be executed")
     }
 
-    fn command(&self, further: &[(&str, &str)]) -> Command {
+    fn command(&self, run_dir: &Path, further: &[(&str, &str)]) -> Command {
         let mut command = command_in(&self.namespace, binaries::ipamd());
         // What the caller has set, for the tests and for its own AWS clients, is none
         // of a node's.
@@ -144,8 +152,8 @@ impl Daemon {
         }
         command
             .arg("--run-dir")
-            .arg(&self.run_dir)
-            .env("VENI_STATE_DIR", self.run_dir.join("state"))
+            .arg(run_dir)
+            .env("VENI_STATE_DIR", run_dir.join("state"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(further.iter().copied())
             .stdin(Stdio::null())
