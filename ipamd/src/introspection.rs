@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{CustomNetworkSettings, IntrospectionAddress, Setting};
 use crate::endpoints::Endpoints;
 use crate::eni_config::{EniConfigError, EniConfigs, Place};
+use crate::host::HostWatch;
 use crate::metrics::Metrics;
 use crate::metrics::exposition::CONTENT_TYPE;
 use crate::pool::Pool;
+use serving::{Served, keep_serving};
 
 /// The paths of the AWS plugin.
 const PATHS: [&str; 4] = [
@@ -31,11 +33,25 @@ const PATHS: [&str; 4] = [
     "/v1/ipamd-env-settings",
 ];
 
-/// Serves `/metrics` until `shutdown`. An address that is taken is reported and
-/// leaves the node without metrics, not without pods.
+/// Metrics, for messages.
+const METRICS: Served = Served {
+    what: "metrics",
+    address: "VENI_METRICS_ADDRESS",
+    disable: "DISABLE_METRICS=true",
+};
+/// The AWS plugin's paths, for messages.
+const INTROSPECTION: Served = Served {
+    what: "introspection answers",
+    address: "INTROSPECTION_BIND_ADDRESS",
+    disable: "DISABLE_INTROSPECTION=true",
+};
+
+/// Serves `/metrics` until `shutdown`. While the address is taken the node is
+/// without metrics, not without pods.
 pub(crate) async fn serve_metrics(
     address: SocketAddr,
     metrics: Arc<Metrics>,
+    watch: HostWatch,
     shutdown: CancellationToken,
 ) {
     let answer = move || {
@@ -49,9 +65,7 @@ pub(crate) async fn serve_metrics(
     };
     let router = Router::new().route("/metrics", get(answer));
     let address = IntrospectionAddress::Tcp(address);
-    if let Err(error) = serving::serve(&address, router, shutdown).await {
-        tracing::error!(%address, %error, "no metrics: set VENI_METRICS_ADDRESS to a free address, or DISABLE_METRICS");
-    }
+    keep_serving(METRICS, address, router, watch, shutdown).await;
 }
 
 /// What introspection shows.
@@ -69,11 +83,10 @@ pub(crate) struct Shown {
 pub(crate) async fn serve(
     address: IntrospectionAddress,
     shown: Shown,
+    watch: HostWatch,
     shutdown: CancellationToken,
 ) {
-    if let Err(error) = serving::serve(&address, router(shown), shutdown).await {
-        tracing::error!(%address, %error, "no introspection: set INTROSPECTION_BIND_ADDRESS to a free address, or DISABLE_INTROSPECTION");
-    }
+    keep_serving(INTROSPECTION, address, router(shown), watch, shutdown).await;
 }
 
 fn router(shown: Shown) -> Router {

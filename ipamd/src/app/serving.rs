@@ -8,16 +8,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
+use crate::host::HostWatch;
 use crate::host::install::{Order, keep_trying};
 use crate::introspection;
 use crate::operator::{OperatorDesk, Ready};
 use crate::recovery::work_off_notes;
 use crate::rpc::serve_cni;
+use crate::run_dir::ReadyMark;
 
 /// How long ADDs and DELs may go on after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the pool and the reaper may take after that.
 const CORE_GRACE: Duration = Duration::from_millis(2300);
+/// Between two tries to write the mark of readiness.
+const MARK_AGAIN: Duration = Duration::from_secs(5);
 /// How long answers that are ready may take to go out.
 const ANSWERS: Duration = Duration::from_millis(300);
 
@@ -44,13 +48,17 @@ impl App {
             Arc::clone(&self.endpoints),
             shutdown.clone(),
         ));
-        self.serve_http(&mut servers, &shutdown);
+        self.serve_http(&mut servers, desk.watch(), &shutdown);
         if let Err(error) = self.run_dir.ready_mark().set() {
             let error = format!("{:#}", anyhow::Error::from(error));
             tracing::warn!(
                 error,
                 "pods are served, but STATUS will call the node not ready while the daemon is down"
             );
+            servers.spawn(mark_when_possible(
+                self.run_dir.ready_mark(),
+                shutdown.clone(),
+            ));
         }
         let ready = Ready {
             pool: self.pool.clone(),
@@ -82,7 +90,7 @@ impl App {
                     died.context("a task of the daemon has died")?;
                     anyhow::bail!("a task of the daemon has ended by itself");
                 }
-                // The metrics endpoint may end: pods do not need it.
+                // Installing the plugin and setting the mark of readiness end.
                 Some(ended) = servers.join_next() => {
                     ended.context("a server of the daemon has died")??;
                 }
@@ -98,16 +106,22 @@ impl App {
     }
 
     /// Metrics and introspection.
-    fn serve_http(&self, servers: &mut JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) {
+    fn serve_http(
+        &self,
+        servers: &mut JoinSet<anyhow::Result<()>>,
+        watch: &HostWatch,
+        shutdown: &CancellationToken,
+    ) {
         if let Some(address) = self.config.metrics {
-            let (metrics, shutdown) = (Arc::clone(&self.metrics), shutdown.clone());
+            let metrics = Arc::clone(&self.metrics);
+            let (watch, shutdown) = (watch.clone(), shutdown.clone());
             servers.spawn(async move {
-                introspection::serve_metrics(address, metrics, shutdown).await;
+                introspection::serve_metrics(address, metrics, watch, shutdown).await;
                 Ok(())
             });
         }
         if let Some(address) = self.config.introspection.clone() {
-            let shutdown = shutdown.clone();
+            let (watch, shutdown) = (watch.clone(), shutdown.clone());
             let shown = introspection::Shown {
                 pool: self.pool.clone(),
                 endpoints: Arc::clone(&self.endpoints),
@@ -116,7 +130,7 @@ impl App {
                 place: self.place.clone(),
             };
             servers.spawn(async move {
-                introspection::serve(address, shown, shutdown).await;
+                introspection::serve(address, shown, watch, shutdown).await;
                 Ok(())
             });
         }
@@ -135,6 +149,21 @@ impl App {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(CORE_GRACE, ended).await.is_err() {
             tracing::warn!("some of the daemon's tasks did not end in time");
+        }
+    }
+}
+
+/// Marks the daemon as ready as soon as the run folder can be written to.
+async fn mark_when_possible(mark: ReadyMark, shutdown: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(MARK_AGAIN.mul_f64(rand::random_range(0.5..1.0))) => {}
+        }
+        if mark.set().is_ok() {
+            tracing::info!("the run folder can be written to again: marked as ready");
+            return Ok(());
         }
     }
 }

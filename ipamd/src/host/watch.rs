@@ -1,8 +1,9 @@
 //! What there is to say about the host at any moment: at the start for the log,
 //! later for operators who ask.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::aws_plugin::{AwsPluginRuns, CONFLIST, Judgement, Places, Signs};
 use super::install::{INSTALLED_CONFLIST, is_configuration};
@@ -21,7 +22,8 @@ pub struct HostWatch {
     /// Whether the daemon manages the network of this host: a mock cloud's node
     /// is a namespace on a machine whose software does not concern it.
     real: bool,
-    installation: Arc<Mutex<Option<String>>>,
+    /// How the daemon's own parts stand that need the host: a sentence each.
+    parts: Arc<Mutex<BTreeMap<&'static str, String>>>,
     node: NodeWarnings,
 }
 
@@ -39,7 +41,7 @@ impl HostWatch {
             places: Places::of(&host, configurations),
             host,
             real,
-            installation: Arc::default(),
+            parts: Arc::default(),
             node: NodeWarnings::default(),
         }
     }
@@ -73,7 +75,7 @@ impl HostWatch {
     /// What concerns an operator now, a sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.installation().iter().cloned().collect();
+        let mut warnings: Vec<String> = self.parts().values().cloned().collect();
         warnings.extend(self.node.get());
         if !self.real {
             return warnings;
@@ -99,14 +101,24 @@ impl HostWatch {
     /// Notes how the installation of the plugin stands: what is wrong with it,
     /// or nothing.
     pub(crate) fn set_installation(&self, problem: Option<String>) {
-        *self.installation() = problem;
+        self.set("installation", problem);
     }
 
-    fn installation(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    /// Notes how a server's address stands: what is wrong with it, or nothing.
+    pub(crate) fn set_service(&self, service: &'static str, problem: Option<String>) {
+        self.set(service, problem);
+    }
+
+    fn set(&self, part: &'static str, problem: Option<String>) {
+        match problem {
+            Some(problem) => self.parts().insert(part, problem),
+            None => self.parts().remove(part),
+        };
+    }
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
         // A thread that died while it wrote has left a whole value.
-        self.installation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The runtime takes the first configuration by name.

@@ -138,7 +138,8 @@ async fn a_unix_socket_replaces_a_dead_one_s_and_serves_root_alone() {
     let address = IntrospectionAddress::Unix(path.clone());
     let router = Router::new().route("/", get(async || "here"));
     let stop = shutdown.clone();
-    let served = tokio::spawn(async move { serving::serve(&address, router, stop).await });
+    let listening = serving::listen(&address).expect("listens");
+    let served = tokio::spawn(listening.serve(router, stop));
     let mut stream = loop {
         match tokio::net::UnixStream::connect(&path).await {
             Ok(stream) => break stream,
@@ -165,8 +166,7 @@ async fn what_is_in_the_socket_s_place_and_no_socket_stays() {
     let path = folder.path().join("precious");
     std::fs::write(&path, "data").expect("writes");
     let address = IntrospectionAddress::Unix(path.clone());
-    let served = serving::serve(&address, Router::new(), CancellationToken::new()).await;
-    assert!(served.is_err());
+    assert!(serving::listen(&address).is_err());
     assert_eq!(std::fs::read_to_string(&path).expect("reads"), "data");
 }
 
@@ -184,4 +184,32 @@ fn nothing_is_routed_by_an_interface_on_another_network_card() {
         let shown = enis::of(&pool, Vec::new());
         assert_eq!(shown["ENIs"]["eni-1"]["RouteTableID"], table);
     }
+}
+
+#[test]
+fn an_ipv6_address_that_the_kernel_does_not_know_is_taken_in_ipv4_and_no_other_refusal_is() {
+    use std::io;
+    let unknown = rustix::io::Errno::AFNOSUPPORT;
+    let refusing = |error: rustix::io::Errno| {
+        move |address: SocketAddr| match address {
+            SocketAddr::V4(_) => Ok(address.to_string()),
+            SocketAddr::V6(_) => Err(io::Error::from(error)),
+        }
+    };
+    for (asked, bound) in [
+        ("[::]:61678", "0.0.0.0:61678"),
+        ("[::1]:61678", "127.0.0.1:61678"),
+        ("[::ffff:10.0.0.4]:1", "10.0.0.4:1"),
+    ] {
+        let asked: SocketAddr = asked.parse().expect("an address");
+        for error in [unknown, rustix::io::Errno::ADDRNOTAVAIL] {
+            let got = serving::bind_either(asked, refusing(error)).expect("binds");
+            assert_eq!(got, bound);
+        }
+        let taken = serving::bind_either(asked, refusing(rustix::io::Errno::ADDRINUSE));
+        let kind = taken.expect_err("is refused").kind();
+        assert_eq!(kind, io::ErrorKind::AddrInUse);
+    }
+    let other: SocketAddr = "[2600::4]:61678".parse().expect("an address");
+    serving::bind_either(other, refusing(unknown)).expect_err("it has no counterpart");
 }

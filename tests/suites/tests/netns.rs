@@ -5,6 +5,7 @@
 //! holds is read with `ip -j` and `nft -j`.
 
 mod netns {
+    mod addresses_of_servers;
     mod auditor;
     mod claims;
     mod cni_client;
