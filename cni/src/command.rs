@@ -1,5 +1,6 @@
 //! The commands: each one call to the daemon, and what its answer means.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -138,23 +139,36 @@ impl Call<'_> {
     /// One that has come up in between may have read the notes before ours;
     /// since it listens before it reads them, one of the two always works.
     async fn remember(&mut self, reason: std::io::Error) -> Result<(), CniFailure> {
-        let note = pending::leave(&self.netconf.run_dir, &self.attachment()).map_err(|error| {
-            let folder = self.netconf.run_dir.join(veni_api::PENDING_DIR);
-            CniFailure::new(
-                code::IO_FAILURE,
-                "failed to remember the DEL for the node daemon, which is down",
-                format!("writing to {}: {error}; daemon: {reason}", folder.display()),
-            )
-        })?;
+        let note = match pending::leave(&self.netconf.run_dir, &self.attachment()) {
+            Ok(note) => note,
+            Err(error) if pending::is_out_of_room(&error) => {
+                // The pod ends all the same: the daemon finds that its link is gone.
+                let folder = self.netconf.run_dir.display();
+                let line = format!("veni-cni: left no note about the DEL in {folder}: {error}");
+                // One that nobody reads is no reason to fail.
+                drop(writeln!(std::io::stderr(), "{line}"));
+                None
+            }
+            Err(error) => return Err(self.not_remembered(&error, &reason)),
+        };
         match self.ask_to_release().await {
             Err(CallError::Down(_)) => Ok(()),
             answered => {
                 let outcome = self.released(answered);
                 // A note that stays is worked off later, to no effect.
-                drop(note.withdraw());
+                drop(note.map(pending::Note::withdraw));
                 outcome
             }
         }
+    }
+
+    fn not_remembered(&self, error: &std::io::Error, reason: &std::io::Error) -> CniFailure {
+        let folder = self.netconf.run_dir.join(veni_api::PENDING_DIR);
+        CniFailure::new(
+            code::IO_FAILURE,
+            "failed to remember the DEL for the node daemon, which is down",
+            format!("writing to {}: {error}; daemon: {reason}", folder.display()),
+        )
     }
 
     async fn check(&mut self) -> Result<(), CniFailure> {

@@ -7,6 +7,11 @@
 //! it could not be read). It appears whole, by a rename; a name that starts
 //! with a dot is one that was not finished. The daemon ignores a note that is
 //! older than the ADD it would undo.
+//!
+//! There is a note only for what the daemon's journal has, so that they do not grow
+//! while the daemon is down and sandboxes are tried again and again. One that is not
+//! left costs nothing for good: with the pod's namespace its link goes, and by that the
+//! daemon finds it.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +20,11 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use veni_api::file_names;
 use veni_api::v1::Attachment;
+
+/// Most notes that are left, whatever the journal says.
+const MOST_NOTES: usize = 4096;
 
 /// Version of the notes' format that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -47,18 +56,22 @@ impl Note {
 }
 
 /// Leaves a note below `run_dir` that `attachment` is to be released. A second
-/// one for the same attachment replaces the first.
+/// one for the same attachment replaces the first. `None` where no note is needed: the
+/// daemon has no such attachment, or there are too many notes.
 ///
 /// # Errors
-/// Those of making the folder and writing the file.
-pub fn leave(run_dir: &Path, attachment: &Attachment) -> io::Result<Note> {
+/// Those of making the folder and writing the file; nothing half written stays.
+pub fn leave(run_dir: &Path, attachment: &Attachment) -> io::Result<Option<Note>> {
     let folder = run_dir.join(veni_api::PENDING_DIR);
+    let name = file_names::note(attachment);
+    let path = folder.join(&name);
+    if !is_in_journal(run_dir, attachment) || (!path.exists() && is_full(&folder)) {
+        return Ok(None);
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&folder)?;
-    let name = file_name(attachment);
-    let path = folder.join(&name);
     let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
     let written =
         write(&unfinished, &content(attachment)).and_then(|()| std::fs::rename(&unfinished, &path));
@@ -67,7 +80,40 @@ pub fn leave(run_dir: &Path, attachment: &Attachment) -> io::Result<Note> {
         drop(std::fs::remove_file(&unfinished));
         return Err(error);
     }
-    Ok(Note { path })
+    Ok(Some(Note { path }))
+}
+
+/// Whether an error means that the folder takes no file for now.
+pub fn is_out_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let broken = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    broken
+        || matches!(
+            error.kind(),
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem
+        )
+}
+
+/// Whether the daemon has something to release. A journal that cannot be looked into
+/// may have it.
+fn is_in_journal(run_dir: &Path, attachment: &Attachment) -> bool {
+    match std::fs::read_dir(run_dir.join(veni_api::ENDPOINTS_DIR)) {
+        Ok(entries) => {
+            let prefix = file_names::entry_prefix(attachment);
+            let begins = |name: &std::ffi::OsStr| {
+                let name = name.as_encoded_bytes();
+                name.starts_with(prefix.as_bytes())
+            };
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            names.any(|name| begins(&name))
+        }
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+fn is_full(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder);
+    entries.is_ok_and(|entries| entries.take(MOST_NOTES).count() == MOST_NOTES)
 }
 
 /// The id of this boot, `None` when the kernel does not tell.
@@ -99,23 +145,4 @@ fn content(attachment: &Attachment) -> Value {
         "timeMs": u64::try_from(milliseconds).unwrap_or(u64::MAX),
         "bootId": boot_id().unwrap_or_default(),
     })
-}
-
-/// A name that is the same for the same attachment, whatever characters are in
-/// it: FNV-1a with 128 bits over its parts, each ended by a zero byte.
-fn file_name(attachment: &Attachment) -> String {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let parts = [
-        &attachment.network,
-        &attachment.container_id,
-        &attachment.interface_name,
-    ];
-    let hash = parts
-        .into_iter()
-        .flat_map(|part| part.bytes().chain([0]))
-        .fold(OFFSET, |hash, byte| {
-            (hash ^ u128::from(byte)).wrapping_mul(PRIME)
-        });
-    format!("{hash:032x}.json")
 }

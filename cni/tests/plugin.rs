@@ -285,6 +285,9 @@ fn an_error_of_the_daemon_makes_del_fail_without_a_note() {
 #[test]
 fn del_without_a_daemon_succeeds_and_leaves_one_note_per_attachment() {
     let node = Node::down();
+    for interface in ["eth0", "eth1"] {
+        node.journal(&attachment(interface));
+    }
     for interface in ["eth0", "eth0", "eth1"] {
         let outcome = Plugin::new(&node, "DEL")
             .variable("CNI_IFNAME", interface)
@@ -315,10 +318,60 @@ fn del_without_a_daemon_succeeds_and_leaves_one_note_per_attachment() {
 #[test]
 fn del_fails_when_it_can_neither_reach_the_daemon_nor_leave_a_note() {
     let node = Node::down();
+    node.journal(&attachment("eth0"));
     std::fs::write(node.run_dir().join("pending"), "a file in the way").expect("a plain file");
     let outcome = Plugin::new(&node, "DEL").run();
     assert_eq!(outcome.error_code(), 5);
     assert!(outcome.details().contains("pending"), "{outcome:?}");
+}
+
+#[test]
+fn del_without_a_daemon_leaves_no_note_about_what_the_daemon_does_not_have() {
+    let node = Node::down();
+    // No journal, then one with somebody else's entry.
+    for _ in 0..2 {
+        let outcome = Plugin::new(&node, "DEL").run();
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert!(!node.run_dir().join("pending").exists());
+        node.journal(&attachment("eth1"));
+    }
+    node.journal(&attachment("eth0"));
+    assert_eq!(Plugin::new(&node, "DEL").run().code, 0);
+    assert_eq!(
+        notes(node.run_dir()).len(),
+        1,
+        "of what it has there is one"
+    );
+}
+
+#[test]
+fn del_without_a_daemon_leaves_no_note_beside_very_many_but_replaces_its_own() {
+    let node = Node::down();
+    for interface in ["eth0", "eth1"] {
+        node.journal(&attachment(interface));
+    }
+    assert_eq!(Plugin::new(&node, "DEL").run().code, 0);
+    let pending = node.run_dir().join("pending");
+    let own = std::fs::read_dir(&pending)
+        .expect("a folder")
+        .flatten()
+        .next();
+    let own = own.expect("its note").path();
+    std::fs::write(&own, "an older one").expect("a note");
+    for number in 0..4096 {
+        std::fs::write(pending.join(format!("{number}.json")), "{}").expect("a note");
+    }
+    let count = || std::fs::read_dir(&pending).expect("a folder").count();
+    let before = count();
+    let other = Plugin::new(&node, "DEL")
+        .variable("CNI_IFNAME", "eth1")
+        .run();
+    assert_eq!(other.code, 0, "{other:?}");
+    assert_eq!(count(), before);
+    assert_eq!(Plugin::new(&node, "DEL").run().code, 0);
+    assert_eq!(count(), before);
+    let text = std::fs::read_to_string(&own).expect("its note");
+    assert!(text.contains("eth0"), "{text}");
 }
 
 #[test]

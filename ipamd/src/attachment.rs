@@ -33,7 +33,7 @@ impl AttachmentKey {
 
     /// Hexadecimal SHA-1 of the key. For names, not for secrecy.
     pub fn hash(&self) -> String {
-        hex_sha1(&[&self.network, &self.container_id, &self.interface_name])
+        veni_api::file_names::attachment_hash(&self.into())
     }
 }
 
@@ -129,16 +129,6 @@ pub fn random_mac() -> [u8; 6] {
 pub fn mac_text(mac: [u8; 6]) -> String {
     let [a, b, c, d, e, g] = mac;
     format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-}
-
-fn hex_sha1(parts: &[&str]) -> String {
-    let mut hasher = Sha1::new();
-    for part in parts {
-        hasher.update(part.as_bytes());
-        // No name holds a zero byte, so different keys never meet.
-        hasher.update([0]);
-    }
-    hex_of(hasher.finalize())
 }
 
 fn hex_of(bytes: impl AsRef<[u8]>) -> String {

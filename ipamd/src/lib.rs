@@ -22,6 +22,7 @@ pub mod metrics;
 mod node;
 mod node_addresses;
 pub mod node_warnings;
+mod noted_dels;
 pub mod operator;
 pub mod pool;
 pub mod progress;

@@ -201,6 +201,15 @@ impl Node {
         self.runtime = Some(runtime);
     }
 
+    /// Puts an entry for an attachment into the daemon's journal.
+    pub(crate) fn journal(&self, attachment: &Attachment) {
+        let folder = self.run_dir().join("journal/endpoints");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let name = veni_api::file_names::entry_prefix(attachment);
+        let file = folder.join(format!("{name}0123456789ab-01234567.json"));
+        std::fs::write(file, "{}").expect("a file");
+    }
+
     /// The run folder.
     pub(crate) fn run_dir(&self) -> &Path {
         self.folder.path()

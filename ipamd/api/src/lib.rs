@@ -5,6 +5,7 @@
 //! It knows nothing of pools, clouds or the kernel.
 
 pub mod failure;
+pub mod file_names;
 pub mod preamble;
 
 #[cfg(feature = "client")]
@@ -37,6 +38,10 @@ pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Name of the folder, inside the run folder, of the notes that the plugin
 /// leaves about DELs while the daemon is down.
 pub const PENDING_DIR: &str = "pending";
+
+/// Folder, inside the run folder, of the daemon's journal of endpoints: a file for
+/// each, whose name begins as [`file_names::entry_prefix`] says.
+pub const ENDPOINTS_DIR: &str = "journal/endpoints";
 
 /// Name of the file, inside the run folder, that the daemon writes when it has
 /// become ready to serve ADD. It holds the boot's id

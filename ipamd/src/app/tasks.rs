@@ -10,8 +10,8 @@ use crate::endpoints::Reaper;
 use crate::node::{keep_node, untranslated};
 use crate::node_addresses::follow;
 use crate::node_warnings::NodeWarnings;
+use crate::noted_dels::work_off_notes;
 use crate::pool::PoolTask;
-use crate::recovery::work_off_notes;
 
 /// Audits of endpoints to one of the node's own rules, tables and settings.
 const NODE_ROUNDS: u64 = 6;

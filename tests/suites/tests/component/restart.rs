@@ -295,7 +295,8 @@ fn leave_a_note(world: &World, container: &str, time_ms: u64) {
         "timeMs": time_ms,
         "bootId": "",
     });
-    fs::write(folder.join(format!("{container}.json")), note.to_string()).expect("writes");
+    let name = veni_api::file_names::note(&(&key).into());
+    fs::write(folder.join(name), note.to_string()).expect("writes");
 }
 
 #[test]

@@ -37,6 +37,33 @@ async fn a_del_without_a_daemon_succeeds_and_is_worked_off_at_its_start() {
 }
 
 #[tokio::test]
+async fn sandboxes_that_are_tried_again_and_again_without_a_daemon_leave_no_notes() {
+    let bed = Bed::start(BedConfig::new(1)).await;
+    let (stays, added) = bed.running(0, "stays").await;
+    bed.daemon(0).kill().await;
+    for number in 0..3 {
+        let pod = bed.pod(0, &format!("retry{number}")).await;
+        bed.add(&pod).await.expect_err("there is no daemon");
+        bed.del(&pod).await.expect("DEL without a daemon");
+        pod.vanish().await;
+    }
+    assert_eq!(notes(&bed), Vec::<PathBuf>::new());
+    // What a plugin of an earlier version has left, and one that was interrupted.
+    let folder = bed.daemon(0).run_dir().join("pending");
+    std::fs::create_dir(&folder).expect("a folder");
+    for name in ["0123456789abcdef.json", ".0123456789abcdef.json.17"] {
+        let file = std::fs::File::create(folder.join(name)).expect("a file");
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        file.set_modified(long_ago).expect("its time can be set");
+    }
+    bed.daemon(0).start().await;
+    assert_eq!(notes(&bed), Vec::<PathBuf>::new());
+    bed.check(&stays, &added).await.expect("CHECK");
+    bed.sound(&[&stays]).await;
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn a_note_that_arrives_while_the_daemon_runs_is_worked_off_and_cannot_undo_a_later_add() {
     let bed = Bed::start(BedConfig::new(1)).await;
     let (pod, _) = bed.running(0, "pod").await;
