@@ -88,7 +88,7 @@ pub async fn run(
         progress: desk.progress().clone(),
         node,
     };
-    let remembered = remembered(&Journal::try_new(run_dir.folder(), run_dir.boot())?)?;
+    let remembered = remembered(&Journal::new(run_dir.folder(), run_dir.boot()))?;
     let connected = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
@@ -146,7 +146,7 @@ impl App {
             node: warnings,
         } = observers;
         let events = Events::default();
-        let journal = Journal::try_new(run_dir.folder(), run_dir.boot())?;
+        let journal = Journal::new(run_dir.folder(), run_dir.boot());
         let provider = limited(&config, provider, &metrics, &events);
         let Some(look) = first_look(&journal, &provider, &progress, shutdown).await? else {
             return Ok(None);

@@ -5,13 +5,22 @@
 //! journal is for the death of the daemon, not of the machine, after which
 //! nothing it says holds any more (the boot id tells). The first line carries
 //! format, boot id and checksum of the second.
+//!
+//! A run folder may be full or read-only for a while. What cannot be written is
+//! the caller's to decide about; what cannot be removed is remembered here and
+//! removed when that is possible again.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::run_dir::write_private;
 
 /// Version of the files' format.
 const FORMAT: u32 = 1;
@@ -47,11 +56,11 @@ pub struct Contents<T> {
     pub current: Vec<(String, T)>,
     /// Entries of an earlier boot, by name.
     pub earlier: Vec<(String, T)>,
-    /// Files that could not be read, and why; they have been removed.
+    /// Files that made no sense, and why; they have been removed.
     pub damaged: Vec<(String, String)>,
 }
 
-/// A journal entry that could not be written or removed.
+/// A journal entry that could not be written, or a folder that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {operation} journal file {path}: {reason}")]
 pub struct JournalError {
@@ -72,34 +81,26 @@ struct Header {
 pub struct Journal {
     folder: PathBuf,
     boot: String,
+    /// Files that are to be removed and could not be.
+    remaining: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl Journal {
-    /// Opens the journal below `run_dir` and makes its folders.
-    ///
-    /// # Errors
-    /// The folders cannot be made.
-    pub fn try_new(run_dir: &Path, boot: &str) -> Result<Self, JournalError> {
-        let journal = Self {
+    /// The journal below `run_dir`. Its folders are made when they are needed, so
+    /// that one who cannot make them yet can still take endpoints away.
+    pub fn new(run_dir: &Path, boot: &str) -> Self {
+        Self {
             folder: run_dir.join("journal"),
             boot: boot.to_owned(),
-        };
-        for shelf in [
-            Shelf::Endpoints,
-            Shelf::Releases,
-            Shelf::Cloud,
-            Shelf::Assigned,
-        ] {
-            let path = journal.folder.join(shelf.folder());
-            fs::create_dir_all(&path).map_err(|source| failed("make", &path, source))?;
+            remaining: Arc::default(),
         }
-        Ok(journal)
     }
 
     /// Writes an entry, replacing the one of that name.
     ///
     /// # Errors
-    /// The file cannot be written: a full or read-only run folder.
+    /// The file cannot be written: a full or read-only run folder. The entry is
+    /// what it was before, and nothing half written stays.
     pub fn write<T: Serialize>(
         &self,
         shelf: Shelf,
@@ -108,28 +109,66 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let path = self.path(shelf, name);
         self.replace(&path, entry)
-            .map_err(|source| failed("write", &path, source))
+            .map_err(|source| failed("write", &path, source))?;
+        self.lock_remaining().remove(&path);
+        Ok(())
     }
 
     fn replace<T: Serialize>(&self, path: &Path, entry: &T) -> io::Result<()> {
         let text = encode(&self.boot, entry)?;
         let beside = path.with_extension("new");
-        fs::write(&beside, text)?;
-        fs::rename(&beside, path)
+        let mut written = write_private(&beside, &text);
+        if let (Err(error), Some(folder)) = (&written, path.parent())
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            // The first entry, or somebody has removed the folder.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
+            written = write_private(&beside, &text);
+        }
+        written
+            .and_then(|()| fs::rename(&beside, path))
+            .inspect_err(|_| {
+                // Best effort: a read removes it too.
+                drop(fs::remove_file(&beside));
+            })
     }
 
-    /// Removes an entry; one that is not there is no error.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn remove(&self, shelf: Shelf, name: &str) -> Result<(), JournalError> {
-        let path = self.path(shelf, name);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove", &path, source))
+    /// Removes an entry; one that is not there is none to remove. One that cannot
+    /// be removed now is by [`Journal::remove_remaining`].
+    pub fn remove(&self, shelf: Shelf, name: &str) {
+        self.remove_file(self.path(shelf, name));
+    }
+
+    fn remove_file(&self, path: PathBuf) {
+        if let Err(error) = remove_if_there(&path) {
+            let mut remaining = self.lock_remaining();
+            if remaining.is_empty() {
+                tracing::warn!(path = %path.display(), %error, "a journal entry that is over stays until it can be removed");
             }
-            _ => Ok(()),
+            remaining.insert(path);
         }
+    }
+
+    /// Tries again to remove what could not be removed.
+    pub fn remove_remaining(&self) {
+        let mut remaining = self.lock_remaining();
+        let before = remaining.len();
+        remaining.retain(|path| remove_if_there(path).is_err());
+        if before > 0 && remaining.is_empty() {
+            tracing::info!(
+                entries = before,
+                "the journal is rid of entries that are over"
+            );
+        }
+    }
+
+    fn lock_remaining(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.remaining
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a shelf. Files that were being written when the daemon died, and
@@ -144,8 +183,7 @@ impl Journal {
             earlier: Vec::new(),
             damaged: Vec::new(),
         };
-        let entries = fs::read_dir(&folder).map_err(|source| failed("list", &folder, source))?;
-        for entry in entries {
+        for entry in list(&folder)? {
             let path = entry
                 .map_err(|source| failed("list", &folder, source))?
                 .path();
@@ -154,7 +192,7 @@ impl Journal {
                 .map(|stem| stem.to_string_lossy().into_owned())
                 .unwrap_or_default();
             if path.extension().is_none_or(|extension| extension != "json") {
-                fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+                self.remove_file(path);
                 continue;
             }
             // A file that cannot be read now is not a damaged one.
@@ -164,7 +202,7 @@ impl Journal {
                 Ok((_, entry)) => contents.earlier.push((name, entry)),
                 Err(reason) => {
                     contents.damaged.push((name, reason));
-                    fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+                    self.remove_file(path);
                 }
             }
         }
@@ -178,8 +216,7 @@ impl Journal {
     /// The folder cannot be read.
     pub fn peek<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Vec<T>, JournalError> {
         let folder = self.folder.join(shelf.folder());
-        let entries = fs::read_dir(&folder).map_err(|source| failed("list", &folder, source))?;
-        let paths = entries.flatten().map(|entry| entry.path());
+        let paths = list(&folder)?.flatten().map(|entry| entry.path());
         let whole = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
         let parsed = whole.filter_map(|path| decode::<T>(&fs::read(path).ok()?).ok());
         let current = parsed.filter(|(boot, _)| *boot == self.boot);
@@ -190,6 +227,22 @@ impl Journal {
         self.folder
             .join(shelf.folder())
             .join(format!("{name}.json"))
+    }
+}
+
+/// What is in a folder; nothing in one that was never needed.
+fn list(folder: &Path) -> Result<impl Iterator<Item = io::Result<fs::DirEntry>>, JournalError> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(failed("list", folder, error)),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -249,15 +302,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read_until_it_is_removed() {
         let folder = tempfile::tempdir().expect("temp folder");
-        let journal = Journal::try_new(folder.path(), "boot-1").expect("opens");
+        let journal = Journal::new(folder.path(), "boot-1");
         journal.write(Shelf::Endpoints, "a", &1).expect("writes");
         journal.write(Shelf::Endpoints, "a", &2).expect("replaces");
         let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
         assert_eq!(contents.current, [("a".to_owned(), 2)]);
-        journal.remove(Shelf::Endpoints, "a").expect("removes");
-        journal
-            .remove(Shelf::Endpoints, "a")
-            .expect("twice is no error");
+        for _ in 0..2 {
+            // Twice is no error.
+            journal.remove(Shelf::Endpoints, "a");
+        }
         let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
         assert!(contents.current.is_empty());
     }
@@ -265,9 +318,9 @@ mod tests {
     #[test]
     fn entries_of_an_earlier_boot_are_told_apart() {
         let folder = tempfile::tempdir().expect("temp folder");
-        let before = Journal::try_new(folder.path(), "boot-1").expect("opens");
+        let before = Journal::new(folder.path(), "boot-1");
         before.write(Shelf::Endpoints, "old", &1).expect("writes");
-        let now = Journal::try_new(folder.path(), "boot-2").expect("opens");
+        let now = Journal::new(folder.path(), "boot-2");
         now.write(Shelf::Endpoints, "new", &2).expect("writes");
         let contents = now.read::<u32>(Shelf::Endpoints).expect("reads");
         assert_eq!(names(&contents.current), ["new"]);
@@ -277,7 +330,7 @@ mod tests {
     #[test]
     fn torn_edited_and_half_written_files_are_dropped_and_the_first_two_reported() {
         let folder = tempfile::tempdir().expect("temp folder");
-        let journal = Journal::try_new(folder.path(), "boot-1").expect("opens");
+        let journal = Journal::new(folder.path(), "boot-1");
         for name in ["good", "torn", "edited"] {
             journal
                 .write(Shelf::Endpoints, name, &"text")
@@ -300,9 +353,9 @@ mod tests {
     #[test]
     fn a_peek_shows_what_is_whole_and_of_this_boot_and_removes_nothing() {
         let folder = tempfile::tempdir().expect("temp folder");
-        let before = Journal::try_new(folder.path(), "boot-1").expect("opens");
+        let before = Journal::new(folder.path(), "boot-1");
         before.write(Shelf::Endpoints, "old", &1).expect("writes");
-        let journal = Journal::try_new(folder.path(), "boot-2").expect("opens");
+        let journal = Journal::new(folder.path(), "boot-2");
         journal.write(Shelf::Endpoints, "new", &2).expect("writes");
         let damaged = journal.path(Shelf::Endpoints, "damaged");
         fs::write(damaged, "nonsense").expect("writes");
@@ -311,5 +364,59 @@ mod tests {
         let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
         assert_eq!(names(&contents.damaged), ["damaged"]);
         assert_eq!(names(&contents.earlier), ["old"]);
+    }
+
+    #[test]
+    fn what_could_not_be_removed_goes_when_it_can_be_and_what_was_written_again_stays() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let journal = Journal::new(folder.path(), "boot-1");
+        for name in ["gone", "kept"] {
+            journal.write(Shelf::Endpoints, name, &1).expect("writes");
+        }
+        let (shelf, aside) = (
+            folder.path().join("journal/endpoints"),
+            folder.path().join("aside"),
+        );
+        // A file in the folder's place refuses everything.
+        fs::rename(&shelf, &aside).expect("moves");
+        fs::write(&shelf, "").expect("writes");
+        for name in ["gone", "kept"] {
+            journal.remove(Shelf::Endpoints, name);
+        }
+        let error = journal
+            .write(Shelf::Endpoints, "kept", &2)
+            .expect_err("is refused");
+        assert!(
+            error.to_string().contains("journal/endpoints/kept.json"),
+            "{error}"
+        );
+        journal.remove_remaining();
+        fs::remove_file(&shelf).expect("removes");
+        fs::rename(&aside, &shelf).expect("moves");
+        journal.write(Shelf::Endpoints, "kept", &3).expect("writes");
+        journal.remove_remaining();
+        let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
+        assert_eq!(contents.current, [("kept".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn folders_that_are_not_there_are_empty_and_made_for_the_first_entry() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("temp folder");
+        let journal = Journal::new(folder.path(), "boot-1");
+        let nothing = journal.peek::<u32>(Shelf::Releases).expect("reads");
+        assert!(nothing.is_empty());
+        for _ in 0..2 {
+            let contents = journal.read::<u32>(Shelf::Releases).expect("reads");
+            assert!(contents.current.is_empty());
+            journal.write(Shelf::Releases, "a", &1).expect("writes");
+            let file = folder.path().join("journal/releases/a.json");
+            for (path, mode) in [(file.parent().expect("a folder"), 0o700), (&file, 0o600)] {
+                let found = fs::metadata(path).expect("it is there");
+                assert_eq!(found.permissions().mode() & 0o7777, mode);
+            }
+            // Somebody tidies up under a daemon that runs.
+            fs::remove_dir_all(folder.path().join("journal")).expect("removes");
+        }
     }
 }

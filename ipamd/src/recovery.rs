@@ -4,10 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use veni_dataplane::plan::is_node_local;
 use veni_dataplane::{
     DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, KernelError, NodeAddress, Observed,
@@ -15,7 +13,7 @@ use veni_dataplane::{
 };
 
 use crate::attachment::{AttachmentKey, PodName};
-use crate::endpoints::{Endpoints, Record, RecordState};
+use crate::endpoints::{Record, RecordState};
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Contents, Journal, JournalError, Shelf};
 use crate::metrics::Metrics;
@@ -28,7 +26,7 @@ const UNKNOWN: &str = "(unknown)";
 /// Why recovery failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoveryError {
-    /// The journal cannot be read or mended.
+    /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The kernel refused.
@@ -62,7 +60,7 @@ pub(crate) async fn recover(
     note_damage(&endpoints.damaged, &mut recovered);
     for (name, _) in &endpoints.earlier {
         // The boot took the pod, its link and its routes with it.
-        journal.remove(Shelf::Endpoints, name)?;
+        journal.remove(Shelf::Endpoints, name);
     }
     read_releases(journal, &mut recovered)?;
     let mut observed = kernel.observe().await?;
@@ -116,7 +114,7 @@ fn read_releases(journal: &Journal, recovered: &mut Recovered) -> Result<(), Jou
     let releases: Contents<Burial> = journal.read(Shelf::Releases)?;
     note_damage(&releases.damaged, recovered);
     for (name, _) in &releases.earlier {
-        journal.remove(Shelf::Releases, name)?;
+        journal.remove(Shelf::Releases, name);
     }
     recovered.releases = releases.current.into_iter().collect();
     Ok(())
@@ -181,9 +179,17 @@ async fn take_in(
     });
     record.state = RecordState::Dying;
     record.released_ms.get_or_insert(unix_millis());
-    journal.write(Shelf::Endpoints, &record.id, &record)?;
+    write_down(journal, &record);
     recovered.records.push(record);
     Ok(())
+}
+
+/// A run folder that is full keeps no daemon from serving: the next start finds the
+/// same difference and draws the same conclusion.
+fn write_down(journal: &Journal, record: &Record) {
+    if let Err(error) = journal.write(Shelf::Endpoints, &record.id, record) {
+        tracing::warn!(attachment = %record.key, %error, "what the start has found is not written down");
+    }
 }
 
 /// A record's own link: by index and MAC when it was committed, by name and MAC
@@ -257,7 +263,7 @@ async fn adopt_strangers(
             let addresses = pod_addresses(&addresses);
             kernel.remove_endpoint(&addresses, Some(link.index)).await?;
         }
-        journal.write(Shelf::Endpoints, &record.id, &record)?;
+        write_down(journal, &record);
         recovered.records.push(record);
     }
     for (index, addresses) in by_link {
@@ -289,7 +295,10 @@ fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
     };
     let created_ms = unix_millis();
     Record {
-        id: format!("{}-{created_ms:012x}", &key.hash()[..16]),
+        id: format!(
+            "{}{created_ms:012x}",
+            veni_api::file_names::entry_prefix(&(&key).into())
+        ),
         key,
         pod: PodName::default(),
         state: if lives {
@@ -319,82 +328,5 @@ fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
         add_micros: 0,
         waited_micros: 0,
         released_ms: (!lives).then_some(created_ms),
-    }
-}
-
-/// A note that the plugin has left about a DEL.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Note {
-    version: u32,
-    network: String,
-    container_id: String,
-    interface_name: String,
-    time_ms: u64,
-    boot_id: String,
-}
-
-/// Works off the DELs that came while the daemon was down. A note that cannot
-/// be read is dropped and reported; one that fails stays for the next time.
-pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<Endpoints>) {
-    let folder = run_dir.join(veni_api::PENDING_DIR);
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        // No folder: the plugin has never left a note.
-        return;
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if hidden || path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        if work_off(&path, boot, endpoints).await
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::warn!(path = %path.display(), %error, "a note that was worked off stays");
-        }
-    }
-}
-
-/// Whether the note is done with.
-async fn work_off(path: &Path, boot: &str, endpoints: &Arc<Endpoints>) -> bool {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            // The plugin may have taken it back; else it is read next time.
-            tracing::warn!(path = %path.display(), %error, "a note about a del cannot be read now");
-            return false;
-        }
-    };
-    let note = match parse_note(&text) {
-        Ok(note) => note,
-        Err(reason) => {
-            tracing::error!(path = %path.display(), reason, "dropped a note about a del that cannot be read");
-            return true;
-        }
-    };
-    if !note.boot_id.is_empty() && note.boot_id != boot {
-        return true;
-    }
-    let key = AttachmentKey {
-        network: note.network,
-        container_id: note.container_id,
-        interface_name: note.interface_name,
-    };
-    match endpoints.delete_noted(&key, note.time_ms).await {
-        Ok(_) => true,
-        Err(failure) => {
-            tracing::warn!(attachment = %key, error = failure.message, "a noted del failed and will be repeated");
-            false
-        }
-    }
-}
-
-fn parse_note(text: &str) -> Result<Note, String> {
-    let note: Note = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if note.version == 1 {
-        Ok(note)
-    } else {
-        Err(format!("its version {} is not 1", note.version))
     }
 }

@@ -11,8 +11,8 @@ use super::App;
 use crate::host::HostWatch;
 use crate::host::install::{Order, keep_trying};
 use crate::introspection;
+use crate::noted_dels::work_off_notes;
 use crate::operator::{OperatorDesk, Ready};
-use crate::recovery::work_off_notes;
 use crate::rpc::serve_cni;
 use crate::run_dir::ReadyMark;
 

@@ -18,7 +18,7 @@ struct Place {
 fn place() -> Place {
     let folder = tempfile::tempdir().expect("a temp folder");
     Place {
-        journal: Journal::try_new(&folder.path().join("run"), "boot-1").expect("opens"),
+        journal: Journal::new(&folder.path().join("run"), "boot-1"),
         file: AssignedFile::new(&folder.path().join("state"), "boot-1"),
         events: Events::default(),
         folder,
@@ -47,7 +47,7 @@ impl Place {
     /// What a daemon after a reboot is told.
     async fn recalled(&self) -> Option<AssignedRecord> {
         let run = self.folder.path().join("run-of-another-boot");
-        let journal = Journal::try_new(&run, "boot-2").expect("opens");
+        let journal = Journal::new(&run, "boot-2");
         let recalled = recall(&journal, &self.file, NODE, &self.events).await;
         assert!(recalled.as_ref().is_none_or(|one| !one.this_boot));
         recalled.map(|one| one.record)

@@ -376,10 +376,7 @@ impl Endpoints {
             return self.bury_undone(record);
         }
         self.lock_names().remove(&record.plan.host_link);
-        let removed = self.tools.journal.remove(Shelf::Endpoints, &record.id);
-        if let Err(error) = removed {
-            tracing::warn!(attachment = %record.key, %error, "an add that was undone stays in the journal");
-        }
+        self.tools.journal.remove(Shelf::Endpoints, &record.id);
         self.tools
             .pool
             .give_back(&record.key, record.addresses(), false);
@@ -442,10 +439,12 @@ impl Endpoints {
 }
 
 /// Another for every ADD, also for two of one attachment within a millisecond and
-/// under two daemons: the reaper of the first must not forget the second.
+/// under two daemons: the reaper of the first must not forget the second. The plugin
+/// finds the entry by how it begins.
 fn new_id(key: &AttachmentKey, created_ms: u64) -> String {
     let chance: u32 = rand::random();
-    format!("{}-{created_ms:012x}-{chance:08x}", &key.hash()[..16])
+    let prefix = veni_api::file_names::entry_prefix(&key.into());
+    format!("{prefix}{created_ms:012x}-{chance:08x}")
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -17,6 +17,7 @@ impl Endpoints {
     /// # Errors
     /// The kernel could not be asked.
     pub async fn audit(self: &Arc<Self>) -> Result<(), KernelError> {
+        self.tools.journal.remove_remaining();
         // Only what was there before the look can be missed in it.
         let (ready, stuck): (Vec<Record>, Vec<Record>) = self
             .list()

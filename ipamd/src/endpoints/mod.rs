@@ -292,6 +292,7 @@ fn journal_failure(key: &AttachmentKey, error: &JournalError) -> CniFailure {
     CniFailure::new(
         code::IO_FAILURE,
         format!("attachment {key}: {error}"),
-        "the daemon changes nothing that it cannot journal: is its run folder full or read-only?",
+        "nothing of it was left behind: the daemon adds no pod that it cannot write down; make \
+         room in its run folder (df -h, df -i), or mount it writable",
     )
 }

@@ -146,9 +146,7 @@ impl Reaper {
             if !dying.link_gone || dying.cool_at > now {
                 return true;
             }
-            if let Err(error) = journal.remove(Shelf::Endpoints, id) {
-                tracing::warn!(%error, "a dead endpoint stays in the journal");
-            }
+            journal.remove(Shelf::Endpoints, id);
             self.endpoints.free_node_local(&dying.record);
             crash::point("reap.forgotten");
             false

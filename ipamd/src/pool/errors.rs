@@ -7,10 +7,12 @@ use tokio::time::Instant;
 use veni_pool::Action;
 use veni_provider::{ErrorClass, Family, Limit, ProviderError, Scarcity, SubnetId};
 
+use super::jobs::Work;
 use super::state::Exhaustion;
 use super::task::{PoolTask, Unsettled};
 use super::trouble::{Asked, Hold, lasts};
 use crate::events::EventKind;
+use crate::journal::JournalError;
 
 /// Looks at the inventory in the time until an exhausted subnet is tried again.
 const LOOKS_FOR_ROOM: u32 = 12;
@@ -99,6 +101,20 @@ impl PoolTask {
             }
         }
         true
+    }
+
+    /// What goes back to the cloud is written down first. What cannot be written down
+    /// stays, and is tried again after a pause.
+    pub(super) fn release_not_written(&mut self, work: &Work, error: &JournalError) {
+        let Work::Cloud { family, action, .. } = work else {
+            return;
+        };
+        tracing::warn!(%action, %error, "nothing goes back that cannot be written down first");
+        let operation = "writing down what goes back";
+        let error = ProviderError::new(ErrorClass::Transient, operation, error.to_string());
+        let (asked, now) = (Asked::of(*family, action), Instant::now());
+        self.troubles.count(asked, &error, now);
+        self.hold_for(asked, self.troubles.pause(asked), &error, now);
     }
 
     /// A look at the inventory that failed: the next one comes sooner.

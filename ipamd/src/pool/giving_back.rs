@@ -17,14 +17,17 @@ use super::tombstones::Burial;
 use super::trouble::Asked;
 use crate::crash;
 use crate::events::{EventKind, unix_millis};
-use crate::journal::Shelf;
+use crate::journal::{JournalError, Shelf};
 
 impl PoolTask {
     /// Journalled before the call: after a restart these addresses must not be
     /// given out until the cloud has told whether they are still ours.
     pub(super) fn start_release(&mut self, work: Work, interface: InterfaceId, cidrs: Vec<IpNet>) {
-        if !self.state.may_release(&interface, &cidrs) || !self.bury(&cidrs, None) {
+        if !self.state.may_release(&interface, &cidrs) {
             return;
+        }
+        if let Err(error) = self.bury(&cidrs, None) {
+            return self.release_not_written(&work, &error);
         }
         crash::point("release.journalled");
         self.state.set_releasing(&interface, &cidrs, true);
@@ -47,11 +50,11 @@ impl PoolTask {
         let cidrs: Vec<IpNet> = known.held.keys().copied().collect();
         let table = table_of(known);
         // The plan of one family does not see the other's pods.
-        if !self.state.may_release(&interface, &cidrs)
-            || self.state.stays_attached(known)
-            || !self.bury(&cidrs, Some(&interface))
-        {
+        if !self.state.may_release(&interface, &cidrs) || self.state.stays_attached(known) {
             return;
+        }
+        if let Err(error) = self.bury(&cidrs, Some(&interface)) {
+            return self.release_not_written(&work, &error);
         }
         if let Some(known) = self.state.interfaces.get_mut(&interface) {
             known.detaching = true;
@@ -60,9 +63,12 @@ impl PoolTask {
         self.start(work, job);
     }
 
-    /// Writes down what a call that begins now gives back; `false` when it cannot
-    /// be written.
-    fn bury(&mut self, cidrs: &[IpNet], interface: Option<&InterfaceId>) -> bool {
+    /// Writes down what a call that begins now gives back.
+    fn bury(
+        &mut self,
+        cidrs: &[IpNet],
+        interface: Option<&InterfaceId>,
+    ) -> Result<(), JournalError> {
         let buried = |cidr: &IpNet| self.buried.values().any(|one| one.ranges.contains(cidr));
         let departs = |id: &InterfaceId| {
             let mut burials = self.buried.values();
@@ -75,10 +81,7 @@ impl PoolTask {
         if !burial.is_empty() {
             self.releases += 1;
             let entry = format!("{:016x}-{}", unix_millis(), self.releases);
-            if let Err(error) = self.journal.write(Shelf::Releases, &entry, &burial) {
-                tracing::error!(%error, "giving nothing back: it could not be journalled");
-                return false;
-            }
+            self.journal.write(Shelf::Releases, &entry, &burial)?;
             self.buried.insert(entry, burial);
         }
         for cidr in cidrs {
@@ -87,7 +90,7 @@ impl PoolTask {
         if let Some(interface) = interface {
             self.state.departed.begin(interface);
         }
-        true
+        Ok(())
     }
 
     /// Nothing was given back by the last call. Tells what is ours as before; the
@@ -190,14 +193,14 @@ impl PoolTask {
             if !change(burial) {
                 return true;
             }
-            let written = match burial.is_empty() {
-                true => journal.remove(Shelf::Releases, entry),
-                false => journal.write(Shelf::Releases, entry, burial),
-            };
-            if let Err(error) = written {
-                tracing::warn!(%error, "the journal calls released what is not, or no longer");
+            if burial.is_empty() {
+                journal.remove(Shelf::Releases, entry);
+                return false;
             }
-            !burial.is_empty()
+            if let Err(error) = journal.write(Shelf::Releases, entry, burial) {
+                tracing::warn!(%error, "a restart would doubt what is not, or no longer, given back");
+            }
+            true
         });
     }
 }

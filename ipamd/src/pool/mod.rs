@@ -2,6 +2,7 @@
 //! after every change, and starts what the plan says. Everybody else sends it
 //! commands through a [`Pool`].
 
+mod cloud_file;
 mod errors;
 mod giving_back;
 mod glance;

@@ -348,6 +348,14 @@ impl PoolState {
         }
     }
 
+    /// Everything for pods that the node holds.
+    pub(crate) fn ranges(&self) -> BTreeSet<IpNet> {
+        let interfaces = self.interfaces.values();
+        interfaces
+            .flat_map(|interface| interface.held.keys().copied())
+            .collect()
+    }
+
     /// Whether a plan's release still holds: nothing of it in use, cooling, in doubt or kept.
     pub(crate) fn may_release(&self, interface: &InterfaceId, cidrs: &[IpNet]) -> bool {
         let used = |cidr: &IpNet| {

@@ -14,6 +14,7 @@ use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_pool::{Action, Plan, Targets};
 use veni_provider::{Family, InterfaceId, Limit};
 
+use super::cloud_file::CloudFile;
 use super::glance::Glances;
 use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
 use super::known::Known;
@@ -25,7 +26,7 @@ use super::trouble::Troubles;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Holder, Pool};
 use crate::assigned::Keeper;
 use crate::events::{EventKind, Events, unix_millis};
-use crate::journal::{Journal, Shelf};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 
 /// How long jobs may go on after the daemon was told to stop.
@@ -80,6 +81,7 @@ pub(crate) struct PoolTask {
     pub(super) settings: PoolSettings,
     pub(super) worlds: Worlds,
     pub(super) journal: Journal,
+    cloud_file: CloudFile,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
     pub(super) waiters: VecDeque<Waiter>,
@@ -130,6 +132,7 @@ impl PoolTask {
     ) -> Self {
         let now = Instant::now();
         Self {
+            cloud_file: CloudFile::new(journal.clone(), known.state.ranges()),
             state: known.state,
             worlds,
             journal,
@@ -251,7 +254,12 @@ impl PoolTask {
                 self.state.node_addresses.set(addresses);
                 self.note_node_addresses();
             }
-            Command::Recheck => self.recheck = self.state.interfaces.keys().cloned().collect(),
+            Command::Recheck => {
+                self.recheck = self.state.interfaces.keys().cloned().collect();
+                if self.cloud_file.is_behind() {
+                    self.remember_cloud();
+                }
+            }
             Command::Close => {
                 self.closed = true;
                 for waiter in self.waiters.drain(..) {
@@ -412,16 +420,14 @@ impl PoolTask {
     }
 
     /// Keeps what we know of the cloud for a restart without it.
-    pub(super) fn remember_cloud(&self) {
+    pub(super) fn remember_cloud(&mut self) {
         let memory = CloudMemory {
             node: self.state.node.clone(),
             inventory: self.state.inventory(),
             capabilities: Some(self.state.capabilities.clone()),
             as_of_ms: unix_millis(),
         };
-        if let Err(error) = self.journal.write(Shelf::Cloud, "inventory", &memory) {
-            tracing::warn!(%error, "a restart without the cloud would not know the pool");
-        }
+        self.cloud_file.write(&memory, self.state.ranges());
     }
 
     /// Has it written down who assigned what, if that has changed.

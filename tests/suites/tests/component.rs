@@ -56,6 +56,8 @@ mod origins;
 mod parallel;
 #[path = "component/recorder.rs"]
 mod recorder;
+#[path = "component/refused_writes.rs"]
+mod refused_writes;
 #[path = "component/restart.rs"]
 mod restart;
 #[path = "component/subnets.rs"]

@@ -14,6 +14,7 @@ mod netns {
     mod dels_without_daemon;
     mod egress;
     mod foreign;
+    mod full_run_folder;
     mod further_interfaces;
     mod host;
     mod host_settings;

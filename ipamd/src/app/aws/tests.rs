@@ -124,7 +124,7 @@ async fn a_daemon_that_starts_again_without_ec2_and_metadata_serves_pods_from_it
     first_life(folder.path(), &kernel).await;
     let memory = {
         let dir = run_dir(folder.path());
-        let journal = Journal::try_new(dir.folder(), dir.boot()).expect("a journal");
+        let journal = Journal::new(dir.folder(), dir.boot());
         remembered(&journal)
             .expect("can be read")
             .expect("is there")
