@@ -36,6 +36,7 @@ use crate::operator::OperatorDesk;
 use crate::pool::{Known, Pool, PoolTask, Worlds};
 use crate::progress::Progress;
 use crate::recovery::{node_local, report_repairs};
+use crate::repairs::Repairs;
 use crate::run_dir::{NodeClaim, RunDir};
 use crate::targets::{check, facts, pool_settings};
 
@@ -163,6 +164,8 @@ impl App {
         let translated = egress.or_else(|| egress_of_pods(of_pods, &own));
         let node_plan = node_plan(&config, &look.memory, &own, translated);
         let report = (&progress, &warnings);
+        // What changes while all is compared for the first time is compared once more.
+        let watch = kernel.watch();
         let Some(recovered) = prepare(&kernel, &node_plan, &journal, report, shutdown).await?
         else {
             return Ok(None);
@@ -177,6 +180,7 @@ impl App {
         };
         let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own, egress), tools);
         report_repairs(&recovered.repairs, &events, &metrics);
+        let repairs = Repairs::new(events.clone(), Arc::clone(&metrics));
         let mut known = Known::of(&look, &recovered, &settings, can, run_dir.was_ready());
         let file = AssignedFile::new(&config.state_dir, run_dir.boot());
         let recalled = recall(&journal, &file, &node.instance_id, &events).await;
@@ -189,6 +193,7 @@ impl App {
             Worlds {
                 provider,
                 kernel: Arc::clone(&kernel),
+                repairs: repairs.clone(),
             },
             (journal, record),
             events.clone(),
@@ -209,9 +214,8 @@ impl App {
         };
         app.spawn_core(task, reaper);
         app.tasks.spawn(writer);
-        app.spawn_watch(&kernel);
         app.spawn_node_addresses(Arc::clone(&kernel));
-        app.spawn_audit(kernel, node_plan, warnings);
+        app.spawn_reconciler(kernel, watch, (node_plan, warnings), repairs);
         Ok(Some(app))
     }
 }

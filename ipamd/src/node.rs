@@ -48,18 +48,6 @@ pub(crate) async fn prepare(
     }
 }
 
-/// Makes again what somebody has removed of the node's own set-up.
-pub(crate) async fn keep_node(
-    kernel: &Arc<dyn DataPlane>,
-    plan: &NodePlan,
-    warnings: &NodeWarnings,
-) {
-    match kernel.prepare_node(plan).await {
-        Ok(report) => warnings.set(report.warnings),
-        Err(error) => tracing::warn!(%error, "failed to keep the node set up"),
-    }
-}
-
 async fn prepare_once(
     kernel: &Arc<dyn DataPlane>,
     plan: &NodePlan,

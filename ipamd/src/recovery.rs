@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use veni_dataplane::plan::is_node_local;
 use veni_dataplane::{
-    DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, KernelError, NodeAddress, Observed,
-    ObservedLink, PodAddress,
+    DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, KernelError, LinkKey, NodeAddress,
+    Observed, ObservedLink, PodAddress,
 };
 
-use crate::attachment::{AttachmentKey, PodName};
+use crate::attachment::{AttachmentKey, PodName, mac_text};
 use crate::endpoints::{Record, RecordState};
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::{Contents, Journal, JournalError, Shelf};
@@ -63,7 +63,9 @@ pub(crate) async fn recover(
         journal.remove(Shelf::Endpoints, name);
     }
     read_releases(journal, &mut recovered)?;
-    let mut observed = kernel.observe().await?;
+    let records = endpoints.current.iter().map(|(_, record)| record);
+    let known: Vec<LinkKey> = records.map(Record::link_key).collect();
+    let mut observed = kernel.observe(&known).await?;
     let kept = kept_addresses(&endpoints, &observed);
     for (_, record) in endpoints.current {
         take_in(
@@ -126,7 +128,7 @@ fn kept_addresses(endpoints: &Contents<Record>, observed: &Observed) -> HashSet<
     let records = endpoints.current.iter().map(|(_, record)| record);
     records
         .filter(|record| record.state == RecordState::Ready)
-        .filter(|record| find_link(record, observed).is_some_and(|link| !link.dying))
+        .filter(|record| record.link_in(observed).is_some_and(|link| !link.dying))
         .flat_map(routed)
         .collect()
 }
@@ -146,13 +148,14 @@ async fn take_in(
     observed: &mut Observed,
     recovered: &mut Recovered,
 ) -> Result<(), RecoveryError> {
-    let link = find_link(&record, observed);
+    let link = record.link_in(observed).cloned();
     if let Some(link) = &link {
         observed.links.retain(|other| other.index != link.index);
     }
     let lives = link.as_ref().is_some_and(|link| !link.dying);
     if record.state == RecordState::Ready && lives {
         forget_routes(&record, observed);
+        note_changed_mac(&record, link.as_ref(), recovered);
         complete_host_side(&record, kernel, recovered).await;
         recovered.records.push(record);
         return Ok(());
@@ -192,17 +195,19 @@ fn write_down(journal: &Journal, record: &Record) {
     }
 }
 
-/// A record's own link: by index and MAC when it was committed, by name and MAC
-/// when it was not.
-fn find_link(record: &Record, observed: &Observed) -> Option<ObservedLink> {
-    let is_it = |link: &&ObservedLink| {
-        let named = match record.links {
-            Some(links) => link.index == links.host_index,
-            None => link.name == record.plan.host_link,
-        };
-        named && link.mac == record.plan.host_mac
+/// Others set MACs of links, device managers above all. It is set again, because the pod
+/// sends to the one that it was told of.
+fn note_changed_mac(record: &Record, link: Option<&ObservedLink>, recovered: &mut Recovered) {
+    let Some(link) = link.filter(|link| link.mac != record.plan.host_mac) else {
+        return;
     };
-    observed.links.iter().find(is_it).cloned()
+    let changed = format!(
+        "the MAC of {} had been changed to {}",
+        link.name,
+        mac_text(link.mac)
+    );
+    let label = record.label();
+    recovered.repairs.push(format!("{label}: {changed}"));
 }
 
 /// What is left in `observed` in the end belongs to nobody.

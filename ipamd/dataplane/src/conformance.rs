@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use crate::plan::{
-    DefaultRoute, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress, NodePlan,
-    PRIMARY_MARK, PodAddress, SECONDARY_GROUP, SourceNatPorts,
+    DefaultRoute, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, LinkKey, NodeAddress,
+    NodePlan, PRIMARY_MARK, PodAddress, SECONDARY_GROUP, SourceNatPorts,
 };
 use crate::{Changes, DataPlane, Watch};
 
@@ -43,6 +43,8 @@ pub trait Fixture {
     fn set_group(&self, name: &str, group: u32);
     /// Removes a pod's route, as an operator might.
     fn delete_route(&self, address: IpAddr);
+    /// Sets the MAC of a link of the node, as a device manager might.
+    fn set_mac(&self, index: u32, mac: [u8; 6]);
     /// Removes all rules and routes of an interface's table, as an operator might.
     fn flush_table(&self, table: u32);
     /// Puts an address with its length on a link of the node, as an operator might.
@@ -95,6 +97,9 @@ macro_rules! conformance_tests {
             the_nodes_own_addresses_are_listed_with_their_links
             what_comes_to_and_goes_from_the_nodes_links_is_told
             a_node_is_prepared_once_its_primary_interface_is_there
+            what_others_removed_of_an_interface_is_answered_as_repaired
+            a_known_link_is_observed_by_its_index_and_by_its_name
+            a_changed_mac_is_told_and_set_again_without_a_namespace
             what_others_change_is_told
             our_own_changes_are_not_told
             changes_in_pods_namespaces_are_not_told
@@ -149,7 +154,7 @@ async fn remove<F: Fixture>(fixture: &F, plan: &EndpointPlan, links: EndpointLin
 }
 
 async fn is_empty<F: Fixture>(fixture: &F) -> bool {
-    let observed = fixture.plane().observe().await.expect("observed");
+    let observed = fixture.plane().observe(&[]).await.expect("observed");
     observed.endpoints.is_empty() && observed.links.is_empty()
 }
 
@@ -177,7 +182,7 @@ pub async fn a_new_endpoint_is_observed_and_checks_out<F: Fixture>(fixture: &F) 
     assert!(is_empty(fixture).await);
     let links = add(fixture, &plan, &namespace).await.expect("added");
     assert_ne!(links.namespace_cookie, 0);
-    let observed = fixture.plane().observe().await.expect("observed");
+    let observed = fixture.plane().observe(&[]).await.expect("observed");
     let mut routed: Vec<_> = observed
         .endpoints
         .iter()
@@ -205,10 +210,13 @@ pub async fn a_new_endpoint_is_observed_and_checks_out<F: Fixture>(fixture: &F) 
 pub async fn a_repeated_add_answers_the_same_and_changes_nothing<F: Fixture>(fixture: &F) {
     let (plan, namespace) = (plan(1), fixture.namespace());
     let links = add(fixture, &plan, &namespace).await.expect("added");
-    let before = fixture.plane().observe().await.expect("observed");
+    let before = fixture.plane().observe(&[]).await.expect("observed");
     let again = add(fixture, &plan, &namespace).await.expect("added");
     assert_eq!(again, links);
-    assert_eq!(fixture.plane().observe().await.expect("observed"), before);
+    assert_eq!(
+        fixture.plane().observe(&[]).await.expect("observed"),
+        before
+    );
 }
 
 /// DEL does not wait for the link to go.
@@ -216,7 +224,7 @@ pub async fn a_removed_endpoint_is_dying_until_it_is_reaped<F: Fixture>(fixture:
     let (plan, namespace) = (plan(1), fixture.namespace());
     let links = add(fixture, &plan, &namespace).await.expect("added");
     remove(fixture, &plan, links).await;
-    let observed = fixture.plane().observe().await.expect("observed");
+    let observed = fixture.plane().observe(&[]).await.expect("observed");
     assert!(observed.endpoints.is_empty(), "{observed:?}");
     assert!(observed.links[0].dying, "{observed:?}");
     let left = fixture.plane().reap(&[links.host_index]).await;
@@ -395,7 +403,7 @@ pub async fn a_node_local_address_is_routed_compared_and_removed_as_the_others<F
             .retain(|pod| pod.address.is_ipv4() == (family == 4));
         plan.egress = Some(egress);
         let links = add(fixture, &plan, &namespace).await.expect("added");
-        let observed = fixture.plane().observe().await.expect("observed");
+        let observed = fixture.plane().observe(&[]).await.expect("observed");
         let routed = |address| {
             let mut all = observed.endpoints.iter();
             all.any(|one| one.address == address && one.link_index == links.host_index)
@@ -412,7 +420,7 @@ pub async fn a_node_local_address_is_routed_compared_and_removed_as_the_others<F
         let found = differences(fixture, &plan, links, Some(&namespace)).await;
         assert_eq!(found, Vec::<String>::new());
         remove(fixture, &plan, links).await;
-        let observed = fixture.plane().observe().await.expect("observed");
+        let observed = fixture.plane().observe(&[]).await.expect("observed");
         assert!(observed.endpoints.is_empty(), "{observed:?}");
     }
 }
@@ -528,7 +536,7 @@ pub async fn a_further_interface_that_fails_leaves_no_rules<F: Fixture>(fixture:
     assert_eq!(fixture.pod_rules(&namespace), 2, "those of the first");
     let found = differences(fixture, &first, links, Some(&namespace)).await;
     assert_eq!(found, Vec::<String>::new());
-    let observed = fixture.plane().observe().await.expect("observed");
+    let observed = fixture.plane().observe(&[]).await.expect("observed");
     assert_eq!(observed.links.len(), 1);
 }
 
@@ -572,7 +580,7 @@ pub async fn a_second_first_interface_is_refused_and_nothing_is_left<F: Fixture>
     assert!(exists(&error), "{error}");
     let found = differences(fixture, &first, links, Some(&namespace)).await;
     assert_eq!(found, Vec::<String>::new());
-    let observed = fixture.plane().observe().await.expect("observed");
+    let observed = fixture.plane().observe(&[]).await.expect("observed");
     assert_eq!(observed.links.len(), 1);
 }
 
@@ -626,12 +634,12 @@ pub async fn an_interface_is_in_service_until_it_is_removed<F: Fixture>(fixture:
     fixture.plug("eth1", SECOND_MAC);
     let plane = fixture.plane();
     for _ in 0..2 {
-        let name = plane
+        let report = plane
             .ensure_interface(&interface())
             .await
             .expect("in service");
-        assert_eq!(name, "eth1");
-        let observed = plane.observe().await.expect("observed");
+        assert_eq!(report.link, "eth1");
+        let observed = plane.observe(&[]).await.expect("observed");
         assert_eq!(observed.interface_tables, [0x5611]);
     }
     for _ in 0..2 {
@@ -639,7 +647,7 @@ pub async fn an_interface_is_in_service_until_it_is_removed<F: Fixture>(fixture:
             .remove_interface(0x5611)
             .await
             .expect("out of service");
-        let observed = plane.observe().await.expect("observed");
+        let observed = plane.observe(&[]).await.expect("observed");
         assert!(observed.interface_tables.is_empty(), "{observed:?}");
     }
 }
@@ -650,8 +658,8 @@ pub async fn an_interface_that_has_not_appeared_is_no_such_link<F: Fixture>(fixt
     let error = error.expect_err("no link");
     assert!(matches!(error, KernelError::NoSuchLink(_)), "{error}");
     fixture.plug("eth1", SECOND_MAC);
-    let name = fixture.plane().ensure_interface(&interface()).await;
-    assert_eq!(name.expect("in service"), "eth1");
+    let report = fixture.plane().ensure_interface(&interface()).await;
+    assert_eq!(report.expect("in service").link, "eth1");
 }
 
 /// Other programs may put links into groups, too.
@@ -851,4 +859,46 @@ pub async fn what_comes_to_and_goes_from_the_nodes_links_is_told<F: Fixture>(fix
     told(&mut watch, |changes| changes.addresses).await;
     fixture.remove_address("eth1", "10.0.0.9/20");
     told(&mut watch, |changes| changes.addresses).await;
+}
+
+/// The verb says what it has made again, and nothing where all was there.
+pub async fn what_others_removed_of_an_interface_is_answered_as_repaired<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let ensure = async || {
+        let report = fixture.plane().ensure_interface(&interface()).await;
+        report.expect("in service").repairs
+    };
+    ensure().await;
+    assert_eq!(ensure().await, []);
+    fixture.flush_table(interface().table);
+    assert!(!ensure().await.is_empty());
+    assert_eq!(ensure().await, []);
+}
+
+/// A link that is asked for is found once, whatever the dump has.
+pub async fn a_known_link_is_observed_by_its_index_and_by_its_name<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    let known = [
+        LinkKey::Index(links.host_index),
+        LinkKey::Name(plan.host_link.clone()),
+        LinkKey::Index(links.host_index + 1000),
+        LinkKey::Name("eni-none".into()),
+    ];
+    let observed = fixture.plane().observe(&known).await.expect("observed");
+    let found: Vec<u32> = observed.links.iter().map(|link| link.index).collect();
+    assert_eq!(found, [links.host_index]);
+}
+
+/// Index, group and name say whose a link is; its MAC may have been changed.
+pub async fn a_changed_mac_is_told_and_set_again_without_a_namespace<F: Fixture>(fixture: &F) {
+    let (plan, namespace) = (plan(1), fixture.namespace());
+    let links = add(fixture, &plan, &namespace).await.expect("added");
+    fixture.set_mac(links.host_index, [0x02, 0, 0, 0, 9, 9]);
+    let found = differences(fixture, &plan, links, Some(&namespace)).await;
+    assert!(!found.is_empty());
+    let repaired = fixture.plane().add_endpoint(&plan, None).await;
+    assert_eq!(repaired.expect("repaired").host_index, links.host_index);
+    let found = differences(fixture, &plan, links, Some(&namespace)).await;
+    assert_eq!(found, Vec::<String>::new());
 }

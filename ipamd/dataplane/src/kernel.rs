@@ -34,8 +34,8 @@ use async_trait::async_trait;
 use crate::DataPlane;
 use crate::Watch;
 use crate::plan::{
-    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress, NodePlan,
-    NodeReport, Observed, PodAddress,
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, InterfaceReport, KernelError, LinkKey,
+    NodeAddress, NodePlan, NodeReport, Observed, PodAddress,
 };
 use node::Loaded;
 use watch::Listener;
@@ -83,7 +83,7 @@ impl DataPlane for Kernel {
             .await
     }
 
-    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<String, KernelError> {
+    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<InterfaceReport, KernelError> {
         let plan = plan.clone();
         self.slow
             .run(move |host| interface::ensure(host, &plan))
@@ -145,8 +145,11 @@ impl DataPlane for Kernel {
             .await
     }
 
-    async fn observe(&self) -> Result<Observed, KernelError> {
-        self.slow.run(inspect::observe).await
+    async fn observe(&self, known: &[LinkKey]) -> Result<Observed, KernelError> {
+        let known = known.to_vec();
+        self.slow
+            .run(move |host| inspect::observe(host, &known))
+            .await
     }
 
     async fn node_addresses(&self) -> Result<Vec<NodeAddress>, KernelError> {

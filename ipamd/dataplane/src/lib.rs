@@ -19,8 +19,9 @@ use async_trait::async_trait;
 
 pub use kernel::Kernel;
 pub use plan::{
-    DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress,
-    NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, PodAddress,
+    DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, InterfaceReport,
+    KernelError, LinkKey, NodeAddress, NodePlan, NodeReport, Observed, ObservedEndpoint,
+    ObservedLink, PodAddress, Repair, RepairKind,
 };
 pub use watch::{Changes, Watch};
 
@@ -46,7 +47,7 @@ pub trait DataPlane: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`KernelError::NoSuchLink`] while the interface has not appeared.
-    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<String, KernelError>;
+    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<InterfaceReport, KernelError>;
 
     /// Takes an interface out of service: its table's rules and routes.
     ///
@@ -61,7 +62,8 @@ pub trait DataPlane: Send + Sync + 'static {
     /// Repeated for the same plan it changes nothing.
     ///
     /// Without a namespace it only completes the host's side of an endpoint
-    /// whose veth pair exists: the audit repairs routes that somebody removed.
+    /// whose veth pair exists: the audit repairs routes that somebody removed, and the
+    /// MAC of the host's end, which the pod sends to.
     /// The answer's namespace cookie is then 0.
     ///
     /// # Errors
@@ -111,11 +113,12 @@ pub trait DataPlane: Send + Sync + 'static {
     ) -> Result<Vec<Difference>, KernelError>;
 
     /// Everything of ours that is in the kernel now. Dumps tables: for start
-    /// and the slow audit, never on the way of an ADD or DEL.
+    /// and the slow audit, never on the way of an ADD or DEL. A link of `known` that the
+    /// dump lacks is asked for by itself, so that what is missing in the answer is gone.
     ///
     /// # Errors
     /// What the kernel refused.
-    async fn observe(&self) -> Result<Observed, KernelError>;
+    async fn observe(&self, known: &[LinkKey]) -> Result<Observed, KernelError>;
 
     /// The addresses of all links of the node itself, whoever put them there, in order.
     ///

@@ -18,8 +18,8 @@ use ipnet::IpNet;
 
 use crate::DataPlane;
 use crate::plan::{
-    Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError, NodeAddress, NodePlan,
-    NodeReport, Observed, PodAddress,
+    Difference, EndpointLinks, EndpointPlan, InterfacePlan, InterfaceReport, KernelError, LinkKey,
+    NodeAddress, NodePlan, NodeReport, Observed, PodAddress,
 };
 use crate::watch::{Changes, Teller, Watch};
 use faults::Faults;
@@ -27,12 +27,25 @@ pub use faults::Step;
 use state::State;
 pub use state::{NamespaceId, PodLink};
 
+/// For how long notifications gather, as those of the real kernel do.
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// The in-memory kernel. Clones are the same kernel.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MemoryKernel {
     state: Arc<Mutex<State>>,
     faults: Arc<Mutex<Faults>>,
     teller: Arc<Teller>,
+}
+
+impl Default for MemoryKernel {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            faults: Arc::default(),
+            teller: Arc::new(Teller::gathering(GATHERING)),
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,6 +118,21 @@ impl MemoryKernel {
             pods: true,
             ..Changes::NONE
         });
+    }
+
+    /// Sets the MAC of a host's link, as an operator or a device manager might.
+    pub fn set_mac(&self, index: u32, mac: [u8; 6]) {
+        locked(&self.state).set_mac(index, mac);
+    }
+
+    /// MAC of a host's link.
+    pub fn mac(&self, index: u32) -> Option<[u8; 6]> {
+        locked(&self.state).mac(index)
+    }
+
+    /// Lets dumps lack a link that lives, from now on.
+    pub fn hide_from_dumps(&self, index: u32) {
+        locked(&self.state).hide_from_dumps(index);
     }
 
     /// Deletes the rules and routes of an interface's table, as an operator might.
@@ -288,7 +316,7 @@ impl DataPlane for MemoryKernel {
         locked(&self.state).prepare_node(plan)
     }
 
-    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<String, KernelError> {
+    async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<InterfaceReport, KernelError> {
         self.begin(Step::EnsureInterface).await?;
         locked(&self.state).ensure_interface(plan)
     }
@@ -350,9 +378,9 @@ impl DataPlane for MemoryKernel {
         locked(&self.state).check(plan, links, namespace.as_ref())
     }
 
-    async fn observe(&self) -> Result<Observed, KernelError> {
+    async fn observe(&self, known: &[LinkKey]) -> Result<Observed, KernelError> {
         self.begin(Step::Observe).await?;
-        Ok(locked(&self.state).observe())
+        Ok(locked(&self.state).observe(known))
     }
 
     async fn node_addresses(&self) -> Result<Vec<NodeAddress>, KernelError> {

@@ -120,11 +120,51 @@ pub struct NodePlan {
     pub veth_prefix: String,
 }
 
+/// Kinds of things of ours in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RepairKind {
+    /// A policy rule.
+    Rule,
+    /// A route in an interface's table.
+    Route,
+    /// A route to a pod.
+    PodRoute,
+    /// An address of an interface.
+    Address,
+    /// Whether a link is up, its MTU, its MAC.
+    Link,
+    /// A setting below `/proc/sys`.
+    Setting,
+    /// Our nftables table.
+    Nftables,
+}
+
+/// Something that was not as the plan has it, and is now. A verb cannot tell a repair
+/// from a first making: its caller knows whether the same plan was carried out before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// Kind.
+    pub kind: RepairKind,
+    /// In words, naming the object (`rule 512 from all lookup 22016 was missing`).
+    pub what: String,
+}
+
+impl Repair {
+    pub(crate) fn new(kind: RepairKind, what: impl Into<String>) -> Self {
+        Self {
+            kind,
+            what: what.into(),
+        }
+    }
+}
+
 /// What was found or done while the node was prepared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// Link of the primary interface.
     pub primary_link: String,
+    /// What was not as the plan has it, but for what the plan itself has changed.
+    pub repairs: Vec<Repair>,
     /// Settings that could not be made, each with its consequence, in words.
     pub warnings: Vec<String>,
 }
@@ -148,6 +188,15 @@ pub struct InterfacePlan {
     /// MTU, bytes; `None` leaves it alone. The primary interface's is the node's
     /// ([`NodePlan::primary_mtu`]).
     pub mtu: Option<u32>,
+}
+
+/// What was found or done while an interface was brought into service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceReport {
+    /// Its link.
+    pub link: String,
+    /// What was not as the plan has it.
+    pub repairs: Vec<Repair>,
 }
 
 /// One address of a pod.
@@ -265,6 +314,15 @@ pub struct NodeAddress {
     pub length: u8,
     /// Name of the link.
     pub link: String,
+}
+
+/// What a link is asked for by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LinkKey {
+    /// Its index.
+    Index(u32),
+    /// Its name.
+    Name(String),
 }
 
 /// Everything of ours in the kernel.

@@ -5,6 +5,7 @@
 
 use std::ops::{BitOr, BitOrAssign};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -100,6 +101,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Watch {
     inbox: Arc<Inbox>,
+    gathering: Duration,
 }
 
 impl Watch {
@@ -107,11 +109,15 @@ impl Watch {
     /// Never ends where nothing watches any more. Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Changes {
         loop {
-            let changes = std::mem::take(&mut *locked(&self.inbox.unread));
-            if !changes.is_empty() {
-                return changes;
+            let told = self.inbox.told.notified();
+            if locked(&self.inbox.unread).is_empty() {
+                told.await;
+            } else {
+                if !self.gathering.is_zero() {
+                    tokio::time::sleep(self.gathering).await;
+                }
+                return std::mem::take(&mut *locked(&self.inbox.unread));
             }
-            self.inbox.told.notified().await;
         }
     }
 }
@@ -120,14 +126,27 @@ impl Watch {
 #[derive(Debug, Default)]
 pub(crate) struct Teller {
     inboxes: Mutex<Vec<Weak<Inbox>>>,
+    gathering: Duration,
 }
 
 impl Teller {
+    /// What happens within so long of the first change is told with it.
+    #[cfg(feature = "memory")]
+    pub(crate) fn gathering(gathering: Duration) -> Self {
+        Self {
+            inboxes: Mutex::default(),
+            gathering,
+        }
+    }
+
     /// A new listener, who is told what changes from now on.
     pub(crate) fn watch(&self) -> Watch {
         let inbox = Arc::new(Inbox::default());
         locked(&self.inboxes).push(Arc::downgrade(&inbox));
-        Watch { inbox }
+        Watch {
+            inbox,
+            gathering: self.gathering,
+        }
     }
 
     pub(crate) fn tell(&self, changes: Changes) {

@@ -61,6 +61,10 @@ impl Fixture for Memory {
         self.0.delete_route(address);
     }
 
+    fn set_mac(&self, index: u32, mac: [u8; 6]) {
+        self.0.set_mac(index, mac);
+    }
+
     fn flush_table(&self, table: u32) {
         self.0.flush_table(table);
     }

@@ -3,18 +3,15 @@
 
 use std::sync::Arc;
 
-use veni_dataplane::{DataPlane, NodePlan};
+use veni_dataplane::{DataPlane, NodePlan, Watch};
 
 use super::App;
 use crate::endpoints::Reaper;
-use crate::node::{keep_node, untranslated};
 use crate::node_addresses::follow;
 use crate::node_warnings::NodeWarnings;
-use crate::noted_dels::work_off_notes;
 use crate::pool::PoolTask;
-
-/// Audits of endpoints to one of the node's own rules, tables and settings.
-const NODE_ROUNDS: u64 = 6;
+use crate::reconcile::Reconciler;
+use crate::repairs::Repairs;
 
 impl App {
     pub(super) fn spawn_core(&mut self, task: PoolTask, reaper: Reaper) {
@@ -23,64 +20,33 @@ impl App {
         self.tasks.spawn(reaper.run(stop));
     }
 
-    /// Interfaces are compared with the kernel as soon as links of the node change.
-    pub(super) fn spawn_watch(&mut self, kernel: &Arc<dyn DataPlane>) {
-        let mut watch = kernel.watch();
-        let (stop, pool) = (self.stop_pool.clone(), self.pool.clone());
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    changes = watch.changed() => {
-                        if changes.links {
-                            pool.recheck();
-                        }
-                    }
-                }
-            }
-        });
-    }
-
     /// What links of the node carry is followed from the start to the end.
     pub(super) fn spawn_node_addresses(&mut self, kernel: Arc<dyn DataPlane>) {
         let stop = self.stop_pool.clone();
         self.tasks.spawn(follow(kernel, self.pool.clone(), stop));
     }
 
-    pub(super) fn spawn_audit(
+    /// Compares what is ours in the kernel, when it tells of changes and in slow rounds.
+    pub(super) fn spawn_reconciler(
         &mut self,
         kernel: Arc<dyn DataPlane>,
-        mut plan: NodePlan,
-        warnings: NodeWarnings,
+        watch: Watch,
+        (plan, warnings): (NodePlan, NodeWarnings),
+        repairs: Repairs,
     ) {
+        let reconciler = Reconciler {
+            kernel,
+            pool: self.pool.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            repairs,
+            plan,
+            warnings,
+            further: self.config.network.untranslated.clone(),
+            interval: self.config.timing.audit,
+            folder: self.run_dir.folder().to_owned(),
+            boot: self.run_dir.boot().to_owned(),
+        };
         let stop = self.stop_pool.clone();
-        let pool = self.pool.clone();
-        let further = self.config.network.untranslated.clone();
-        let (endpoints, interval) = (Arc::clone(&self.endpoints), self.config.timing.audit);
-        let (folder, boot) = (
-            self.run_dir.folder().to_owned(),
-            self.run_dir.boot().to_owned(),
-        );
-        self.tasks.spawn(async move {
-            for round in 1_u64.. {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(interval) => {}
-                }
-                if let Err(error) = endpoints.audit().await {
-                    tracing::warn!(%error, "failed to compare endpoints with the kernel");
-                }
-                work_off_notes(&folder, &boot, &endpoints).await;
-                if round.is_multiple_of(NODE_ROUNDS) {
-                    if let Some(network) = pool.network().await {
-                        plan.untranslated = untranslated(network, &further);
-                    }
-                    keep_node(&kernel, &plan, &warnings).await;
-                    pool.recheck();
-                }
-            }
-        });
+        self.tasks.spawn(reconciler.run(watch, stop));
     }
 }

@@ -2,10 +2,9 @@
 //! somebody removed are made again, and what the kernel once refused to undo is
 //! undone.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use veni_dataplane::{EndpointLinks, KernelError, ObservedLink};
+use veni_dataplane::{EndpointLinks, KernelError, LinkKey, Observed, PodAddress};
 
 use super::Endpoints;
 use super::record::{Record, RecordState};
@@ -23,45 +22,46 @@ impl Endpoints {
             .list()
             .into_iter()
             .partition(|record| record.state == RecordState::Ready);
-        let observed = self.tools.kernel.observe().await?;
-        let living: HashSet<u32> = observed
-            .links
-            .iter()
-            .filter(|link| !link.dying)
-            .map(|link| link.index)
-            .collect();
-        let routed: HashSet<(std::net::IpAddr, u32)> = observed
-            .endpoints
-            .iter()
-            .map(|endpoint| (endpoint.address, endpoint.link_index))
-            .collect();
+        let known: Vec<LinkKey> = ready.iter().chain(&stuck).map(Record::link_key).collect();
+        let observed = self.tools.kernel.observe(&known).await?;
         for record in ready {
-            let Some(links) = record.links else { continue };
-            if !living.contains(&links.host_index) {
+            if record.link_in(&observed).is_none_or(|link| link.dying) {
+                self.disown(&record, &observed);
                 self.release_vanished(&record).await;
-                continue;
-            }
-            let complete = record
-                .plan
-                .routed()
-                .iter()
-                .all(|pod| routed.contains(&(pod.address, links.host_index)));
-            if !complete {
-                self.repair_host_side(&record).await;
+            } else if let Some(missing) = missing(&record, &observed) {
+                self.repair_host_side(&record, &missing).await;
             }
         }
         for record in stuck {
-            self.undo_stuck(record, &observed.links).await;
+            self.undo_stuck(record, &observed).await;
         }
         Ok(())
     }
 
+    /// Makes routes to pods again that somebody removed, and says whether there were
+    /// any. Pods that are gone are left to the slow audit: their DEL is on its way.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub(crate) async fn repair_routes(self: &Arc<Self>) -> Result<bool, KernelError> {
+        let mut records = self.list();
+        records.retain(|record| record.state == RecordState::Ready);
+        let observed = self.tools.kernel.observe(&[]).await?;
+        let mut repaired = false;
+        for record in records {
+            if record.link_in(&observed).is_some_and(|link| !link.dying)
+                && let Some(missing) = missing(&record, &observed)
+            {
+                repaired |= self.repair_host_side(&record, &missing).await;
+            }
+        }
+        Ok(repaired)
+    }
+
     /// An endpoint that is neither made nor gone, and that nobody is at work on
     /// when its turn comes: the kernel refused when it was undone or deleted.
-    async fn undo_stuck(self: &Arc<Self>, record: Record, links: &[ObservedLink]) {
-        let link = links
-            .iter()
-            .find(|link| link.name == record.plan.host_link && link.mac == record.plan.host_mac);
+    async fn undo_stuck(self: &Arc<Self>, record: Record, observed: &Observed) {
+        let link = record.link_in(observed);
         if let (None, Some(link), Some(known)) =
             (record.links, link, self.lock_records().get_mut(&record.key))
             && known.id == record.id
@@ -85,6 +85,19 @@ impl Endpoints {
         }
     }
 
+    /// An index that another link has by now must not lead to that link's deletion.
+    fn disown(&self, record: &Record, observed: &Observed) {
+        let index = record.links.map(|links| links.host_index);
+        let of_another = record.link_in(observed).is_none()
+            && observed.links.iter().any(|link| Some(link.index) == index);
+        if of_another
+            && let Some(known) = self.lock_records().get_mut(&record.key)
+            && known.id == record.id
+        {
+            known.links = None;
+        }
+    }
+
     async fn release_vanished(self: &Arc<Self>, record: &Record) {
         let id = record.id.clone();
         let same = move |other: &Record| other.id == id;
@@ -100,7 +113,9 @@ impl Endpoints {
         }
     }
 
-    async fn repair_host_side(&self, record: &Record) {
+    /// Whether it was repaired.
+    async fn repair_host_side(&self, record: &Record, missing: &str) -> bool {
+        let mut repaired = false;
         let gate = self.gate(&record.key);
         let turn = gate.turn.lock().await;
         let current = self.lock_records().get(&record.key).cloned();
@@ -108,7 +123,10 @@ impl Endpoints {
             |current: Record| current.id == record.id && current.state == RecordState::Ready;
         if current.is_some_and(unchanged) {
             match self.tools.kernel.add_endpoint(&record.plan, None).await {
-                Ok(_) => self.repaired(format!("{}: host routes were missing", record.label())),
+                Ok(_) => {
+                    self.repaired(format!("{}: {missing}", record.label()));
+                    repaired = true;
+                }
                 Err(error) => {
                     tracing::warn!(attachment = %record.key, %error, "failed to repair an endpoint's host routes");
                 }
@@ -116,6 +134,7 @@ impl Endpoints {
         }
         drop(turn);
         self.leave(&record.key, gate);
+        repaired
     }
 
     fn repaired(&self, what: String) {
@@ -123,4 +142,20 @@ impl Endpoints {
         self.tools.metrics.repaired();
         self.tools.events.emit(EventKind::Repair, what);
     }
+}
+
+/// What an endpoint whose link lives lacks on the host, in words.
+fn missing(record: &Record, observed: &Observed) -> Option<String> {
+    let link = record.link_in(observed)?;
+    let leads_to_it = |pod: &PodAddress| {
+        let mut routes = observed.endpoints.iter();
+        routes.any(|route| (route.address, route.link_index) == (pod.address, link.index))
+    };
+    if !record.plan.routed().iter().all(leads_to_it) {
+        return Some("host routes were missing".to_owned());
+    }
+    (link.mac != record.plan.host_mac).then(|| {
+        let name = &record.plan.host_link;
+        format!("the MAC of {name} had been changed, which the pod sends to")
+    })
 }

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use veni_api::v1;
-use veni_dataplane::{DefaultRoute, EndpointLinks, EndpointPlan};
+use veni_dataplane::{
+    DefaultRoute, EndpointLinks, EndpointPlan, LinkKey, Observed, ObservedLink, PodAddress,
+};
 
 use crate::attachment::{AttachmentKey, PodName, mac_text};
 
@@ -67,6 +69,36 @@ impl Record {
             Some(pod) if self.key.is_first_interface() => pod,
             Some(pod) => format!("{pod} ({})", self.key.interface_name),
         }
+    }
+
+    /// What its link is asked for by.
+    pub(crate) fn link_key(&self) -> LinkKey {
+        match self.links {
+            Some(links) => LinkKey::Index(links.host_index),
+            None => LinkKey::Name(self.plan.host_link.clone()),
+        }
+    }
+
+    /// Its own link among those that were observed. Its index is its identity in this
+    /// boot, and its name until the kernel has answered one. An index may come again
+    /// after 2³¹ others, or by somebody's hand: then neither name nor MAC nor a route of
+    /// its own agrees. One of them is enough, because others rename links and set MACs,
+    /// and what is taken for gone is deleted.
+    pub(crate) fn link_in<'a>(&self, observed: &'a Observed) -> Option<&'a ObservedLink> {
+        let mut links = observed.links.iter();
+        let Some(known) = self.links else {
+            return links.find(|link| link.name == self.plan.host_link);
+        };
+        let link = links.find(|link| link.index == known.host_index)?;
+        let routed = self.plan.routed();
+        let leads_to_it = |pod: &PodAddress| {
+            let mut routes = observed.endpoints.iter();
+            routes.any(|route| (route.address, route.link_index) == (pod.address, link.index))
+        };
+        let agrees = link.name == self.plan.host_link
+            || link.mac == self.plan.host_mac
+            || routed.iter().any(leads_to_it);
+        agrees.then_some(link)
     }
 
     /// The answer to its ADD.
@@ -156,3 +188,6 @@ fn gateway_of(address: IpAddr) -> IpAddr {
         IpAddr::V6(_) => veni_dataplane::plan::GATEWAY_V6.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use veni_provider::{
 
 use super::state::PoolInterface;
 use crate::crash;
+use crate::repairs::Repairs;
 
 /// A job's number, unique in this process.
 pub(crate) type JobId = u64;
@@ -96,6 +97,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Worlds {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) kernel: Arc<dyn DataPlane>,
+    pub(crate) repairs: Repairs,
 }
 
 impl Worlds {
@@ -171,17 +173,25 @@ impl Worlds {
         Outcome::Unwired { table, result }
     }
 
+    /// `again`: the same plan was carried out before, so what is missing was removed by
+    /// somebody else.
     pub(crate) async fn wire(
         self,
         interface: InterfaceId,
         plan: InterfacePlan,
+        again: bool,
         delay: Duration,
     ) -> Outcome {
         if !delay.is_zero() {
             // Even a sleep of no time at all takes a millisecond.
             tokio::time::sleep(delay).await;
         }
-        let result = self.kernel.ensure_interface(&plan).await;
+        let result = self.kernel.ensure_interface(&plan).await.map(|report| {
+            if again {
+                self.repairs.tell(&report.repairs);
+            }
+            report.link
+        });
         Outcome::Wired {
             interface,
             sources: plan.sources.into_iter().collect(),

@@ -349,21 +349,21 @@ impl PoolTask {
                 Work::Cloud { .. } | Work::Inventory | Work::Glance => false,
             });
             let sources = interface.sources(&self.state.capabilities);
-            let wired = interface.link.is_some()
-                && interface.wired == sources
-                && !self.recheck.contains(id);
+            let wired = interface.link.is_some() && interface.wired == sources;
+            let settled = wired && !self.recheck.contains(id);
             let leaves = interface.detaching || interface.presence.is_gone();
-            if wired || busy || leaves || !interface.cloud.managed {
+            if settled || busy || leaves || !interface.cloud.managed {
                 continue;
             }
             let plan = interface_plan(interface, &sources, self.settings.interface_mtu);
-            plans.push((id.clone(), plan));
+            plans.push((id.clone(), plan, wired));
         }
-        for (interface, plan) in plans {
+        for (interface, plan, again) in plans {
             self.recheck.remove(&interface);
             let failures = self.wire_failures.get(&interface).copied().unwrap_or(0);
             let delay = wire_delay(failures);
-            let job = self.worlds.clone().wire(interface.clone(), plan, delay);
+            let worlds = self.worlds.clone();
+            let job = worlds.wire(interface.clone(), plan, again, delay);
             self.start(Work::Wire { interface }, job);
         }
     }

@@ -58,6 +58,8 @@ mod parallel;
 mod recorder;
 #[path = "component/refused_writes.rs"]
 mod refused_writes;
+#[path = "component/repairs.rs"]
+mod repairs;
 #[path = "component/restart.rs"]
 mod restart;
 #[path = "component/subnets.rs"]

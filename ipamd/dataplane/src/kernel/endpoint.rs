@@ -87,8 +87,13 @@ pub(crate) fn complete_host_side(
 ) -> Result<EndpointLinks, KernelError> {
     let missing = || KernelError::NoSuchLink(plan.host_link.clone());
     let link = find(&mut host.socket, &plan.host_link)?.ok_or_else(missing)?;
-    if !link.is_ours() || link.group != POD_GROUP || link.mac != plan.host_mac {
+    if !link.is_ours() || link.group != POD_GROUP {
         return Err(KernelError::LinkTaken(plan.host_link.clone()));
+    }
+    if link.mac != plan.host_mac {
+        // The pod sends to the MAC that it was told of.
+        let change = link::mac(link.index, &link.name, plan.host_mac);
+        host.socket.apply(vec![change])?;
     }
     let pair = Pair {
         host_index: link.index,

@@ -14,12 +14,13 @@ use super::{address, endpoint, interface, neighbour, settings};
 use crate::KernelError;
 use crate::plan::{
     DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE,
-    NodeAddress, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE, PodAddress,
+    LinkKey, NodeAddress, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE,
+    PodAddress,
 };
 use netlink_packet_route::AddressFamily;
 
 /// Lists everything of ours.
-pub(crate) fn observe(host: &mut Host) -> Result<Observed, KernelError> {
+pub(crate) fn observe(host: &mut Host, known: &[LinkKey]) -> Result<Observed, KernelError> {
     let mut observed = Observed::default();
     for route in interface::routes_of(&mut host.socket, None)? {
         if route.table == POD_TABLE {
@@ -43,7 +44,13 @@ pub(crate) fn observe(host: &mut Host) -> Result<Observed, KernelError> {
     }
     observed.interface_tables.sort_unstable();
     observed.interface_tables.dedup();
-    let links = link::all(&mut host.socket).map_err(|refusal| refusal.during("list links"))?;
+    let mut links = link::all(&mut host.socket).map_err(|refusal| refusal.during("list links"))?;
+    for key in known {
+        // A dump that is not interrupted can still lack what moved while it ran.
+        if !links.iter().any(|link| is_it(link, key)) {
+            links.extend(ask_for(host, key)?);
+        }
+    }
     for link in links.into_iter().filter(Link::is_ours) {
         if let Ok(mac) = <[u8; 6]>::try_from(link.mac.as_slice()) {
             observed.links.push(ObservedLink {
@@ -80,6 +87,21 @@ pub(crate) fn node_addresses(host: &mut Host) -> Result<Vec<NodeAddress>, Kernel
         .collect();
     addresses.sort();
     Ok(addresses)
+}
+
+fn is_it(link: &Link, key: &LinkKey) -> bool {
+    match key {
+        LinkKey::Index(index) => link.index == *index,
+        LinkKey::Name(name) => link.name == *name,
+    }
+}
+
+fn ask_for(host: &mut Host, key: &LinkKey) -> Result<Option<Link>, KernelError> {
+    let (answer, shown) = match key {
+        LinkKey::Index(index) => (link::by_index(&mut host.socket, *index), index.to_string()),
+        LinkKey::Name(name) => (link::by_name(&mut host.socket, name), name.clone()),
+    };
+    answer.map_err(|refusal| refusal.during(format!("look link {shown} up")))
 }
 
 /// Differences, in words.

@@ -13,22 +13,27 @@ use super::settings::{Setting, Unsettable};
 use super::worker::Host;
 use super::{errno, main_table, settings};
 use crate::KernelError;
-use crate::plan::{InterfacePlan, SECONDARY_GROUP};
+use crate::plan::{InterfacePlan, InterfaceReport, Repair, RepairKind, SECONDARY_GROUP};
 
 /// The link that the cloud plugged in with this MAC. VLANs and the like share the
 /// MAC of what they are on, and a virtual function that of its synthetic controller;
-/// these are passed over.
+/// these are passed over. The kernel cannot be asked for a MAC, so a link is said to be
+/// missing when two lists lack it.
 pub(crate) fn find(socket: &mut Socket, mac: [u8; 6]) -> Result<Link, KernelError> {
-    let links = link::all(socket).map_err(|refusal| refusal.during("list links"))?;
-    links
-        .into_iter()
-        .find(|link| link.mac == mac && !link.is_derived())
-        .ok_or_else(|| KernelError::NoSuchLink(format!("with MAC {}", link::mac_text(&mac))))
+    for _ in 0..2 {
+        let links = link::all(socket).map_err(|refusal| refusal.during("list links"))?;
+        let mut links = links.into_iter();
+        if let Some(link) = links.find(|link| link.mac == mac && !link.is_derived()) {
+            return Ok(link);
+        }
+    }
+    let text = format!("with MAC {}", link::mac_text(&mac));
+    Err(KernelError::NoSuchLink(text))
 }
 
 /// Lets packets come in by an interface that answers would not leave by: node ports
 /// and connections of pods on other interfaces.
-pub(crate) fn loose_reverse_path(name: &str) -> Result<(), Unsettable> {
+pub(crate) fn loose_reverse_path(name: &str) -> Result<Option<Repair>, Unsettable> {
     let own = Setting::ipv4(&format!("conf/{name}/rp_filter"));
     own.ensure("2").or_else(|unsettable| {
         // The kernel takes the larger of the two; only 1 drops such packets.
@@ -36,40 +41,68 @@ pub(crate) fn loose_reverse_path(name: &str) -> Result<(), Unsettable> {
         let values = [own.get().ok(), all.get().ok()];
         match values.iter().flatten().max().map(String::as_str) {
             Some("1") | None => Err(unsettable),
-            Some(_) => Ok(()),
+            Some(_) => Ok(None),
         }
     })
 }
 
 /// Brings an interface into service.
-pub(crate) fn ensure(host: &mut Host, plan: &InterfacePlan) -> Result<String, KernelError> {
+pub(crate) fn ensure(
+    host: &mut Host,
+    plan: &InterfacePlan,
+) -> Result<InterfaceReport, KernelError> {
     let link = find(&mut host.socket, plan.mac)?;
+    let mut repairs = Vec::new();
     if !plan.primary {
-        ignore_routers(&mut host.socket, &link)?;
+        repairs.extend(ignore_routers(&mut host.socket, &link)?);
     }
-    let mut changes = Vec::new();
-    let group = group(plan, &link);
-    changes.extend(group.map(|group| link::group(link.index, &link.name, group)));
-    if let Some(mtu) = plan.mtu.filter(|mtu| *mtu != link.mtu) {
-        changes.push(link::mtu(link.index, &link.name, mtu));
-    }
-    if !link.up {
-        changes.push(link::up(link.index, &link.name));
-    }
-    host.socket.apply(changes)?;
-    if group.is_some() {
-        main_table::without_new_secondary(&mut host.socket)?;
-    }
+    repairs.extend(ensure_link(&mut host.socket, plan, &link)?);
     if plan.primary {
         // Its routes are the host's own; it has neither table nor rules of ours.
-        rule::settle(&mut host.socket, &[], concerns(plan.table))?;
-        return Ok(link.name);
+        let surplus = rule::settle(&mut host.socket, &[], concerns(plan.table))?;
+        repairs.extend(surplus);
+    } else {
+        repairs.extend(loose_reverse_path(&link.name).map_err(Unsettable::into_error)?);
+        repairs.extend(ensure_addresses(&mut host.socket, plan, &link)?);
+        repairs.extend(ensure_routes(&mut host.socket, plan, &link)?);
+        let wanted = rules(plan);
+        let settled = rule::settle(&mut host.socket, &wanted, concerns(plan.table))?;
+        repairs.extend(settled);
     }
-    loose_reverse_path(&link.name).map_err(Unsettable::into_error)?;
-    ensure_addresses(&mut host.socket, plan, &link)?;
-    ensure_routes(&mut host.socket, plan, &link)?;
-    rule::settle(&mut host.socket, &rules(plan), concerns(plan.table))?;
-    Ok(link.name)
+    Ok(InterfaceReport {
+        link: link.name,
+        repairs,
+    })
+}
+
+/// The link up, with its MTU, in its group.
+fn ensure_link(
+    socket: &mut Socket,
+    plan: &InterfacePlan,
+    link: &Link,
+) -> Result<Vec<Repair>, KernelError> {
+    let (index, name) = (link.index, link.name.as_str());
+    let (mut changes, mut repairs) = (Vec::new(), Vec::new());
+    let group = group(plan, link);
+    if let Some(group) = group {
+        changes.push(link::group(index, name, group));
+        let what = format!("link group of {name} was {} instead of {group}", link.group);
+        repairs.push(Repair::new(RepairKind::Link, what));
+    }
+    if let Some(mtu) = plan.mtu.filter(|mtu| *mtu != link.mtu) {
+        changes.push(link::mtu(index, name, mtu));
+        let what = format!("MTU of {name} was {} instead of {mtu}", link.mtu);
+        repairs.push(Repair::new(RepairKind::Link, what));
+    }
+    if !link.up {
+        changes.push(link::up(index, name));
+        repairs.push(Repair::new(RepairKind::Link, format!("{name} was down")));
+    }
+    socket.apply(changes)?;
+    if group.is_some() {
+        main_table::without_new_secondary(socket)?;
+    }
+    Ok(repairs)
 }
 
 /// The group that the link must be put into, where it is not in it. It stays there when
@@ -87,9 +120,9 @@ fn group(plan: &InterfacePlan, link: &Link) -> Option<u32> {
 /// addresses of the node itself. Both are the primary interface's alone, so no more is
 /// heard, and what the kernel took in before is taken back. What a program has put
 /// there, a DHCP client or a network manager, is left alone.
-fn ignore_routers(socket: &mut Socket, link: &Link) -> Result<(), KernelError> {
+fn ignore_routers(socket: &mut Socket, link: &Link) -> Result<Option<Repair>, KernelError> {
     if !settings::hears_routers(&link.name) {
-        return Ok(());
+        return Ok(None);
     }
     settings::ignore_router_advertisements(&link.name)?;
     let name = &link.name;
@@ -105,7 +138,8 @@ fn ignore_routers(socket: &mut Socket, link: &Link) -> Result<(), KernelError> {
     let routes = route::forget_advertised(socket, link.index, name, &others);
     changes.extend(routes.map_err(|refusal| refusal.during("list routes"))?);
     socket.apply(changes)?;
-    Ok(())
+    let what = format!("{name} took addresses and routes from router advertisements");
+    Ok(Some(Repair::new(RepairKind::Setting, what)))
 }
 
 /// The interface's own addresses, where neither DHCP nor another tool puts them.
@@ -113,7 +147,7 @@ fn ensure_addresses(
     socket: &mut Socket,
     plan: &InterfacePlan,
     link: &Link,
-) -> Result<(), KernelError> {
+) -> Result<Vec<Repair>, KernelError> {
     let present = address::of_link(socket, link.index)
         .map_err(|refusal| refusal.during(format!("list the addresses of {}", link.name)))?;
     let missing = plan
@@ -123,28 +157,36 @@ fn ensure_addresses(
     let surplus = present
         .iter()
         .filter(|assigned| assigned.ours && !plan.own_addresses.contains(&assigned.address));
-    let mut changes: Vec<Change> = missing
-        .map(|own| {
-            address::add(link.index, &link.name, *own, address::host_length(*own))
-                .unless(errno::Refusal::exists)
-        })
-        .collect();
-    changes.extend(surplus.map(|assigned| {
-        address::remove(link.index, &link.name, assigned.address, assigned.length)
-    }));
+    let (mut changes, mut repairs) = (Vec::new(), Vec::new());
+    let (index, name) = (link.index, link.name.as_str());
+    let mut repaired = |what: String| repairs.push(Repair::new(RepairKind::Address, what));
+    for own in missing {
+        let add = address::add(index, name, *own, address::host_length(*own));
+        changes.push(add.unless(errno::Refusal::exists));
+        repaired(format!("address {own} on {name} was missing"));
+    }
+    for assigned in surplus {
+        let (address, length) = (assigned.address, assigned.length);
+        changes.push(address::remove(index, name, address, length));
+        repaired(format!("address {address} on {name} was surplus"));
+    }
     socket.apply(changes)?;
-    Ok(())
+    Ok(repairs)
 }
 
 fn ensure_routes(
     socket: &mut Socket,
     plan: &InterfacePlan,
     link: &Link,
-) -> Result<(), KernelError> {
+) -> Result<Vec<Repair>, KernelError> {
     let wanted = routes(plan, link.index);
     let present = routes_of(socket, Some(plan.table))?;
-    let missing = wanted.iter().filter(|route| !present.contains(route));
-    let mut changes: Vec<Change> = missing.map(|route| route.put(&link.name)).collect();
+    let (mut changes, mut repairs) = (Vec::new(), Vec::new());
+    let mut repaired = |what: String| repairs.push(Repair::new(RepairKind::Route, what));
+    for route in wanted.iter().filter(|route| !present.contains(route)) {
+        changes.push(route.put(&link.name));
+        repaired(format!("route {route} on {} was missing", link.name));
+    }
     let replaced = |route: &Route| {
         wanted
             .iter()
@@ -153,9 +195,12 @@ fn ensure_routes(
     let surplus = present
         .iter()
         .filter(|route| !wanted.contains(route) && !replaced(route));
-    changes.extend(surplus.map(|route| route.remove()));
+    for route in surplus {
+        changes.push(route.remove());
+        repaired(format!("route {route} was surplus"));
+    }
     socket.apply(changes)?;
-    Ok(())
+    Ok(repairs)
 }
 
 fn routes(plan: &InterfacePlan, index: u32) -> Vec<Route> {

@@ -240,6 +240,20 @@ pub(crate) fn group(index: u32, name: &str, group: u32) -> Change {
     )
 }
 
+/// Sets a link's MAC.
+pub(crate) fn mac(index: u32, name: &str, mac: [u8; 6]) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+        .attributes
+        .push(LinkAttribute::Address(mac.to_vec()));
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("set the MAC of {name} to {}", mac_text(&mac)),
+    )
+}
+
 /// Takes a link down and into the dying group.
 pub(crate) fn condemn(index: u32, name: &str) -> Change {
     let mut message = LinkMessage::default();

@@ -174,28 +174,17 @@ impl Socket {
         self.ask(message, flags | NLM_F_ECHO)
     }
 
-    /// All messages of a table. Repeated while the table changes under it.
+    /// All messages of a table. Repeated while the table changes under it; one that
+    /// never came out whole is an error, because it may lack what is there.
     pub(crate) fn dump(&mut self, message: &RouteNetlinkMessage) -> Result<Vec<Reply>, Refusal> {
-        let mut found = Vec::new();
-        for _ in 0..DUMP_ATTEMPTS {
-            found.clear();
-            let (mut refused, mut changed) = (None, false);
+        whole(|| {
             let mut datagram = Vec::with_capacity(128);
             self.append(&mut datagram, message.clone(), NLM_F_DUMP);
             self.send(&datagram)?;
-            self.answers(self.sequence, |_, answer| match answer {
-                Answer::Message(message) => found.push(message),
-                Answer::Refused(refusal) => refused = Some(refusal),
-                Answer::Changed => changed = true,
-            })?;
-            if let Some(refusal) = refused {
-                return Err(refusal);
-            }
-            if !changed {
-                break;
-            }
-        }
-        Ok(found)
+            let mut dump = Dump::default();
+            self.answers(self.sequence, |_, answer| dump.take(answer))?;
+            Ok(dump)
+        })
     }
 
     fn append(&mut self, datagram: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16) {
@@ -246,13 +235,52 @@ impl Socket {
     }
 }
 
+/// One attempt at a dump.
+#[derive(Default)]
+struct Dump {
+    found: Vec<Reply>,
+    refused: Option<Refusal>,
+    changed: bool,
+}
+
+impl Dump {
+    fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Message(message) => self.found.push(message),
+            Answer::Refused(refusal) => self.refused = Some(refusal),
+            Answer::Changed => self.changed = true,
+        }
+    }
+}
+
+/// Repeats a dump until nothing changed under it.
+fn whole(mut attempt: impl FnMut() -> Result<Dump, Refusal>) -> Result<Vec<Reply>, Refusal> {
+    for _ in 0..DUMP_ATTEMPTS {
+        let dump = attempt()?;
+        if let Some(refusal) = dump.refused {
+            return Err(refusal);
+        }
+        if !dump.changed {
+            return Ok(dump.found);
+        }
+    }
+    let why = format!("the table changed during each of {DUMP_ATTEMPTS} attempts to list it");
+    Err(Refusal::new(Errno::AGAIN, Some(why)))
+}
+
 /// Reads one message and says whether it ends the answer to its request.
 fn read(message: &NetlinkBuffer<&[u8]>, mut take: impl FnMut(Answer)) -> io::Result<bool> {
     if message.flags() & NLM_F_DUMP_INTR != 0 {
         take(Answer::Changed);
     }
     match message.message_type() {
-        NLMSG_DONE => Ok(true),
+        NLMSG_DONE => {
+            // What has ended early says so here, behind what it had listed by then.
+            if let Some(refusal) = ended_early(message.payload()) {
+                take(Answer::Refused(refusal));
+            }
+            Ok(true)
+        }
         NLMSG_ERROR => {
             if let Some(refusal) = refusal(message.payload(), message.flags()) {
                 take(Answer::Refused(refusal));
@@ -291,23 +319,29 @@ enum Answer {
     Changed,
 }
 
+/// Reads the end of a dump: `None` when all was listed.
+fn ended_early(payload: &[u8]) -> Option<Refusal> {
+    let code = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
+    (code < 0).then(|| Refusal::new(Errno::from_raw_os_error(-code), explanation(&payload[4..])))
+}
+
+/// The kernel's own words among the attributes behind an error.
+fn explanation(attributes: &[u8]) -> Option<String> {
+    let mut all = NlasIterator::new(attributes).flatten();
+    let attribute = all.find(|attribute| attribute.kind() == EXPLANATION)?;
+    let text = attribute.value().split(|byte| *byte == 0).next();
+    Some(String::from_utf8_lossy(text.unwrap_or_default()).into_owned())
+}
+
 /// Reads an acknowledgement: `None` when it says that all is well.
 fn refusal(payload: &[u8], flags: u16) -> Option<Refusal> {
     let code = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
     let errno = (code != 0).then(|| Errno::from_raw_os_error(-code))?;
     // Behind the code stands the request's header, alone as we asked for.
     let trimmed = flags & NLM_F_CAPPED != 0 && flags & NLM_F_ACK_TLVS != 0;
-    let explanation = trimmed
-        .then(|| payload.get(4 + HEADER..))
-        .flatten()
-        .and_then(|attributes| {
-            NlasIterator::new(attributes)
-                .flatten()
-                .find(|attribute| attribute.kind() == EXPLANATION)
-                .map(|attribute| {
-                    let text = attribute.value().split(|byte| *byte == 0).next();
-                    String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
-                })
-        });
-    Some(Refusal::new(errno, explanation))
+    let attributes = trimmed.then(|| payload.get(4 + HEADER..)).flatten();
+    Some(Refusal::new(errno, attributes.and_then(explanation)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::settings::{self, Setting};
 use super::worker::Host;
 use super::{interface, nft, others};
 use crate::KernelError;
-use crate::plan::{NodePlan, NodeReport};
+use crate::plan::{NodePlan, NodeReport, Repair, RepairKind};
 
 /// What was loaded into nftables last, and how the kernel lists it.
 #[derive(Debug, Default)]
@@ -28,21 +28,20 @@ pub(crate) fn prepare(
     let primary = link.name.clone();
     let mut report = NodeReport {
         primary_link: primary.clone(),
-        warnings: Vec::new(),
+        ..NodeReport::default()
     };
     forward(plan, &primary, &mut report)?;
-    if let Err(unsettable) = interface::loose_reverse_path(&primary) {
-        report.warnings.push(
-            unsettable
-                .warning("answers to node ports and to pods on other interfaces may be dropped"),
-        );
-    }
-    if plan.no_tcp_early_demux
-        && let Err(unsettable) = Setting::ipv4("tcp_early_demux").ensure("0")
-    {
-        report.warnings.push(unsettable.warning(
+    settled(
+        interface::loose_reverse_path(&primary),
+        "answers to node ports and to pods on other interfaces may be dropped",
+        &mut report,
+    );
+    if plan.no_tcp_early_demux {
+        settled(
+            Setting::ipv4("tcp_early_demux").ensure("0"),
             "the kubelet may not reach pods whose traffic enters by another interface than it leaves",
-        ));
+            &mut report,
+        );
     }
     set_mtu(host, plan, &link, &mut report);
     make_rules(host, plan, &link, &mut report)?;
@@ -52,12 +51,26 @@ pub(crate) fn prepare(
     Ok(report)
 }
 
+/// A setting that pods can do without: warned of, with its consequence, where it could
+/// not be made.
+fn settled(
+    outcome: Result<Option<Repair>, settings::Unsettable>,
+    consequence: &str,
+    report: &mut NodeReport,
+) {
+    match outcome {
+        Ok(repair) => report.repairs.extend(repair),
+        Err(unsettable) => report.warnings.push(unsettable.warning(consequence)),
+    }
+}
+
 /// Forwarding. Every pod needs it, so the node is not ready without it.
 fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<(), KernelError> {
     let [wants_v4, wants_v6] = wanted(plan);
     if wants_v4 {
         let forwarding = Setting::ipv4("ip_forward").ensure("1");
-        forwarding.map_err(settings::Unsettable::into_error)?;
+        let repair = forwarding.map_err(settings::Unsettable::into_error)?;
+        report.repairs.extend(repair);
     }
     if !wants_v6 {
         return Ok(());
@@ -66,12 +79,9 @@ fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<()
     // default route comes from, unless it is told otherwise first. 0 stays: then
     // a program in user space handles them.
     let accept = Setting::ipv6(&format!("conf/{primary}/accept_ra"));
-    if accept.get().is_ok_and(|value| value == "1")
-        && let Err(unsettable) = accept.ensure("2")
-    {
-        report
-            .warnings
-            .push(unsettable.warning("the node may lose its IPv6 default route"));
+    if accept.get().is_ok_and(|value| value == "1") {
+        let outcome = accept.ensure("2");
+        settled(outcome, "the node may lose its IPv6 default route", report);
     }
     match Setting::ipv6("conf/all/forwarding").ensure("1") {
         Err(unsettable) if unsettable.missing() => {
@@ -80,7 +90,11 @@ fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<()
                 .push(unsettable.warning("pods have no IPv6, because the node's kernel has none"));
             Ok(())
         }
-        other => other.map_err(settings::Unsettable::into_error),
+        other => {
+            let repair = other.map_err(settings::Unsettable::into_error)?;
+            report.repairs.extend(repair);
+            Ok(())
+        }
     }
 }
 
@@ -113,14 +127,17 @@ fn set_mtu(host: &mut Host, plan: &NodePlan, primary: &Link, report: &mut NodeRe
         return;
     };
     let change = link::mtu(primary.index, &primary.name, mtu);
+    let present = primary.mtu;
     if let Err(refused) = host.socket.apply(vec![change]) {
-        let present = primary.mtu;
         report.warnings.push(format!(
             "{}; it stays {present}, and larger packets of pods do not pass: set \
              AWS_VPC_ENI_MTU to what the interface carries",
             KernelError::from(refused)
         ));
+        return;
     }
+    let what = format!("MTU of {} was {present} instead of {mtu}", primary.name);
+    report.repairs.push(Repair::new(RepairKind::Link, what));
 }
 
 /// The node's own rules, and the table that one of them looks up.
@@ -143,12 +160,14 @@ fn make_rules(
              packets of pods may leave by these and be lost"
         ));
     }
-    rule::settle(&mut host.socket, &rules, |rule| {
+    let settled = rule::settle(&mut host.socket, &rules, |rule| {
         matches!(
             rule.priority,
             TO_PODS | MARKED | EXTERNAL_SERVICES | FORWARDED | FORWARDED_OTHERWISE
         )
-    })
+    })?;
+    report.repairs.extend(settled);
+    Ok(())
 }
 
 /// In the order that they are made in: what a rule goes to is there before it.
@@ -193,7 +212,8 @@ fn load(
             // Without the program nothing of ours can be there.
             Err(error) if !nft::is_missing(&error) => Err(error),
             _ => {
-                *loaded = Loaded::default();
+                loaded.text = None;
+                loaded.listed = None;
                 Ok(())
             }
         };
@@ -202,15 +222,14 @@ fn load(
         if loaded.listed.is_some() && nft::listed() == loaded.listed {
             return Ok(());
         }
-        report.warnings.push(format!(
-            "nftables table {} had been changed by another program and was loaded again",
+        let what = format!(
+            "nftables table {} had been changed by another program",
             nft::TABLE
-        ));
+        );
+        report.repairs.push(Repair::new(RepairKind::Nftables, what));
     }
     nft::load(&text)?;
-    *loaded = Loaded {
-        text: Some(text),
-        listed: nft::listed(),
-    };
+    loaded.text = Some(text);
+    loaded.listed = nft::listed();
     Ok(())
 }

@@ -14,7 +14,8 @@ use super::address::family;
 use super::errno::Refusal;
 use super::netlink::{Change, Socket};
 use super::route::MAIN_TABLE;
-use crate::plan::{POD_TABLE, PRIMARY_TABLE, PROTOCOL, SECONDARY_GROUP};
+use crate::KernelError;
+use crate::plan::{POD_TABLE, PRIMARY_TABLE, PROTOCOL, Repair, RepairKind, SECONDARY_GROUP};
 
 /// To the pods of the node.
 pub(crate) const TO_PODS: u32 = 512;
@@ -278,23 +279,32 @@ pub(crate) fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<Rul
 }
 
 /// Brings the rules of ours that `concern` accepts to what is wanted: what is
-/// missing is added before anything is removed, so no packet finds neither.
+/// missing is added before anything is removed, so no packet finds neither. Returns
+/// what was missing or surplus.
 pub(crate) fn settle(
     socket: &mut Socket,
     wanted: &[Rule],
     concern: impl Fn(&Rule) -> bool,
-) -> Result<(), crate::KernelError> {
+) -> Result<Vec<Repair>, KernelError> {
     let mut present = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let found = ours(socket, family);
         present.extend(found.map_err(|refusal| refusal.during("list rules"))?);
     }
-    let missing = wanted.iter().filter(|rule| !present.contains(rule));
-    let mut changes: Vec<Change> = missing.map(|rule| rule.add()).collect();
-    let surplus = present
+    let (mut changes, mut repairs) = (Vec::new(), Vec::new());
+    for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
+        changes.push(rule.add());
+        let what = format!("rule {rule} was missing");
+        repairs.push(Repair::new(RepairKind::Rule, what));
+    }
+    for rule in present
         .iter()
-        .filter(|rule| concern(rule) && !wanted.contains(rule));
-    changes.extend(surplus.map(|rule| rule.remove()));
+        .filter(|rule| concern(rule) && !wanted.contains(rule))
+    {
+        changes.push(rule.remove());
+        let what = format!("rule {rule} was surplus");
+        repairs.push(Repair::new(RepairKind::Rule, what));
+    }
     socket.apply(changes)?;
-    Ok(())
+    Ok(repairs)
 }

@@ -5,6 +5,7 @@ use std::{fs, io};
 
 use super::errno;
 use crate::KernelError;
+use crate::plan::{Repair, RepairKind};
 
 /// One setting, by its path under `/proc/sys`. Link names may hold dots, so the
 /// dotted form that `sysctl` takes is for texts alone.
@@ -39,11 +40,15 @@ impl Setting {
         fs::write(self.file(), value)
     }
 
-    /// Makes the setting, and says what to do where that is impossible.
-    pub(crate) fn ensure(&self, value: &str) -> Result<(), Unsettable> {
+    /// Makes the setting where it is otherwise, and says what to do where that is
+    /// impossible.
+    pub(crate) fn ensure(&self, value: &str) -> Result<Option<Repair>, Unsettable> {
         let outcome = match self.get() {
-            Ok(present) if present == value => Ok(()),
-            Ok(_) => self.write(value),
+            Ok(present) if present == value => Ok(None),
+            Ok(present) => self.write(value).map(|()| {
+                let what = format!("setting {} was {present} instead of {value}", self.path);
+                Some(Repair::new(RepairKind::Setting, what))
+            }),
             Err(error) => Err(error),
         };
         outcome.map_err(|error| Unsettable {

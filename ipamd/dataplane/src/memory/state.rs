@@ -87,6 +87,8 @@ pub(super) struct State {
     node: Option<NodePlan>,
     /// What others have put on links, by the link's index.
     addresses: BTreeMap<u32, BTreeSet<IpNet>>,
+    /// Links that dumps lack.
+    hidden: BTreeSet<u32>,
 }
 
 impl State {
@@ -203,6 +205,20 @@ impl State {
         }
         self.routes.retain(|_, route| route.link_index != index);
         of_the_node
+    }
+
+    pub(super) fn set_mac(&mut self, index: u32, mac: [u8; 6]) {
+        if let Some(link) = self.links.get_mut(&index) {
+            link.mac = mac;
+        }
+    }
+
+    pub(super) fn mac(&self, index: u32) -> Option<[u8; 6]> {
+        self.links.get(&index).map(|link| link.mac)
+    }
+
+    pub(super) fn hide_from_dumps(&mut self, index: u32) {
+        self.hidden.insert(index);
     }
 
     pub(super) fn forget_node(&mut self) {

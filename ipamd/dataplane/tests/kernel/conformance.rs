@@ -84,6 +84,15 @@ impl Fixture for Real {
         ));
     }
 
+    fn set_mac(&self, index: u32, mac: [u8; 6]) {
+        let mut links = ip_json("link show").into_iter();
+        let link = links.find(|link| link["ifindex"] == index);
+        let name = link.expect("the link is there")["ifname"].clone();
+        let name = name.as_str().expect("a name");
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        ip(&format!("link set {name} address {mac}"));
+    }
+
     fn flush_table(&self, table: u32) {
         ip(&format!("route flush table {table}"));
         for rule in ip_json("rule show") {

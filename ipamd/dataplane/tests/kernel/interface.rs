@@ -35,7 +35,11 @@ fn an_interface_gets_its_table_rules_and_own_addresses() {
         let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
         plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
         let plan = plan(&["10.0.1.16/28", "fd00:1::/80"]);
-        let name = kernel.ensure_interface(&plan).await.expect("in service");
+        let name = kernel
+            .ensure_interface(&plan)
+            .await
+            .expect("in service")
+            .link;
         assert_eq!(name, "eth1");
         assert_eq!(
             routes("-4", TABLE),
@@ -250,7 +254,7 @@ fn links_that_share_the_mac_are_not_taken_for_the_interface() {
             .ensure_interface(&plan(&[]))
             .await
             .expect("in service");
-        assert_eq!(name, "control");
+        assert_eq!(name.link, "control");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use veni_dataplane::plan::{PRIMARY_MARK, SourceNatPorts};
-use veni_dataplane::{DataPlane, Kernel, NodePlan};
+use veni_dataplane::{DataPlane, Kernel, NodePlan, RepairKind};
 
 use crate::world::{
     Namespace, in_new_node, in_new_node_with_mounts, ip, link_names, make_settings_read_only, nft,
@@ -252,7 +252,8 @@ fn a_table_that_another_program_deleted_is_loaded_again() {
         nft("flush ruleset");
         let report = kernel.prepare_node(&plan()).await.expect("prepared");
         assert_eq!(chains("inet veni").len(), 3);
-        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+        let kinds: Vec<RepairKind> = report.repairs.iter().map(|repair| repair.kind).collect();
+        assert_eq!(kinds, [RepairKind::Nftables], "{:?}", report.repairs);
     });
 }
 

@@ -3,7 +3,9 @@
 
 use netlink_packet_core::NLM_F_REPLACE;
 
-use crate::plan::{DYING_GROUP, INTERFACE_TABLE_BASE, POD_GROUP, POD_TABLE, PROTOCOL};
+use crate::plan::{
+    DYING_GROUP, INTERFACE_TABLE_BASE, POD_GROUP, POD_TABLE, PRIMARY_TABLE, PROTOCOL,
+};
 use crate::watch::Changes;
 
 /// Tables that interfaces can have: device indexes are small numbers.
@@ -169,7 +171,7 @@ fn lost_route(payload: &[u8], gone: bool) -> Option<Changes> {
             pods: true,
             ..Changes::NONE
         }),
-        table if INTERFACE_TABLES.contains(&table) => Some(Changes {
+        table if table == PRIMARY_TABLE || INTERFACE_TABLES.contains(&table) => Some(Changes {
             rules_and_routes: true,
             ..Changes::NONE
         }),

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 
 use super::{HostLink, NamespaceId, PodLink, PodRoute, State};
 use crate::plan::{
-    DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan, KernelError,
-    NodeAddress, NodePlan, NodeReport, Observed, ObservedEndpoint, ObservedLink, POD_GROUP,
-    PodAddress, SECONDARY_GROUP,
+    DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan,
+    InterfaceReport, KernelError, LinkKey, NodeAddress, NodePlan, NodeReport, Observed,
+    ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress, Repair, RepairKind, SECONDARY_GROUP,
 };
 
 /// Bytes of the longest link name.
@@ -38,9 +38,16 @@ impl State {
         if let Some(link) = self.link_named(&primary_link) {
             link.mtu = plan.primary_mtu.unwrap_or(link.mtu);
         }
+        let mut repairs = Vec::new();
+        if self.node.is_none() {
+            let kinds = [RepairKind::Rule, RepairKind::Setting, RepairKind::Nftables];
+            let repair = |kind| Repair::new(kind, format!("the node's {kind:?} was missing"));
+            repairs.extend(kinds.map(repair));
+        }
         self.node = Some(plan.clone());
         Ok(NodeReport {
             primary_link,
+            repairs,
             warnings: Vec::new(),
         })
     }
@@ -57,8 +64,13 @@ impl State {
     pub(in crate::memory) fn ensure_interface(
         &mut self,
         plan: &InterfacePlan,
-    ) -> Result<String, KernelError> {
+    ) -> Result<InterfaceReport, KernelError> {
         let name = self.cloud_link(plan.mac)?;
+        let mut repairs = Vec::new();
+        if !plan.primary && self.tables.get(&plan.table) != Some(plan) {
+            let what = format!("rules and routes of {name} were missing");
+            repairs.push(Repair::new(RepairKind::Rule, what));
+        }
         if let Some(link) = self.link_named(&name) {
             link.up = true;
             link.mtu = plan.mtu.unwrap_or(link.mtu);
@@ -73,7 +85,10 @@ impl State {
         } else {
             self.tables.insert(plan.table, plan.clone());
         }
-        Ok(name)
+        Ok(InterfaceReport {
+            link: name,
+            repairs,
+        })
     }
 
     /// What others have put on links that are there, and secondary interfaces' own.
@@ -246,6 +261,7 @@ impl State {
             ));
         };
         link.up = true;
+        link.mac = plan.host_mac;
         for PodAddress { address } in plan.routed() {
             let route = wanted_route(plan, address, index);
             self.routes.insert(address, route);
@@ -261,7 +277,7 @@ impl State {
         let index = self.index_of(&plan.host_link);
         let index = index.ok_or_else(|| KernelError::NoSuchLink(plan.host_link.clone()))?;
         let link = &self.links[&index];
-        if link.group != POD_GROUP || link.mac != plan.host_mac {
+        if link.group != POD_GROUP {
             return Err(KernelError::LinkTaken(plan.host_link.clone()));
         }
         let pods_end = link
@@ -314,8 +330,16 @@ impl State {
         dying.iter().copied().filter(|index| still(index)).collect()
     }
 
-    pub(in crate::memory) fn observe(&self) -> Observed {
-        let links = self.links.iter().filter(|(_, link)| link.is_ours());
+    pub(in crate::memory) fn observe(&self, known: &[LinkKey]) -> Observed {
+        let asked_for = |index: &u32, link: &HostLink| {
+            known.iter().any(|key| match key {
+                LinkKey::Index(asked) => asked == index,
+                LinkKey::Name(asked) => *asked == link.name,
+            })
+        };
+        let links = self.links.iter().filter(|(index, link)| {
+            link.is_ours() && (!self.hidden.contains(index) || asked_for(index, link))
+        });
         Observed {
             endpoints: self
                 .routes

@@ -1,0 +1,177 @@
+//! What is to be compared, and when. A pure value but for the clock.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use veni_dataplane::{Changes, RepairKind};
+
+/// Between two comparisons of one kind: what is told meanwhile waits.
+const GAP: Duration = Duration::from_millis(300);
+/// Likewise, of everything, where notifications were lost. That may go on for as long as
+/// somebody rewrites large tables, and must still be within what a repair may take.
+const OVERRUN_GAP: Duration = Duration::from_secs(1);
+
+/// Facts that are acted on one by one, what their repairs are, and where they stand.
+struct Fact {
+    kinds: &'static [RepairKind],
+    get: fn(&Changes) -> bool,
+    set: fn(&mut Changes, bool),
+}
+
+const FACTS: [Fact; 6] = [
+    Fact {
+        kinds: &[RepairKind::Link],
+        get: |changes| changes.links,
+        set: |changes, value| changes.links = value,
+    },
+    Fact {
+        kinds: &[RepairKind::Address],
+        get: |changes| changes.addresses,
+        set: |changes, value| changes.addresses = value,
+    },
+    Fact {
+        kinds: &[RepairKind::Rule, RepairKind::Route],
+        get: |changes| changes.rules_and_routes,
+        set: |changes, value| changes.rules_and_routes = value,
+    },
+    Fact {
+        kinds: &[RepairKind::PodRoute],
+        get: |changes| changes.pods,
+        set: |changes, value| changes.pods = value,
+    },
+    Fact {
+        kinds: &[RepairKind::Setting],
+        get: |changes| changes.settings,
+        set: |changes, value| changes.settings = value,
+    },
+    Fact {
+        kinds: &[RepairKind::Nftables],
+        get: |changes| changes.nftables,
+        set: |changes, value| changes.nftables = value,
+    },
+];
+
+/// What waits to be compared.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    waiting: Changes,
+    /// When each fact was acted on last.
+    compared: [Option<Instant>; FACTS.len()],
+}
+
+impl Agenda {
+    pub(super) fn note(&mut self, changes: Changes) {
+        self.waiting |= changes;
+    }
+
+    /// When something is to be compared next. `backed_off` says until when a kind is
+    /// left alone.
+    pub(super) fn due(
+        &self,
+        backed_off: impl Fn(&[RepairKind]) -> Option<Instant>,
+    ) -> Option<Instant> {
+        let waiting = (0..FACTS.len()).filter(|which| (FACTS[*which].get)(&self.waiting));
+        waiting.map(|which| self.due_of(which, &backed_off)).min()
+    }
+
+    fn due_of(
+        &self,
+        which: usize,
+        backed_off: &impl Fn(&[RepairKind]) -> Option<Instant>,
+    ) -> Instant {
+        let gap = match self.waiting.overrun {
+            true => OVERRUN_GAP,
+            false => GAP,
+        };
+        let rested = self.compared[which].map(|compared| compared + gap);
+        let times = rested.into_iter().chain(backed_off(FACTS[which].kinds));
+        // What was due before now is due now.
+        times.max().unwrap_or_else(Instant::now)
+    }
+
+    /// Takes what is due.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        backed_off: impl Fn(&[RepairKind]) -> Option<Instant>,
+    ) -> Changes {
+        let mut due = Changes::NONE;
+        for (which, fact) in FACTS.iter().enumerate() {
+            if (fact.get)(&self.waiting) && self.due_of(which, &backed_off) <= now {
+                (fact.set)(&mut due, true);
+            }
+        }
+        if due.is_empty() {
+            return due;
+        }
+        due.overrun = self.waiting.overrun;
+        for (which, fact) in FACTS.iter().enumerate() {
+            if (fact.get)(&due) {
+                (fact.set)(&mut self.waiting, false);
+                self.compared[which] = Some(now);
+            }
+        }
+        self.waiting.overrun = false;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Changes = Changes {
+        rules_and_routes: true,
+        ..Changes::NONE
+    };
+    const NFTABLES: Changes = Changes {
+        nftables: true,
+        ..Changes::NONE
+    };
+
+    fn calm(_: &[RepairKind]) -> Option<Instant> {
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_first_is_due_at_once_and_what_follows_after_a_gap() {
+        let (mut agenda, start) = (Agenda::default(), Instant::now());
+        assert_eq!(agenda.due(calm), None);
+        agenda.note(RULES);
+        assert_eq!(agenda.due(calm), Some(start));
+        assert_eq!(agenda.take(start, calm), RULES);
+        assert_eq!(agenda.due(calm), None);
+        agenda.note(RULES);
+        assert_eq!(agenda.due(calm), Some(start + GAP));
+        assert_eq!(agenda.take(start, calm), Changes::NONE);
+        agenda.note(NFTABLES);
+        assert_eq!(
+            agenda.take(start, calm),
+            NFTABLES,
+            "another kind does not wait"
+        );
+        assert_eq!(agenda.take(start + GAP, calm), RULES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_is_backed_off_from_waits_and_the_others_do_not() {
+        let (mut agenda, start) = (Agenda::default(), Instant::now());
+        let until = start + Duration::from_secs(9);
+        let contested = |kinds: &[RepairKind]| kinds.contains(&RepairKind::Rule).then_some(until);
+        agenda.note(RULES | NFTABLES);
+        assert_eq!(agenda.take(start, contested), NFTABLES);
+        assert_eq!(agenda.due(contested), Some(until));
+        assert_eq!(agenda.take(until, contested), RULES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_is_compared_at_most_once_a_second_while_notifications_are_lost() {
+        let (mut agenda, start) = (Agenda::default(), Instant::now());
+        agenda.note(Changes::ANYTHING);
+        assert_eq!(agenda.take(start, calm), Changes::ANYTHING);
+        agenda.note(Changes::ANYTHING);
+        assert_eq!(agenda.due(calm), Some(start + OVERRUN_GAP));
+        assert_eq!(agenda.take(start + GAP, calm), Changes::NONE);
+        assert_eq!(agenda.take(start + OVERRUN_GAP, calm), Changes::ANYTHING);
+    }
+}

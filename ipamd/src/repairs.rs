@@ -1,0 +1,92 @@
+//! Repairs of what others have changed in the kernel: each is told, and where somebody
+//! changes the same kind of thing again and again, the daemon backs off from it and says
+//! so once, because neither of the two would ever win.
+
+mod contest;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+use veni_dataplane::{Repair, RepairKind};
+
+use crate::events::{EventKind, Events};
+use crate::metrics::Metrics;
+use contest::Contest;
+
+/// Who is told of repairs. Clones share what they know.
+#[derive(Debug, Clone)]
+pub(crate) struct Repairs {
+    events: Events,
+    metrics: Arc<Metrics>,
+    contests: Arc<Mutex<HashMap<RepairKind, Contest>>>,
+}
+
+impl Repairs {
+    pub(crate) fn new(events: Events, metrics: Arc<Metrics>) -> Self {
+        Self {
+            events,
+            metrics,
+            contests: Arc::default(),
+        }
+    }
+
+    /// Tells operators of what was repaired.
+    pub(crate) fn tell(&self, repairs: &[Repair]) {
+        for Repair { what, .. } in repairs {
+            tracing::info!(what, "repaired");
+            self.metrics.repaired();
+            self.events
+                .emit(EventKind::Repair, format!("{what}: repaired"));
+        }
+        for repair in repairs {
+            self.repaired(repair.kind);
+        }
+    }
+
+    /// Notes a repair that was told already.
+    pub(crate) fn repaired(&self, kind: RepairKind) {
+        let begun = {
+            let mut contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
+            let contest = contests.entry(kind).or_default();
+            contest.repaired(Instant::now(), rand::random_range(0.75..1.25))
+        };
+        if let Some(pause) = begun {
+            let kind = name(kind);
+            let pause = pause.as_secs_f32();
+            tracing::warn!(
+                kind,
+                pause,
+                "somebody else keeps changing what is ours: repairs are made ever more seldom"
+            );
+            self.events.emit(
+                EventKind::Repair,
+                format!(
+                    "somebody else on the node keeps changing {kind} of Veni: repaired again and \
+                     again, and from now on ever more seldom, after {pause:.0} s first: find the \
+                     program and have it leave them alone"
+                ),
+            );
+        }
+    }
+
+    /// Until when notifications about these kinds are not acted on.
+    pub(crate) fn backed_off_until(&self, kinds: &[RepairKind]) -> Option<Instant> {
+        let contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kinds.iter().filter_map(|kind| contests.get(kind));
+        known.filter_map(Contest::until).min()
+    }
+}
+
+/// As operators call it.
+fn name(kind: RepairKind) -> &'static str {
+    match kind {
+        RepairKind::Rule => "rules (ip rule)",
+        RepairKind::Route => "routes of interfaces",
+        RepairKind::PodRoute => "routes to pods",
+        RepairKind::Address => "addresses of interfaces",
+        RepairKind::Link => "links",
+        RepairKind::Setting => "settings (sysctl)",
+        RepairKind::Nftables => "the nftables table (inet veni)",
+    }
+}
