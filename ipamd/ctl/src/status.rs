@@ -81,7 +81,7 @@ impl Report {
     }
 
     pub(crate) fn as_text(&self, explain: bool) -> String {
-        let mut text = summary(&self.pool);
+        let mut text = summary(&self.pool, &self.plan.held_back);
         text.push_str("\nInterfaces\n");
         text.push_str(&indented(&interfaces(&self.pool)));
         text.push_str("\nSubnets\n");
@@ -110,7 +110,8 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-fn summary(pool: &PoolResponse) -> String {
+/// What the node is and has; what holds its pool back stands first.
+fn summary(pool: &PoolResponse, held_back: &[String]) -> String {
     let node = if pool.node_name.is_empty() {
         pool.node.clone()
     } else {
@@ -120,6 +121,7 @@ fn summary(pool: &PoolResponse) -> String {
         "{node} ({}, {}), veni {}",
         pool.instance_type, pool.provider, pool.daemon_version
     )];
+    lines.extend(held_back.iter().map(|one| format!("Held back: {one}")));
     let PoolLevels { free, total, .. } = PoolLevels::of(pool);
     lines.push(format!(
         "Pool: {free} free, {} assigned, {} cooling, {total} in all; {} waiting; at most {} pods",
@@ -152,10 +154,10 @@ fn interfaces(pool: &PoolResponse) -> String {
     let rows = pool.interfaces.iter().map(|one| {
         let levels = Levels::of(one);
         let shown = levels.shown(ipv4);
-        let link = if one.link.is_empty() {
-            "not yet there"
-        } else {
-            &one.link
+        let link = match one.link.as_str() {
+            "" if one.state == "attaching" => "not yet there",
+            "" => "none",
+            link => link,
         };
         let state = match one {
             one if one.primary => format!("{}, primary", one.state),
@@ -198,16 +200,27 @@ fn subnets(pool: &PoolResponse) -> String {
         let note = if one.exhausted.is_empty() {
             String::new()
         } else {
-            format!("{}; tried again in {} s", one.exhausted, one.retry_seconds)
+            let (why, wait) = (&one.exhausted, one.retry_seconds);
+            format!("{why}; tried again in {wait} s (up to a tenth sooner than set, at random)")
         };
         vec![
             one.id.clone(),
             one.cidr.clone(),
             one.free_addresses.to_string(),
+            age(one.age_seconds),
             note,
         ]
     });
-    render(&["id", "range", ">free", "set aside"], rows)
+    render(&["id", "range", ">free", ">as of", "set aside"], rows)
+}
+
+/// How long ago the cloud told.
+fn age(seconds: Option<u32>) -> String {
+    match seconds {
+        None => "never".to_owned(),
+        Some(seconds @ 0..=119) => format!("{seconds} s ago"),
+        Some(seconds) => format!("{} min ago", seconds / 60),
+    }
 }
 
 /// `namespace/name` of the pod, or the container's id.
@@ -260,13 +273,14 @@ fn endpoints(all: &[Endpoint]) -> String {
 }
 
 fn plan(plan: &PlanResponse) -> String {
-    let mut lines = Vec::new();
+    let held_back = plan.held_back.iter();
+    let mut lines: Vec<String> = held_back.map(|one| format!("  held back: {one}")).collect();
     for action in &plan.actions {
         let now = if action.in_flight { " (under way)" } else { "" };
         lines.push(format!("  {}{now}", action.action));
         lines.push(format!("    because {}", action.reason));
     }
-    if plan.actions.is_empty() {
+    if plan.actions.is_empty() && plan.held_back.is_empty() {
         lines.push("  nothing to do".to_owned());
     }
     lines.extend(plan.notes.iter().map(|note| format!("  {note}")));
@@ -326,6 +340,7 @@ mod tests {
             plan: PlanResponse {
                 actions: vec![action],
                 notes: Vec::new(),
+                held_back: Vec::new(),
             },
         }
     }
@@ -393,6 +408,22 @@ mod tests {
         assert!(text.contains(more), "{text}");
         let json = report.as_json();
         assert_eq!(json["pool"]["interfaces"][1]["networkCard"], 2);
+    }
+
+    #[test]
+    fn what_holds_the_pool_back_stands_first() {
+        let mut report = report();
+        report.plan.actions.clear();
+        assert!(report.as_text(true).contains("nothing to do"));
+        let why = "the cloud is not asked for another interface".to_owned();
+        report.plan.held_back = vec![why.clone()];
+        let text = report.as_text(true);
+        let second = text.lines().nth(1);
+        assert_eq!(second, Some(format!("Held back: {why}").as_str()));
+        let plan = text.split("Plan\n").nth(1).unwrap_or_default();
+        assert!(plan.starts_with(&format!("  held back: {why}")), "{plan}");
+        assert!(!plan.contains("nothing to do"), "{plan}");
+        assert_eq!(report.as_json()["plan"]["heldBack"], json!([why]));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Endpoints {
     }
 
     async fn add_serialised(
-        &self,
+        self: &Arc<Self>,
         order: AddOrder,
         caller: CancellationToken,
     ) -> Result<Record, CniFailure> {
@@ -82,7 +82,7 @@ impl Endpoints {
     }
 
     async fn add_in_turn(
-        &self,
+        self: &Arc<Self>,
         order: AddOrder,
         gate: &Gate,
         caller: &CancellationToken,
@@ -149,7 +149,7 @@ impl Endpoints {
     }
 
     async fn lease(
-        &self,
+        self: &Arc<Self>,
         (key, pod): (&AttachmentKey, &str),
         gate: &Gate,
         caller: &CancellationToken,
@@ -161,7 +161,7 @@ impl Endpoints {
         }
         let acquired = tokio::select! {
             biased;
-            acquired = self.tools.pool.acquire(key, pod) => Some(acquired),
+            acquired = self.acquire(key, pod) => Some(acquired),
             () = deleted.cancelled() => None,
             () = caller.cancelled() => None,
             () = tokio::time::sleep(self.settings.add_wait) => {
@@ -190,13 +190,32 @@ impl Endpoints {
         }
     }
 
+    /// Waits for an address. Before waiting is called hopeless, endpoints are compared
+    /// with the kernel: sandboxes that died without a DEL may hold all addresses.
+    async fn acquire(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        pod: &str,
+    ) -> Result<Lease, AcquireError> {
+        let hopeless = match self.tools.pool.acquire(key, pod).await {
+            Err(AcquireError::Hopeless(reason)) => reason,
+            answered => return answered,
+        };
+        if !self.release_dead().await {
+            return Err(AcquireError::Hopeless(hopeless));
+        }
+        self.tools.pool.acquire(key, pod).await
+    }
+
     async fn waited_in_vain(&self, key: &AttachmentKey) -> CniFailure {
         let plan = self.tools.pool.plan().await.unwrap_or_default();
         let under_way = plan
             .actions
             .iter()
             .map(|action| format!("under way: {}", action.action));
-        let why: Vec<String> = plan.notes.iter().cloned().chain(under_way).collect();
+        let held_back = plan.held_back.iter().cloned();
+        let notes = plan.notes.iter().cloned();
+        let why: Vec<String> = held_back.chain(notes).chain(under_way).collect();
         CniFailure::new(
             code::TRY_AGAIN_LATER,
             format!(

@@ -2,15 +2,55 @@
 //! somebody removed are made again, and what the kernel once refused to undo is
 //! undone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
 use veni_dataplane::{EndpointLinks, KernelError, LinkKey, Observed, PodAddress};
 
-use super::Endpoints;
 use super::record::{Record, RecordState};
+use super::{Endpoints, end_process};
 use crate::events::EventKind;
 
+/// An ADD that was told that no address can come waits no longer for an audit.
+const LONGEST_AUDIT: Duration = Duration::from_secs(5);
+
+/// The last audit that an ADD without hope has asked for.
+#[derive(Debug, Default)]
+pub(super) struct LastAudit(Option<(Instant, bool)>);
+
 impl Endpoints {
+    /// Compares endpoints with the kernel for an ADD that has just been told that no
+    /// address can come. Tells whether one was released, or is being. ADDs that were
+    /// told together share one audit.
+    pub(super) async fn release_dead(self: &Arc<Self>) -> bool {
+        let told = Instant::now();
+        let mut last = self.hopeless.lock().await;
+        if let Some((began, released)) = last.0
+            && began >= told
+        {
+            return released;
+        }
+        let began = Instant::now();
+        let before: HashSet<String> = self.list().into_iter().map(|record| record.id).collect();
+        let endpoints = Arc::clone(self);
+        let audit = self.tasks.spawn(async move { endpoints.audit().await });
+        // It may wait for the turn of an attachment whose ADD waits for this.
+        match timeout(LONGEST_AUDIT, audit).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(%error, "failed to compare endpoints with the kernel before an ADD fails");
+            }
+            Ok(Err(error)) => end_process(&error),
+            Err(_) => tracing::warn!("endpoints are still being compared when an ADD fails"),
+        }
+        let left: HashSet<String> = self.list().into_iter().map(|record| record.id).collect();
+        let released = before.difference(&left).next().is_some();
+        last.0 = Some((began, released));
+        released
+    }
+
     /// Compares all endpoints with the kernel.
     ///
     /// # Errors

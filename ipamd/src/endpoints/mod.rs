@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 
 pub use add::AddOrder;
+use audit::LastAudit;
 use node_local::NodeLocal;
 pub(crate) use reaper::Reaper;
 pub use record::{Record, RecordState};
@@ -93,6 +94,7 @@ pub struct Endpoints {
     node_local: Option<Mutex<NodeLocal>>,
     dying: mpsc::UnboundedSender<Record>,
     tasks: TaskTracker,
+    hopeless: AsyncMutex<LastAudit>,
 }
 
 impl Endpoints {
@@ -110,6 +112,7 @@ impl Endpoints {
             names: Mutex::default(),
             dying,
             tasks: TaskTracker::new(),
+            hopeless: AsyncMutex::default(),
         });
         let reaper = Reaper::new(Arc::clone(&endpoints), queue);
         (endpoints, reaper)

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 use veni_pool::Action;
 use veni_provider::{ErrorClass, Family, Limit, ProviderError, Scarcity, SubnetId};
@@ -10,7 +9,7 @@ use veni_provider::{ErrorClass, Family, Limit, ProviderError, Scarcity, SubnetId
 use super::jobs::Work;
 use super::state::Exhaustion;
 use super::task::{PoolTask, Unsettled};
-use super::trouble::{Asked, Hold, lasts};
+use super::trouble::{Asked, Hold, jittered, lasts};
 use crate::events::EventKind;
 use crate::journal::JournalError;
 
@@ -190,7 +189,7 @@ impl PoolTask {
         now: Instant,
     ) {
         let pause = self.settings.subnet_retry;
-        let until = now + pause.mul_f64(rand::rng().random_range(0.9..1.1));
+        let until = now + jittered(pause);
         let entry = self
             .state
             .exhausted

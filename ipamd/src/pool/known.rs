@@ -169,6 +169,7 @@ impl Known {
         let age = unix_millis().saturating_sub(look.memory.as_of_ms);
         let since = look.began.checked_sub(Duration::from_millis(age));
         let since = since.unwrap_or(look.began);
+        self.state.subnets_as_of = Some(since);
         for interface in self.state.interfaces.values_mut() {
             interface.since = since;
             for held in interface.held.values_mut() {

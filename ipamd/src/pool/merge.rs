@@ -74,6 +74,7 @@ impl PoolState {
     pub(crate) fn merge(&mut self, inventory: Inventory, began: Instant, now: Instant) -> Merge {
         let mut merge = Merge::default();
         self.subnets = inventory.subnets;
+        self.subnets_as_of = Some(began);
         self.judge_departed(&inventory.interfaces, began, &mut merge);
         self.judge_ranges(&inventory.interfaces, began, &mut merge);
         self.judge_interfaces(&inventory.interfaces, began, &mut merge);
@@ -143,6 +144,7 @@ impl PoolState {
                 wired: Default::default(),
                 detaching,
                 presence: Presence::default(),
+                out_of_service: None,
             },
         );
         self.take_in(&id, &cidrs, now, merge);
@@ -294,6 +296,7 @@ impl PoolState {
             interface.detaching = false;
             interface.link = None;
             interface.wired = BTreeSet::new();
+            interface.out_of_service = None;
         }
     }
 }

@@ -25,6 +25,7 @@ mod state;
 mod task;
 mod tombstones;
 mod trouble;
+mod wiring;
 
 use std::net::IpAddr;
 

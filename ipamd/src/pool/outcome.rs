@@ -1,11 +1,8 @@
 //! What the results of jobs change.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
 use tokio::task::JoinError;
 use tokio::time::Instant;
-use veni_dataplane::KernelError;
 use veni_pool::Action;
 use veni_provider::{AddressSlots, Family, Grant, Interface, InterfaceId, ProviderError};
 
@@ -13,9 +10,6 @@ use super::jobs::{JobId, Outcome, Work};
 use super::state::grant_cidrs;
 use super::task::PoolTask;
 use crate::events::EventKind;
-
-/// From then on a link that does not appear is worth a line in the log.
-const PATIENCE: u32 = 12;
 
 impl PoolTask {
     pub(super) fn job_ended(&mut self, ended: Result<(JobId, Outcome), JoinError>) {
@@ -44,7 +38,7 @@ impl PoolTask {
                 interface,
                 sources,
                 result,
-            } => self.wired(interface, sources, result),
+            } => self.wired(interface, sources, result, now),
             Outcome::Unwired { table, result } => {
                 if let Err(error) = result {
                     tracing::warn!(table, %error, "the rules of an interface that is gone stay until another gets its table");
@@ -212,38 +206,6 @@ impl PoolTask {
                 } else {
                     self.state.release_lost(cidrs, now);
                     self.state.departed.lost(&interface, now);
-                }
-            }
-        }
-    }
-
-    fn wired(
-        &mut self,
-        id: InterfaceId,
-        sources: BTreeSet<IpNet>,
-        result: Result<String, KernelError>,
-    ) {
-        match result {
-            Ok(link) => {
-                self.wire_failures.remove(&id);
-                let Some(interface) = self.state.interfaces.get_mut(&id) else {
-                    return;
-                };
-                interface.wired = sources;
-                if interface.link.replace(link.clone()).is_none() {
-                    tracing::info!(interface = %id, link, "interface in service");
-                    self.tell(
-                        EventKind::Pool,
-                        format!("interface {id} in service on {link}"),
-                    );
-                }
-            }
-            Err(error) => {
-                let failures = self.wire_failures.entry(id.clone()).or_default();
-                *failures = failures.saturating_add(1);
-                let waiting = matches!(error, KernelError::NoSuchLink(_));
-                if !waiting || failures.is_multiple_of(PATIENCE) {
-                    tracing::warn!(interface = %id, failures, %error, "interface not in service yet");
                 }
             }
         }

@@ -33,8 +33,10 @@ impl PoolTask {
         };
         let plan = plan(&snapshot, targets);
         let counts = counts(&snapshot);
+        let waited_for = self.state.free_without_link(family, now);
+        let coming = counts.free.saturating_add(counts.cooling);
         self.coming
-            .insert(family, counts.free.saturating_add(counts.cooling));
+            .insert(family, coming.saturating_add(waited_for));
         self.memory.insert(
             family,
             PlanMemory {

@@ -189,6 +189,10 @@ impl PoolState {
             free_addresses: subnet.free_ipv4,
             exhausted: exhaustion.map(|e| e.reason.clone()).unwrap_or_default(),
             retry_seconds: seconds_up(left.unwrap_or_default()),
+            age_seconds: self.subnets_as_of.map(|at| {
+                let age = now.saturating_duration_since(at).as_secs();
+                u32::try_from(age).unwrap_or(u32::MAX)
+            }),
         }
     }
 }
@@ -228,23 +232,6 @@ impl PoolTask {
         }
     }
 
-    /// Interfaces whose links have not come up: what they hold serves nobody.
-    fn out_of_service(&self) -> Vec<String> {
-        let mut texts = Vec::new();
-        for (id, failures) in &self.wire_failures {
-            let interface = self.state.interfaces.get(id);
-            if let Some(interface) = interface.filter(|i| i.link.is_none() && !i.detaching) {
-                let (mac, held) = (interface.cloud.mac, interface.held.len());
-                texts.push(format!(
-                    "interface {id} with {held} slots filled is not in service: tried {failures} \
-                     times to bring its link (MAC {mac}) up"
-                ));
-            }
-        }
-        texts.sort();
-        texts
-    }
-
     pub(super) fn plan_report(&self) -> v1::PlanResponse {
         let in_flight = self.work.values().filter_map(|work| match work {
             Work::Cloud { action, reason, .. } => Some(v1::PlanAction {
@@ -259,13 +246,7 @@ impl PoolTask {
             reason: "its outcome is not known; the next inventory tells".to_owned(),
             in_flight: true,
         });
-        let mut notes: Vec<String> = self.troubles.notes().collect();
-        notes.extend(self.state.missing(Instant::now()));
-        notes.extend(self.out_of_service());
-        if !self.looked {
-            let text = "no change before the cloud has been looked at after the restart";
-            notes.push(text.to_owned());
-        }
+        let mut notes = Vec::new();
         for plan in self.plans.values() {
             notes.extend(plan.notes.iter().cloned());
             notes.extend(plan.hopeless.clone());
@@ -273,7 +254,20 @@ impl PoolTask {
         v1::PlanResponse {
             actions: in_flight.chain(unsettled).collect(),
             notes,
+            held_back: self.held_back(Instant::now()),
         }
+    }
+
+    /// What keeps the pool from what it should be, a sentence each.
+    fn held_back(&self, now: Instant) -> Vec<String> {
+        let mut texts: Vec<String> = self.troubles.notes(now).collect();
+        texts.extend(self.out_of_service(now));
+        texts.extend(self.state.missing(now));
+        if !self.looked {
+            let text = "no change before the cloud has been looked at after the restart";
+            texts.push(text.to_owned());
+        }
+        texts
     }
 }
 
@@ -288,6 +282,7 @@ fn interface_state(interface: &PoolInterface) -> &'static str {
         InterfaceState::Detaching => "detaching",
         _ if !interface.cloud.managed => "unmanaged",
         _ if !interface.presence.is_certain() => "missing",
+        _ if interface.out_of_service.is_some() => "out of service",
         InterfaceState::Attached if interface.link.is_some() => "attached",
         InterfaceState::Attached | InterfaceState::Attaching => "attaching",
     }

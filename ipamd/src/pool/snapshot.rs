@@ -120,6 +120,7 @@ impl PoolState {
                 _ if interface.detaching => InterfaceState::Detaching,
                 CloudState::Detaching => InterfaceState::Detaching,
                 _ if !interface.presence.is_certain() => InterfaceState::Unusable,
+                _ if interface.out_of_service.is_some() => InterfaceState::Unusable,
                 // What is attached can be filled while its link is being brought
                 // into service.
                 CloudState::Attached => InterfaceState::Ready,

@@ -68,6 +68,9 @@ pub(crate) struct PoolInterface {
     pub(crate) detaching: bool,
     /// What inventories tell of it.
     pub(crate) presence: Presence,
+    /// Since when it cannot be brought into service, as the last few tries have
+    /// shown: what is free on it counts for nothing.
+    pub(crate) out_of_service: Option<Instant>,
 }
 
 impl PoolInterface {
@@ -133,6 +136,8 @@ pub(crate) struct PoolState {
     pub(crate) mode: SlotKind,
     pub(crate) interfaces: BTreeMap<InterfaceId, PoolInterface>,
     pub(crate) subnets: Vec<Subnet>,
+    /// When the inventory began that told of the subnets.
+    pub(crate) subnets_as_of: Option<Instant>,
     pub(crate) exhausted: HashMap<(SubnetId, Family), Exhaustion>,
     /// Ordered, so that what is in a range is found without looking at the rest.
     pub(crate) leases: BTreeMap<IpAddr, Holder>,
@@ -183,6 +188,7 @@ impl PoolState {
             mode,
             interfaces: BTreeMap::new(),
             subnets: Vec::new(),
+            subnets_as_of: None,
             exhausted: HashMap::new(),
             leases: BTreeMap::new(),
             unlisted: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! The owner task's loop: take what has come, serve who waits, wire what is not
 //! wired, plan, start, publish, sleep until something can have changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,17 +12,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_pool::{Action, Plan, Targets};
-use veni_provider::{Family, InterfaceId, Limit};
+use veni_provider::{Family, Limit};
 
 use super::cloud_file::CloudFile;
 use super::glance::Glances;
-use super::jobs::{JobId, Outcome, Work, Worlds, interface_plan, table_of};
+use super::jobs::{JobId, Outcome, Work, Worlds};
 use super::known::Known;
 use super::looking::LOOK_AT_REST;
 use super::snapshot::PlanMemory;
 use super::state::PoolState;
 use super::tombstones::Burial;
 use super::trouble::Troubles;
+use super::wiring::Wiring;
 use super::{AcquireError, CloudMemory, Command, GivenLease, Holder, Pool};
 use crate::assigned::Keeper;
 use crate::events::{EventKind, Events, unix_millis};
@@ -102,9 +103,7 @@ pub(crate) struct PoolTask {
     pub(super) next_look: Option<Instant>,
     pub(super) glances: Glances,
     pub(super) next_glance: Instant,
-    pub(super) wire_failures: HashMap<InterfaceId, u32>,
-    /// Interfaces whose rules are to be compared though nothing has changed.
-    recheck: BTreeSet<InterfaceId>,
+    pub(super) wiring: Wiring,
     pub(super) releases: u64,
     /// Releases whose tombstones the cloud has not agreed with yet.
     pub(super) buried: BTreeMap<String, Burial>,
@@ -153,8 +152,7 @@ impl PoolTask {
             glances: Glances::default(),
             // What changes from now on is news.
             next_glance: now,
-            wire_failures: HashMap::new(),
-            recheck: BTreeSet::new(),
+            wiring: Wiring::default(),
             releases: 0,
             buried: known.buried,
             epoch: now,
@@ -255,7 +253,7 @@ impl PoolTask {
                 self.note_node_addresses();
             }
             Command::Recheck => {
-                self.recheck = self.state.interfaces.keys().cloned().collect();
+                self.wiring.compare(self.state.interfaces.keys());
                 if self.cloud_file.is_behind() {
                     self.remember_cloud();
                 }
@@ -305,7 +303,9 @@ impl PoolTask {
         };
         let exhausted = self.state.exhausted.values().map(|one| &one.reason);
         let carried = self.state.node_addresses.warnings();
-        let said = exhausted.chain(&self.cloud_error).chain(&carried);
+        let out_of_service = self.out_of_service(Instant::now());
+        let said = exhausted.chain(&self.cloud_error);
+        let said = said.chain(&carried).chain(&out_of_service);
         let reason = said.fold(reason, |reason, said| {
             match reason.contains(said.as_str()) {
                 true => reason,
@@ -337,35 +337,6 @@ impl PoolTask {
         let table = INTERFACE_TABLE_BASE + device_index;
         let job = self.worlds.clone().unwire(table);
         self.start(Work::Unwire { table }, job);
-    }
-
-    /// Brings interfaces into service whose rules are not what they hold.
-    fn wire_interfaces(&mut self) {
-        let mut plans = Vec::new();
-        for (id, interface) in &self.state.interfaces {
-            let busy = self.work.values().any(|work| match work {
-                Work::Wire { interface } => interface == id,
-                Work::Unwire { table } => *table == table_of(interface),
-                Work::Cloud { .. } | Work::Inventory | Work::Glance => false,
-            });
-            let sources = interface.sources(&self.state.capabilities);
-            let wired = interface.link.is_some() && interface.wired == sources;
-            let settled = wired && !self.recheck.contains(id);
-            let leaves = interface.detaching || interface.presence.is_gone();
-            if settled || busy || leaves || !interface.cloud.managed {
-                continue;
-            }
-            let plan = interface_plan(interface, &sources, self.settings.interface_mtu);
-            plans.push((id.clone(), plan, wired));
-        }
-        for (interface, plan, again) in plans {
-            self.recheck.remove(&interface);
-            let failures = self.wire_failures.get(&interface).copied().unwrap_or(0);
-            let delay = wire_delay(failures);
-            let worlds = self.worlds.clone();
-            let job = worlds.wire(interface.clone(), plan, again, delay);
-            self.start(Work::Wire { interface }, job);
-        }
     }
 
     pub(super) fn start(
@@ -439,13 +410,5 @@ impl PoolTask {
 
     pub(super) fn tell(&self, kind: EventKind, message: String) {
         self.events.emit(kind, message);
-    }
-}
-
-/// The first tries follow the appearance of a hot-plugged link closely.
-fn wire_delay(failures: u32) -> Duration {
-    match failures {
-        0 => Duration::ZERO,
-        n => Duration::from_millis(25 << n.min(6)),
     }
 }

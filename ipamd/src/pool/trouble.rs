@@ -48,11 +48,11 @@ impl Asked {
     /// What does not happen while it is on hold.
     fn in_words(self) -> &'static str {
         match self {
-            Self::Look => "the inventory is not looked at",
-            Self::Assign(_) => "no address is assigned",
-            Self::Attach => "no interface is attached",
-            Self::Release(_) => "nothing goes back",
-            Self::Detach => "no interface goes back",
+            Self::Look => "the cloud is not asked for the inventory",
+            Self::Assign(_) => "the cloud is not asked for more addresses",
+            Self::Attach => "the cloud is not asked for another interface",
+            Self::Release(_) => "nothing goes back: the cloud is not asked to take addresses",
+            Self::Detach => "the cloud is not asked to take an interface back",
         }
     }
 }
@@ -65,6 +65,15 @@ pub(super) struct Hold {
     pub(super) reason: String,
     /// Waiting does not help: somebody must repair something.
     pub(super) lasting: bool,
+}
+
+/// Pauses are drawn at random from this part of what is meant, so that nodes that
+/// were refused together do not come back together.
+const JITTER: std::ops::Range<f64> = 0.9..1.0;
+
+/// A pause as it is meant, made a little shorter at random.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(JITTER))
 }
 
 impl Hold {
@@ -95,6 +104,8 @@ struct Trouble {
     /// The operation that lacks a permission.
     denied: Option<String>,
     hold: Option<Hold>,
+    /// When the first of the failures in a row was.
+    since: Option<Instant>,
 }
 
 /// What is known of all kinds.
@@ -111,6 +122,7 @@ impl Troubles {
     /// tried again for as long as it lasts, and said when it begins.
     pub(super) fn count(&mut self, asked: Asked, error: &ProviderError, now: Instant) -> bool {
         let trouble = self.0.entry(asked).or_default();
+        trouble.since.get_or_insert(now);
         // Calls that failed together are one failure: those that were under way
         // when the cloud was already being left alone.
         if trouble.hold.as_ref().is_none_or(|hold| hold.until <= now) {
@@ -138,9 +150,7 @@ impl Troubles {
     /// The pause after refusals: doubles with each from `first` on.
     pub(super) fn refusal(&self, asked: Asked, first: Duration) -> Duration {
         let refusals = self.0.get(&asked).map_or(0, |trouble| trouble.refusals);
-        doubled(first, refusals)
-            .min(LONGEST_REFUSAL.max(first))
-            .mul_f64(rand::rng().random_range(0.9..1.1))
+        jittered(doubled(first, refusals).min(LONGEST_REFUSAL.max(first)))
     }
 
     /// Leaves the cloud alone with this kind until then, or for longer if it is
@@ -182,10 +192,17 @@ impl Troubles {
     }
 
     /// The holds in words, for operators.
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        self.holding().map(|(asked, hold)| {
+    pub(super) fn notes(&self, now: Instant) -> impl Iterator<Item = String> {
+        self.holding().map(move |(asked, hold)| {
             let what = asked.in_words();
-            format!("{what} for now: {}", hold.reason)
+            let trouble = self.0.get(&asked);
+            let since = trouble.and_then(|trouble| trouble.since).unwrap_or(now);
+            let since = now.saturating_duration_since(since).as_secs();
+            let left = hold.until.saturating_duration_since(now).as_secs_f64().ceil();
+            format!(
+                "{what}: refused or failing since {since} s, asked again in {left} s (pauses are jittered): {}",
+                hold.reason
+            )
         })
     }
 

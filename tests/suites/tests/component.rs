@@ -46,6 +46,8 @@ mod late_inventories;
 mod levels;
 #[path = "component/limits.rs"]
 mod limits;
+#[path = "component/lost_links.rs"]
+mod lost_links;
 #[path = "component/network_cards.rs"]
 mod network_cards;
 #[path = "component/node_addresses.rs"]

@@ -19,6 +19,7 @@ impl Report {
                     "inFlight": one.in_flight,
                 })).collect::<Vec<_>>(),
                 "notes": self.plan.notes,
+                "heldBack": self.plan.held_back,
             },
         })
     }
@@ -63,6 +64,7 @@ fn pool_json(pool: &PoolResponse) -> Value {
             "id": one.id,
             "cidr": one.cidr,
             "freeAddresses": one.free_addresses,
+            "ageSeconds": one.age_seconds,
             "exhausted": one.exhausted,
             "retrySeconds": one.retry_seconds,
         })).collect::<Vec<_>>(),

@@ -120,6 +120,7 @@ impl Operator for Canned {
         Ok(Response::new(PlanResponse {
             actions: vec![action],
             notes: vec![hostile()],
+            held_back: vec![hostile()],
         }))
     }
 

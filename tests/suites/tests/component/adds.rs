@@ -325,3 +325,29 @@ async fn delete_all(daemon: &Daemon, count: usize) {
         assert!(daemon.del(&format!("pod-{number}")).await);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn sandboxes_that_died_without_a_del_make_room_before_an_add_is_called_hopeless() {
+    let world = World::aws("m5.large");
+    let settings = [
+        ("WARM_IP_TARGET", "1"),
+        ("MAX_PODS", "3"),
+        // Nobody but the ADD shall look.
+        ("VENI_AUDIT_INTERVAL", "3600"),
+    ];
+    let daemon = world.start(&settings).await;
+    daemon.add_all((0..3).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    daemon.add("too-many").await.expect_err("all of them live");
+    world.end_namespace("pod-0");
+    world.end_namespace("pod-1");
+    let adds: Vec<_> = (0..2)
+        .map(|n| daemon.begin_add(&format!("new-{n}")))
+        .collect();
+    for add in adds {
+        add.await.expect("no panic").expect("the dead make room");
+    }
+    assert_eq!(daemon.app.metrics.repairs(), 2);
+    daemon.settle().await;
+    daemon.check().await;
+}

@@ -115,7 +115,13 @@ impl Daemon {
             .actions
             .iter()
             .map(|a| format!("{}: {}", a.action, a.reason));
-        let lines: Vec<String> = actions.chain(plan.notes.iter().cloned()).collect();
+        let lines: Vec<String> = plan
+            .held_back
+            .iter()
+            .cloned()
+            .chain(actions)
+            .chain(plan.notes.iter().cloned())
+            .collect();
         lines.join("\n")
     }
 

@@ -177,6 +177,45 @@ async fn the_plan_tells_what_is_refused_until_it_is_granted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_holds_the_pool_back_stands_first_with_since_when_and_until_when() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(TWO_WARM).await;
+    daemon.add_all((0..8).map(|n| format!("pod-{n}"))).await;
+    daemon.settle().await;
+    assert_eq!(daemon.plan().await.held_back, [] as [String; 0]);
+    world.cloud.deny(Operation::AttachInterface);
+    daemon.add_all((0..10).map(|n| format!("more-{n}"))).await;
+    daemon.begin_add("too-many");
+    sleep(Duration::from_secs(10)).await;
+    let held_back = daemon.plan().await.held_back;
+    let [text] = &held_back[..] else {
+        panic!("one sentence: {held_back:?}");
+    };
+    let said = [
+        "another interface",
+        "since 1",
+        "asked again in ",
+        "jittered",
+        "UnauthorizedOperation",
+    ];
+    assert!(said.iter().all(|words| text.contains(words)), "{text}");
+    assert!(
+        !text.contains("no interface is attached"),
+        "two are: {text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_cloud_told_of_free_addresses_shows_its_age() {
+    let world = World::aws("m5.large");
+    let daemon = world.start(TWO_WARM).await;
+    daemon.settle().await;
+    sleep(Duration::from_secs(200)).await;
+    let age = daemon.report().await.subnets[0].age_seconds;
+    assert!(age.is_some_and(|age| (200..230).contains(&age)), "{age:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_permission_is_said_once_until_it_changes() {
     let world = World::aws("m5.large");
     world.cloud.deny(Operation::Assign);

@@ -45,6 +45,7 @@ pub(crate) struct World {
     profile: CloudProfile,
     namespaces: Mutex<HashMap<String, (OwnedFd, NamespaceId)>>,
     plug_delay: Mutex<Duration>,
+    links_away: Mutex<bool>,
     clock: Mutex<Option<Instant>>,
 }
 
@@ -80,6 +81,7 @@ impl World {
             profile,
             namespaces: Mutex::default(),
             plug_delay: Mutex::default(),
+            links_away: Mutex::default(),
             clock: Mutex::default(),
         })
     }
@@ -92,6 +94,11 @@ impl World {
     /// Lets links appear so long after their interface was attached.
     pub(crate) fn delay_links(&self, by: Duration) {
         *locked(&self.plug_delay) = by;
+    }
+
+    /// Whether links of interfaces that are attached from now on never appear.
+    pub(crate) fn keep_links_away(&self, away: bool) {
+        *locked(&self.links_away) = away;
     }
 
     /// The node's interfaces in truth, in order of device index.
@@ -272,7 +279,9 @@ async fn follow_the_wires(world: Arc<World>) {
                 if !delay.is_zero() {
                     sleep(delay).await;
                 }
-                plug(&world, &interface);
+                if !*locked(&world.links_away) {
+                    plug(&world, &interface);
+                }
             }
             Ok(Change::InterfaceDetached { mac, .. }) => world.kernel.unplug(mac.0),
             Ok(_) => {}

@@ -302,3 +302,53 @@ async fn pods_answer_while_inventories_lag_behind_by_most_of_a_minute() {
     bed.sound(&all).await;
     bed.end().await;
 }
+
+/// The state of the interface of a link, as a node's operator sees it.
+async fn interface_state(bed: &Bed, id: &str) -> String {
+    let mut operator = bed.daemon(0).operator().await.expect("the daemon answers");
+    let pool = operator.pool(veni_api::v1::PoolRequest {}).await;
+    let pool = pool.expect("the pool").into_inner();
+    let mut interfaces = pool.interfaces.into_iter();
+    let found = interfaces.find(|one| one.id == id);
+    found.map(|one| one.state).unwrap_or_default()
+}
+
+async fn until_state(bed: &Bed, id: &str, wanted: &str) {
+    eventually(wanted, async || match interface_state(bed, id).await {
+        state if state == wanted => Ok(()),
+        state => Err(state),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_pod_gets_an_address_of_an_interface_whose_link_is_missing() {
+    let config = BedConfig::new(2)
+        .instance_type("t3.small")
+        .set("WARM_IP_TARGET", "2");
+    let bed = Bed::start(config).await;
+    let (peer, _) = bed.running(1, "peer").await;
+    let ((pod, added), mut pods) = on_secondary(&bed, 0).await;
+    let second = interface_of(&bed, added.address()).interface;
+    // Nobody knows the link any more: its MAC is another.
+    let mac = |mac: &str| format!("link set dev eth1 address {mac}");
+    kernel::ip(bed.node(0), &mac("02:00:00:00:00:99")).await;
+    until_state(&bed, second.id.as_str(), "out of service").await;
+    for number in 0..2 {
+        let (late, late_added) = bed.running(0, &format!("late{number}")).await;
+        let address = late_added.address();
+        assert_ne!(interface_of(&bed, address).interface.id, second.id);
+        assert!(reaches(peer.path(), address).await, "{address} is silent");
+        pods.push(late);
+    }
+    kernel::ip(bed.node(0), &mac(&second.mac.to_string())).await;
+    until_state(&bed, second.id.as_str(), "attached").await;
+    assert!(
+        reaches(peer.path(), added.address()).await,
+        "it serves again"
+    );
+    let mut all: Vec<&TestPod> = pods.iter().collect();
+    all.extend([&peer, &pod]);
+    bed.sound(&all).await;
+    bed.end().await;
+}
