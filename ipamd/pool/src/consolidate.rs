@@ -28,30 +28,26 @@ pub(crate) fn consolidate(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> 
     if !abilities.attach || !abilities.release || goal.whole.is_some() || ledger.changing() {
         return Vec::new();
     }
+    // Nothing is under way from here on, so each interface is ready and idle.
     let limit = u64::from(ledger.snapshot.limits.max_pods);
     let allowed = limit.saturating_sub(held.total()) / ledger.size();
     let mut lines: Vec<_> = ledger
         .lines
         .iter()
-        .filter(|line| line.serves() && line.ready())
+        .filter(|line| line.serves())
         .collect();
     lines.sort_by_key(|line| (Reverse(line.assigned()), line.order));
     while let Some(from) = lines.pop() {
-        let slots = (from.spare(ledger.kind).count() as u64).min(allowed);
-        if from.interface.primary || from.busy || slots == 0 {
+        if from.interface.primary {
             continue;
         }
+        let slots = (from.spare(ledger.kind).count() as u64).min(allowed);
         let lively = from.assigned() + from.cooling();
         let fuller = |line: &&&Line<'_>| {
             let pods = line.assigned();
             pods >= CLEARLY_FULLER * lively && (pods > 0 || line.interface.primary)
         };
-        let fuller: Vec<_> = lines
-            .iter()
-            .filter(fuller)
-            .filter(|line| !line.busy)
-            .copied()
-            .collect();
+        let fuller: Vec<_> = lines.iter().filter(fuller).copied().collect();
         let moves = move_to(ledger, &fuller, slots, &from.interface.id);
         if !moves.is_empty() {
             return moves;

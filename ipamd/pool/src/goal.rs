@@ -140,3 +140,60 @@ impl Goal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Usable addresses, the number below which nothing goes back, and the free
+    /// ones from which on something does.
+    fn azure(pods: u64, batch: u32, request: u32, release: u32) -> (u64, u64, u64) {
+        let goal = Goal::azure(pods, batch, request, release);
+        assert_eq!(goal.get_below, goal.usable, "no part of it may cool");
+        (goal.usable, goal.keep, goal.release_at)
+    }
+
+    /// The rows were counted by hand: whole batches until the free share is
+    /// reached, the same for a few pods more, the share that is too much.
+    #[test]
+    fn azure_pools_are_whole_batches_with_a_share_free_and_a_margin() {
+        for (pods, settings, expected) in [
+            // batch of 16, half of it free: 8 pods more are the margin
+            (0, (16, 50, 150), (16, 16, 24)),
+            (1, (16, 50, 150), (16, 32, 24)),
+            (8, (16, 50, 150), (16, 32, 24)),
+            (9, (16, 50, 150), (32, 32, 24)),
+            (17, (16, 50, 150), (32, 48, 24)),
+            // 3 of 10 free: the margin is half a batch at most, though 7 fit
+            (2, (10, 30, 150), (10, 10, 15)),
+            (3, (10, 30, 150), (10, 20, 15)),
+            (7, (10, 30, 150), (10, 20, 15)),
+            (8, (10, 30, 150), (20, 20, 15)),
+            // 9 of 10 free: one pod more is the margin
+            (0, (10, 90, 200), (10, 10, 20)),
+            (1, (10, 90, 200), (10, 20, 20)),
+            (2, (10, 90, 200), (20, 20, 20)),
+            // a whole batch free: a margin of one all the same
+            (0, (10, 100, 200), (10, 20, 20)),
+            (1, (10, 100, 200), (20, 20, 20)),
+            (10, (10, 100, 200), (20, 30, 20)),
+            // one and a half batches free: half a batch more is the margin
+            (0, (10, 150, 300), (20, 20, 30)),
+            (5, (10, 150, 300), (20, 30, 30)),
+            (6, (10, 150, 300), (30, 30, 30)),
+            // shares that are no whole number of addresses are rounded
+            (0, (10, 50, 33), (10, 10, 3)),
+            (0, (10, 50, 35), (10, 10, 4)),
+            (0, (7, 50, 150), (7, 7, 11)),
+            (3, (7, 50, 150), (7, 14, 11)),
+            (4, (7, 50, 150), (14, 14, 11)),
+            // a batch of one is the smallest there is
+            (0, (0, 50, 150), (1, 2, 2)),
+            (3, (1, 50, 150), (4, 5, 2)),
+        ] {
+            let (batch, request, release) = settings;
+            let found = azure(pods, batch, request, release);
+            assert_eq!(found, expected, "{pods} pods, {settings:?}");
+        }
+    }
+}

@@ -23,6 +23,25 @@ fn without_provisioning_nothing_changes_and_adds_fail_at_once() {
 }
 
 #[test]
+fn without_provisioning_the_plan_says_so_and_remembers_what_it_knew() {
+    let mut targets = warm_ip(ADDRESS, 2, 0);
+    targets.provisioning = false;
+    let idle = m5_large()
+        .interface("eni-0")
+        .singles(2, 0, 3)
+        .excess_for(HOUR_MS, 4);
+    let made = plan(&idle, &targets);
+    let text = "DISABLE_NETWORK_RESOURCE_PROVISIONING is set: the pool is not changed";
+    assert_eq!(made.notes, [text]);
+    assert_eq!((actions(&made), made.hopeless), (Vec::new(), None));
+    let memory = (made.excess_since_ms, made.recent_peak);
+    assert_eq!(memory, (Some(NOW_MS - HOUR_MS), 4));
+    assert_eq!(made.next_look_ms, None, "no time changes it");
+    let cooling = m5_large().interface("eni-0").singles(0, 1, 0).demand(1, 0);
+    assert_eq!(plan(&cooling, &targets).hopeless, None);
+}
+
+#[test]
 fn a_pause_is_waited_for_and_a_refusal_is_not() {
     let held = m5_large()
         .interface("eni-0")
@@ -365,6 +384,39 @@ fn counts_tell_free_from_cooling_coming_and_draining() {
     assert_eq!(held.total, 24);
     assert_eq!((held.coming, held.draining), (18, 3));
     assert_eq!((held.prefixes, held.interfaces), (1, 2));
+}
+
+#[test]
+fn what_is_not_ours_or_not_here_is_no_part_of_the_counts() {
+    let ours = || m5_large().interface("eni-0").singles(1, 0, 2).prefix(0, 0);
+    let alone = counts(&ours());
+    assert_eq!((alone.total, alone.free, alone.draining), (19, 18, 0));
+    assert_eq!((alone.prefixes, alone.interfaces), (1, 1));
+    let theirs = ours()
+        .interface("eni-theirs")
+        .prefix(0, 0)
+        .singles(0, 0, 2)
+        .last(|interface| interface.managed = false);
+    assert_eq!(counts(&theirs), alone);
+    let leaving = ours()
+        .interface("eni-1")
+        .prefix(0, 0)
+        .singles(0, 0, 2)
+        .last(|interface| interface.state = InterfaceState::Detaching);
+    assert_eq!(counts(&leaving), alone);
+    let drains = leaving.last(|interface| {
+        interface.state = InterfaceState::Ready;
+        interface.for_pods = false;
+    });
+    let drains = counts(&drains);
+    assert_eq!((drains.total, drains.draining), (19, 18));
+    assert_eq!((drains.prefixes, drains.interfaces), (2, 2));
+    let coming = ours()
+        .interface("eni-1")
+        .singles(0, 0, 2)
+        .last(|interface| interface.state = InterfaceState::Attaching);
+    let coming = counts(&coming);
+    assert_eq!((coming.free, coming.coming, coming.interfaces), (18, 2, 1));
 }
 
 #[test]

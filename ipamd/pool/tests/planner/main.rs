@@ -4,6 +4,7 @@ mod aws_formulas;
 mod boundaries;
 mod build;
 mod cloud;
+mod consolidating;
 mod giving_back;
 mod golden;
 mod growing;
