@@ -17,7 +17,7 @@ PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 # What a release can do; Amazon's SDK takes its time to compile.
 FEATURES := ipamd/aws,veni/aws
 
-.PHONY: help demo test lint bench build localstack clean
+.PHONY: help demo test lint bench mutants build localstack clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,10 @@ bench: ## ADD and DEL beside the reference plugins and the physical floor (BENCH
 	gcc -O2 -static -Wall -Wextra -o $(TARGET)/release/floor tests/benches/floor/floor.c
 	gcc -O2 -static -Wall -Wextra -o $(TARGET)/release/starter tests/benches/starter/starter.c
 	$(TARGET)/release/veni-benches --plugins "$$(tests/tools/fetch path plugins)/usr/lib/cni" $(BENCH)
+
+mutants: ## changes to the planner's code that its tests do not notice (an hour; PACKAGE= another crate)
+	@tests/tools/require test
+	@tests/tools/mutants $(PACKAGE)
 
 build: ## the release: ipamd, veni and the static plugin, in target/release (FEATURES= leaves EC2 out)
 	cargo build --release --package ipamd --package veni --features "$(FEATURES)"

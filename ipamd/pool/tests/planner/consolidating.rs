@@ -122,6 +122,7 @@ fn an_empty_interface_takes_nothing_unless_it_is_the_primary_one() {
         .interface("eni-0")
         .singles(4, 0, 0)
         .interface("eni-1")
+        .singles(0, 1, 0)
         .interface("eni-2")
         .singles(0, 0, 2);
     assert_eq!(moves(&empty_secondary), []);
