@@ -31,11 +31,7 @@ pub(crate) fn consolidate(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> 
     // Nothing is under way from here on, so each interface is ready and idle.
     let limit = u64::from(ledger.snapshot.limits.max_pods);
     let allowed = limit.saturating_sub(held.total()) / ledger.size();
-    let mut lines: Vec<_> = ledger
-        .lines
-        .iter()
-        .filter(|line| line.serves())
-        .collect();
+    let mut lines: Vec<_> = ledger.lines.iter().filter(|line| line.serves()).collect();
     lines.sort_by_key(|line| (Reverse(line.assigned()), line.order));
     while let Some(from) = lines.pop() {
         if from.interface.primary {

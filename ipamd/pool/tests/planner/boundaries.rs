@@ -129,6 +129,8 @@ fn excess_waits_for_its_hold_and_goes_at_once_when_that_is_over() {
     assert_eq!(actions(&waits), []);
     assert_eq!(waits.next_look_ms, Some(NOW_MS + 5_000));
     assert_eq!(waits.excess_since_ms, Some(NOW_MS - HOUR_MS));
+    let note = "waits 5 s: release 10.0.1.7, 10.0.1.8 of eni-0";
+    assert!(waits.notes.contains(&note.to_owned()), "{:?}", waits.notes);
     let over = snapshot.with(|node| node.now_ms += 5_000);
     assert_eq!(actions(&plan(&over, &targets)).len(), 1);
 }
@@ -199,6 +201,12 @@ fn hopeless_is_only_what_nothing_on_its_way_can_help() {
         .demand(1, 0);
     let targets = warm_ip(ADDRESS, 1, 0);
     assert!(plan(&full, &targets).hopeless.is_some());
+    let one_free = node(1, 2, 20)
+        .interface("eni-0")
+        .singles(1, 0, 1)
+        .demand(3, 0);
+    let reason = plan(&one_free, &targets).hopeless.expect("two too many");
+    assert!(reason.contains("for 2 waiting"), "{reason}");
     let nobody = full.clone().demand(0, 3);
     assert_eq!(plan(&nobody, &targets).hopeless, None, "nobody waits");
     let leaving = full

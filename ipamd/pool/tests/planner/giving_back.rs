@@ -1,10 +1,10 @@
 //! Giving back: what may go, when, and from where.
 
 use crate::build::{
-    ADDRESS, HOUR_MS, NOW_MS, Node, actions, assign, detach, m5_large, node, release, warm_eni,
-    warm_ip, warm_prefix,
+    ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, detach, m5_large, node, release,
+    warm_eni, warm_ip, warm_prefix,
 };
-use veni_pool::{Slot, Snapshot, plan};
+use veni_pool::{Action, Slot, Snapshot, plan};
 
 #[test]
 fn cooling_addresses_are_neither_available_nor_given_back() {
@@ -73,6 +73,52 @@ fn what_was_needed_lately_stays() {
         made.excess_since_ms,
         Some(NOW_MS),
         "another such time is watched for"
+    );
+}
+
+#[test]
+fn a_time_that_needed_everything_is_followed_by_another_look() {
+    // Two of the six usable or cooling are not needed now; five were.
+    let snapshot = m5_large()
+        .interface("eni-0")
+        .singles(1, 1, 3)
+        .excess_for(60_000, 5);
+    let made = plan(&snapshot, &warm_ip(ADDRESS, 1, 0));
+    assert_eq!(actions(&made), []);
+    let memory = (made.excess_since_ms, made.recent_peak);
+    assert_eq!(memory, (Some(NOW_MS), 3), "cooling ones are needed too");
+    assert_eq!(made.next_look_ms, Some(NOW_MS + 60_000));
+    let note = "5 addresses were needed lately: nothing goes back yet";
+    assert!(made.notes.contains(&note.to_owned()), "{:?}", made.notes);
+}
+
+#[test]
+fn nothing_counts_as_excess_while_something_comes() {
+    let snapshot = m5_large()
+        .interface("eni-0")
+        .singles(1, 0, 5)
+        .interface("eni-1")
+        .singles(1, 0, 0);
+    let targets = warm_ip(ADDRESS, 1, 0);
+    let still = plan(&snapshot, &targets);
+    assert_eq!(still.excess_since_ms, Some(NOW_MS));
+    let comes = snapshot.under_way(assign("eni-1", ADDRESS, 1));
+    assert_eq!(plan(&comes, &targets).excess_since_ms, None);
+}
+
+#[test]
+fn single_addresses_stay_until_the_prefix_that_replaces_them_is_there() {
+    let empty = || node(3, 30, 110).interface("eni-0");
+    let targets = warm_prefix(1);
+    let short = empty().singles(3, 0, 20).excess_for(HOUR_MS, 19);
+    let made = plan(&short, &targets);
+    assert_eq!(actions(&made), [assign("eni-0", PREFIX, 1)]);
+    let covered = empty().prefix(0, 0).singles(3, 0, 20);
+    let covered = covered.excess_for(HOUR_MS, 19);
+    let released = actions(&plan(&covered, &targets));
+    assert!(
+        matches!(&released[..], [Action::Release { cidrs, .. }] if cidrs.len() == 20),
+        "{released:?}"
     );
 }
 
