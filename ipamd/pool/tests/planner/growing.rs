@@ -16,6 +16,19 @@ fn waiting_and_expected_pods_count_before_they_have_an_address() {
 }
 
 #[test]
+fn the_target_that_asks_for_more_is_named_and_of_equals_the_warm_one() {
+    let snapshot = m5_large().interface("eni-0").singles(4, 0, 3);
+    for (minimum, named) in [
+        (5, "6 usable needed (WARM_IP_TARGET=2)"),
+        (6, "6 usable needed (WARM_IP_TARGET=2)"),
+        (7, "7 usable needed (MINIMUM_IP_TARGET=7)"),
+    ] {
+        let made = plan(&snapshot, &warm_ip(ADDRESS, 2, minimum));
+        assert!(made.notes[0].contains(named), "{:?}", made.notes);
+    }
+}
+
+#[test]
 fn several_interfaces_are_filled_at_once_the_fullest_first_in_batches() {
     let snapshot = node(4, 9, 100)
         .interface("eni-0")
