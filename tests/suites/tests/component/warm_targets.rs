@@ -115,9 +115,9 @@ fn world_of(machine: Type) -> Arc<World> {
     World::with_node(CloudConfig::aws().instant(), node)
 }
 
-/// A pod of the row; all share one namespace, which saves descriptors.
+/// A pod of the row; all share one namespace.
 fn pod(number: u32) -> String {
-    format!("pods:eth{number}")
+    format!("pods.{number}:eth{number}")
 }
 
 async fn scale(daemon: &Daemon, from: u32, to: u32) {

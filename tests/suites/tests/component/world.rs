@@ -172,11 +172,15 @@ impl World {
         }
     }
 
-    /// A pod's namespace, made when it is asked for first.
+    /// A pod's namespace, made when it is asked for first. Containers whose names
+    /// begin alike up to a dot share one, which saves descriptors.
     pub(crate) fn namespace(&self, container: &str) -> OwnedFd {
         let mut namespaces = locked(&self.namespaces);
+        let name = container
+            .split_once('.')
+            .map_or(container, |(name, _)| name);
         let namespace = namespaces
-            .entry(container.to_owned())
+            .entry(name.to_owned())
             .or_insert_with(|| self.kernel.namespace().expect("a namespace"));
         namespace.0.try_clone().expect("a descriptor")
     }

@@ -12,7 +12,10 @@ async fn unattended() -> (Bed, Vec<(TestPod, Added)>) {
     let config = BedConfig::new(1)
         .instance_type("t3.small")
         .set("VENI_AUDIT_INTERVAL", "3600");
-    let bed = Bed::start(config.set("VENI_INVENTORY_INTERVAL", "3600")).await;
+    let config = config
+        .set("VENI_INVENTORY_INTERVAL", "3600")
+        .set("VENI_DOUBT_TIME", "5");
+    let bed = Bed::start(config).await;
     let mut pods = Vec::new();
     for number in 1..=4 {
         pods.push(bed.running(0, &format!("p{number}")).await);
