@@ -785,27 +785,27 @@ pub async fn our_own_changes_are_not_told<F: Fixture>(fixture: &F) {
     let wired = plane.ensure_interface(&interface()).await;
     wired.expect("in service");
     let mut watch = plane.watch();
+    let table = interface().table;
+    for _ in 0..3 {
+        plane.remove_interface(table).await.expect("out of service");
+        let wired = plane.ensure_interface(&interface()).await;
+        wired.expect("in service");
+    }
+    // One change, so one notification: nothing of it comes later.
+    fixture.delete_route(other.addresses[0].address);
+    let heard = told_until(&mut watch, |changes| changes.pods).await;
+    assert!(!heard.rules_and_routes && !heard.settings, "{heard:?}");
     for _ in 0..3 {
         let links = add(fixture, &plan, &namespace).await.expect("added");
         remove(fixture, &plan, links).await;
         plane.reap(&[links.host_index]).await.expect("reaped");
     }
-    fixture.flush_table(interface().table);
+    fixture.flush_table(table);
     let heard = told_until(&mut watch, |changes| changes.rules_and_routes).await;
     assert!(
         !heard.pods && !heard.settings && !heard.overrun,
         "{heard:?}"
     );
-    let table = interface().table;
-    for _ in 0..3 {
-        let wired = plane.ensure_interface(&interface()).await;
-        wired.expect("in service");
-        plane.remove_interface(table).await.expect("out of service");
-    }
-    let mut watch = plane.watch();
-    fixture.delete_route(other.addresses[0].address);
-    let heard = told_until(&mut watch, |changes| changes.pods).await;
-    assert!(!heard.rules_and_routes && !heard.settings, "{heard:?}");
 }
 
 /// Pods' namespaces are their own.

@@ -71,22 +71,25 @@ impl Agenda {
         backed_off: impl Fn(&[RepairKind]) -> Option<Instant>,
     ) -> Option<Instant> {
         let waiting = (0..FACTS.len()).filter(|which| (FACTS[*which].get)(&self.waiting));
-        waiting.map(|which| self.due_of(which, &backed_off)).min()
+        let rests = waiting.map(|which| self.rests_until(which, &backed_off));
+        // What need not wait is due now.
+        rests.map(|until| until.unwrap_or_else(Instant::now)).min()
     }
 
-    fn due_of(
+    fn rests_until(
         &self,
         which: usize,
         backed_off: &impl Fn(&[RepairKind]) -> Option<Instant>,
-    ) -> Instant {
+    ) -> Option<Instant> {
         let gap = match self.waiting.overrun {
             true => OVERRUN_GAP,
             false => GAP,
         };
         let rested = self.compared[which].map(|compared| compared + gap);
-        let times = rested.into_iter().chain(backed_off(FACTS[which].kinds));
-        // What was due before now is due now.
-        times.max().unwrap_or_else(Instant::now)
+        rested
+            .into_iter()
+            .chain(backed_off(FACTS[which].kinds))
+            .max()
     }
 
     /// Takes what is due.
@@ -97,7 +100,8 @@ impl Agenda {
     ) -> Changes {
         let mut due = Changes::NONE;
         for (which, fact) in FACTS.iter().enumerate() {
-            if (fact.get)(&self.waiting) && self.due_of(which, &backed_off) <= now {
+            let rests = self.rests_until(which, &backed_off);
+            if (fact.get)(&self.waiting) && rests.is_none_or(|until| until <= now) {
                 (fact.set)(&mut due, true);
             }
         }
@@ -151,6 +155,14 @@ mod tests {
             "another kind does not wait"
         );
         assert_eq!(agenda.take(start + GAP, calm), RULES);
+    }
+
+    #[test]
+    fn what_is_due_is_taken_also_on_a_clock_that_runs() {
+        let mut agenda = Agenda::default();
+        agenda.note(RULES);
+        let due = agenda.due(calm).expect("something waits");
+        assert_eq!(agenda.take(due, calm), RULES);
     }
 
     #[tokio::test(start_paused = true)]
