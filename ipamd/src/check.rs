@@ -1,12 +1,13 @@
 //! `ipamd --check-settings`: what the environment makes of the settings, then what
-//! there is to say of it, and the verdict as the last line.
+//! there is to say of it, and the verdict as the last line, all of it where the
+//! verdict goes.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::process::ExitCode;
 
 use ipamd::config::{Config, ConfigError, Remark, in_blocks, misspelt, variables};
-use ipamd::eni_config::EniConfigs;
+use ipamd::eni_config;
 use veni_terminal::{eprintln, print, println};
 
 /// The sum of a check.
@@ -21,18 +22,29 @@ struct Verdict {
     without_effect: Option<usize>,
 }
 
+/// The settings that name files of custom networking.
+const FILES: [&str; 2] = ["VENI_ENI_CONFIG_FILE", "VENI_NODE_FILE"];
+
+/// Makes the files of custom networking be read.
+const CUSTOM_NETWORK: &str = "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG";
+
 impl Verdict {
-    fn refusal(set: &BTreeSet<&str>, error: &ConfigError, misspelt: &[Remark]) -> Self {
+    fn refusal(set: &BTreeSet<&str>, error: &ConfigError) -> Self {
         let names = error.problems.iter();
         let names: BTreeSet<&str> = names
             .filter_map(|problem| Some(problem.split_once('=')?.0))
+            // A file where it is by default is wrong: what is set is that it is read.
+            .map(|name| match FILES.contains(&name) && !set.contains(name) {
+                true => CUSTOM_NETWORK,
+                false => name,
+            })
             .collect();
         let refused = names.intersection(set).count();
         Self {
             set: set.len(),
             refused,
             missing: names.len() - refused,
-            warnings: misspelt.len(),
+            warnings: error.remarks.iter().filter(|one| one.warning).count(),
             without_effect: None,
         }
     }
@@ -87,40 +99,52 @@ pub(crate) fn run(all: bool, host_name: &str) -> anyhow::Result<ExitCode> {
         .collect();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut remarks = misspelt(names);
-    let config = match Config::try_new(&lookup, host_name) {
+    let config = match read_all(&lookup, host_name) {
         Ok(config) => config,
-        Err(error) => {
+        Err(mut error) => {
+            error.remarks = [remarks, error.remarks].concat();
             // Before problems: a misspelt name is often the reason for one.
-            tell(&remarks);
+            for remark in &error.remarks {
+                eprintln!("{remark}");
+            }
             eprintln!("ipamd: {error}");
-            eprintln!("{}", Verdict::refusal(&set, &error, &remarks));
+            eprintln!("{}", Verdict::refusal(&set, &error));
             return Ok(ExitCode::FAILURE);
         }
     };
-    if let Some(custom) = &config.custom_network
-        && let Err(error) = EniConfigs::try_new(custom).and_then(|configs| configs.check())
-    {
-        tell(&remarks);
-        eprintln!("ipamd: {:#}", anyhow::Error::from(error));
-        let verdict = Verdict {
-            refused: 1,
-            without_effect: None,
-            ..Verdict::good(set.len(), &remarks)
-        };
-        eprintln!("{verdict}");
-        return Ok(ExitCode::FAILURE);
-    }
     let mut settings = config.settings(None);
     settings.retain(|setting| all || set.contains(setting.variable.name));
     print!("{}", in_blocks(&settings));
     remarks.extend(config.remarks);
-    tell(&remarks);
+    for remark in &remarks {
+        println!("{remark}");
+    }
     println!("{}", Verdict::good(set.len(), &remarks));
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(remarks: &[Remark]) {
-    for remark in remarks {
-        eprintln!("{remark}");
+/// Reads the settings and the files that they name: all that is wrong in either is
+/// told at once.
+fn read_all(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    host_name: &str,
+) -> Result<Config, ConfigError> {
+    let custom = Config::custom_network(lookup, host_name);
+    let wrong = custom.as_ref().map(eni_config::problems);
+    let wrong: Vec<String> = wrong
+        .unwrap_or_default()
+        .into_iter()
+        .map(|problem| format!("{:#}", anyhow::Error::from(problem)))
+        .collect();
+    match Config::try_new(lookup, host_name) {
+        Ok(config) if wrong.is_empty() => Ok(config),
+        Ok(config) => Err(ConfigError {
+            problems: wrong,
+            remarks: config.remarks,
+        }),
+        Err(mut error) => {
+            error.problems.extend(wrong);
+            Err(error)
+        }
     }
 }

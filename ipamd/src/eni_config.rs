@@ -193,17 +193,23 @@ impl EniConfigs {
             }),
         }
     }
+}
 
-    /// Whether all ENIConfigs are right, those of other nodes too.
-    ///
-    /// # Errors
-    /// The first that is wrong.
-    pub fn check(&self) -> Result<(), EniConfigError> {
-        for found in self.configs.values() {
-            found.eni_config(&self.settings.configs)?;
+/// All that is wrong with the files that the settings name and with the ENIConfigs
+/// in them, those of other nodes included.
+#[must_use]
+pub fn problems(settings: &CustomNetworkSettings) -> Vec<EniConfigError> {
+    let mut problems = Vec::new();
+    let node = settings.node.as_deref().map(objects::read_node);
+    problems.extend(node.and_then(Result::err));
+    match objects::read_eni_configs(&settings.configs) {
+        Ok(configs) => {
+            let wrong = |found: &objects::Unchecked| found.eni_config(&settings.configs).err();
+            problems.extend(configs.values().filter_map(wrong));
         }
-        Ok(())
+        Err(problem) => problems.push(problem),
     }
+    problems.into_iter().map(EniConfigError::from).collect()
 }
 
 #[cfg(test)]

@@ -61,14 +61,13 @@ fn a_good_environment_is_printed_as_it_is_in_force_and_then_the_verdict() {
     assert!(!told.contains("MAX_ENI="), "only what is set: {told}");
     let verdict = "5 settings are set: none refused, 1 warning, 1 without effect";
     assert_eq!(told.lines().last(), Some(verdict));
-    let remarks = text(&output.stderr);
-    let lines: Vec<&str> = remarks.lines().collect();
-    assert_eq!(lines.len(), 2, "{remarks}");
+    assert_eq!(text(&output.stderr), "", "all of it stands in one place");
+    let lines: Vec<&str> = told.lines().rev().skip(1).take(2).collect();
     let question = "warning: ENABLE_IPV6: not a setting; did you mean ENABLE_IPv6?";
-    assert_eq!(lines[0], question);
+    assert_eq!(lines[1], question, "{told}");
     assert!(
-        lines[1].starts_with("note: MY_POD_NAME: without effect"),
-        "{remarks}"
+        lines[0].starts_with("note: MY_POD_NAME: without effect"),
+        "{told}"
     );
 }
 
@@ -114,6 +113,88 @@ fn a_bad_environment_fails_with_every_problem() {
     assert!(error.contains("\n  ENABLE_POD_ENI=true: "), "{error}");
     let verdict = "3 settings are set: 2 refused, no warning, 1 missing";
     assert_eq!(error.lines().last(), Some(verdict));
+}
+
+#[test]
+fn warnings_stand_before_the_verdict_also_where_a_setting_is_refused() {
+    let output = ipamd(
+        "--check-settings",
+        &[
+            ("VENI_PROVIDER", "mock"),
+            ("ENABLE_POD_ENI", "true"),
+            ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
+            ("WARM_IP_TARGETS", "3"),
+        ],
+    );
+    let error = text(&output.stderr);
+    let at = |what: &str| {
+        error
+            .find(what)
+            .unwrap_or_else(|| panic!("{what}: {error}"))
+    };
+    let warnings = [
+        at("warning: WARM_IP_TARGETS: not a setting"),
+        at("warning: NETWORK_POLICY_ENFORCING_MODE: "),
+    ];
+    let verdict = at("3 settings are set: 1 refused, 2 warnings");
+    assert!(warnings.iter().all(|place| *place < verdict), "{error}");
+    assert!(output.stdout.is_empty());
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn problems_of_settings_and_of_the_files_of_custom_networking_are_told_at_once() {
+    let folder = tempfile::tempdir().expect("temp folder");
+    let path = folder.path().join("eniconfigs.json");
+    let of = |name: &str| {
+        format!(
+            r#"{{ "kind": "ENIConfig", "apiVersion": "crd.k8s.amazonaws.com/v1alpha1",
+            "metadata": {{ "name": "{name}" }}, "spec": {{ "subnet": "net" }} }}"#
+        )
+    };
+    let list = format!(
+        r#"{{ "kind": "List", "apiVersion": "v1", "items": [{}, {}] }}"#,
+        of("zone-a"),
+        of("zone-b")
+    );
+    std::fs::write(&path, list).expect("writes");
+    let output = ipamd(
+        "--check-settings",
+        &[
+            ("VENI_PROVIDER", "aws"),
+            ("ENABLE_POD_ENI", "true"),
+            ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true"),
+            ("VENI_ENI_CONFIG_FILE", path.to_str().expect("text")),
+            ("VENI_NODE_FILE", "/nowhere/node.json"),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("4 problems"), "{error}");
+    for problem in [
+        "ENABLE_POD_ENI=true: ",
+        "ENIConfig zone-a: spec.subnet",
+        "ENIConfig zone-b: spec.subnet",
+        "VENI_NODE_FILE=/nowhere/node.json: ",
+    ] {
+        assert!(error.contains(problem), "{problem}: {error}");
+    }
+    let verdict = "5 settings are set: 3 refused, no warning";
+    assert_eq!(error.lines().last(), Some(verdict));
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn a_file_of_custom_networking_that_is_missing_refuses_what_has_it_read() {
+    let environment = [
+        ("VENI_PROVIDER", "aws"),
+        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true"),
+        ("VENI_NODE_FILE", "/nowhere/node.json"),
+    ];
+    let output = ipamd("--check-settings", &environment);
+    let error = text(&output.stderr);
+    let verdict = "3 settings are set: 2 refused, no warning";
+    assert_eq!(error.lines().last(), Some(verdict), "{error}");
 }
 
 #[cfg(feature = "aws")]

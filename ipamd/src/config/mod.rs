@@ -233,6 +233,8 @@ pub struct Config {
 pub struct ConfigError {
     /// One line each, `NAME=value: reason`.
     pub problems: Vec<String>,
+    /// What there is to say of the settings beside, as of those that are good.
+    pub remarks: Vec<Remark>,
 }
 
 impl fmt::Display for ConfigError {
@@ -292,8 +294,23 @@ impl Config {
             config.given = given;
             Ok(config)
         } else {
-            Err(ConfigError { problems })
+            Err(ConfigError {
+                problems,
+                remarks: config.remarks,
+            })
         }
+    }
+
+    /// What is set of custom networking, whatever else is wrong.
+    #[must_use]
+    pub fn custom_network(
+        lookup: &dyn Fn(&str) -> Option<String>,
+        host_name: &str,
+    ) -> Option<CustomNetworkSettings> {
+        let mut reader = Reader::new(lookup);
+        let provider = read_provider(&mut reader, host_name);
+        let settings = read_custom_network(&mut reader, &provider);
+        settings.filter(|_| matches!(provider, ProviderChoice::Aws(_)))
     }
 
     /// What holds where nothing is set. The provider, which must be, counts as unset.

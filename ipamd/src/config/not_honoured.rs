@@ -122,6 +122,13 @@ pub(super) const NOT_HONOURED: &[Variable] = &[
         "Veni has a version of its own, which `ipamd --version` prints",
     ),
     without_effect(
+        "VPC_ID",
+        "",
+        Form::Text,
+        "VPC of the node, which EKS's manifests set.",
+        "Veni asks instance metadata which VPC the node is in",
+    ),
+    without_effect(
         "AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE",
         "/var/log/aws-routed-eni/egress-v4-plugin.log",
         Form::Text,

@@ -209,8 +209,9 @@ fn a_file_of_yaml_is_refused_as_no_json() {
 fn a_check_finds_what_is_wrong_with_other_nodes_configs() {
     let site = Site::new(&good().to_string());
     assert!(site.find().is_ok());
-    let configs = EniConfigs::try_new(&site.settings).expect("the files are right");
-    let error = configs.check().expect_err("one is broken").to_string();
+    let problems = problems(&site.settings);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let error = problems[0].to_string();
     assert!(
         error.contains("ENIConfig broken: spec.subnet is missing"),
         "{error}"

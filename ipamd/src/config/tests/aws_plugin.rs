@@ -6,7 +6,7 @@ use crate::config::{Disposition, Remark, variables};
 
 /// Every environment variable that the AWS plugin, its init container and its
 /// plugins read or carry in their manifests, as of v1.23.
-const KNOWN_TO_THE_AWS_PLUGIN: [&str; 59] = [
+const KNOWN_TO_THE_AWS_PLUGIN: [&str; 60] = [
     "ADDITIONAL_ENI_TAGS",
     "ANNOTATE_POD_IP",
     "AWS_EC2_ENDPOINT",
@@ -63,6 +63,7 @@ const KNOWN_TO_THE_AWS_PLUGIN: [&str; 59] = [
     "POD_MTU",
     "POD_SECURITY_GROUP_ENFORCING_MODE",
     "VPC_CNI_VERSION",
+    "VPC_ID",
     "WARM_ENI_TARGET",
     "WARM_IP_TARGET",
     "WARM_PREFIX_TARGET",
@@ -127,11 +128,20 @@ fn refusal(name: &str, value: &str) -> String {
 
 #[test]
 fn every_variable_of_the_aws_plugin_is_known() {
+    let of_manifests = STOCK_MANIFEST.iter().map(|(name, _)| *name);
     let missing: Vec<&str> = KNOWN_TO_THE_AWS_PLUGIN
         .into_iter()
+        .chain(of_manifests)
         .filter(|name| variables().all(|variable| variable.name != *name))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_vpc_that_manifests_name_is_accepted_and_said_to_have_no_effect() {
+    let said = remarks("VPC_ID", "vpc-0123456789abcdef0");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(!said[0].warning && said[0].text.starts_with("without effect: "));
 }
 
 #[test]
