@@ -160,3 +160,32 @@ def test_instance_types_come_in_pages_of_a_hundred(ec2):
     names = [t["InstanceType"] for page in pages for t in page]
     assert len(pages) > 1 and max(len(page) for page in pages) == 100
     assert len(names) == len(set(names)) > 1000
+
+
+def test_many_interfaces_are_not_described_in_one_answer(ec2, server, subnet, make_interface, instance):
+    made = make_interface()
+    vpc = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["VpcId"]
+
+    def named(name, value):
+        return {"Filters": [{"Name": name, "Values": [value]}]}
+
+    slow = [{}, named("attachment.instance-id", instance), named("network-interface-id", made)]
+    for request in slow:
+        ec2.describe_network_interfaces(**request)
+    server.knobs(interfaces_without_paging=0)
+    for request in slow:
+        with refused("OperationNotPermitted"):
+            ec2.describe_network_interfaces(**request)
+        ec2.describe_network_interfaces(**request, MaxResults=5)
+    for request in (named("subnet-id", subnet), named("vpc-id", vpc), {"NetworkInterfaceIds": [made]}):
+        shown = ec2.describe_network_interfaces(**request)["NetworkInterfaces"]
+        assert made in {one["NetworkInterfaceId"] for one in shown}
+
+
+def test_the_pages_after_the_first_are_pages_too(ec2, server, make_interface):
+    for _ in range(6):
+        make_interface()
+    server.knobs(interfaces_without_paging=0)
+    first = ec2.describe_network_interfaces(MaxResults=5)
+    assert len(first["NetworkInterfaces"]) == 5
+    assert ec2.describe_network_interfaces(NextToken=first["NextToken"])["NetworkInterfaces"]

@@ -295,3 +295,11 @@ def test_knobs_and_faults_come_from_the_environment(request):
         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
         made = ec2.create_network_interface(SubnetId=subnet, SecondaryPrivateIpAddressCount=2)["NetworkInterface"]
         assert addresses(made) == ["10.0.1.4", "10.0.1.5", "10.0.1.6"]
+
+
+def test_a_parameter_that_is_unknown_fails_the_calls_that_carry_it(ec2, server, subnet):
+    server.fault(unknown_parameter="MaxResults")
+    chosen = [{"Name": "subnet-id", "Values": [subnet]}]
+    with refused("UnknownParameter", "MaxResults"):
+        ec2.describe_network_interfaces(Filters=chosen, MaxResults=5)
+    ec2.describe_network_interfaces(Filters=chosen)

@@ -18,6 +18,7 @@ use crate::instance_types::{self, TypeFacts};
 use crate::maintenance;
 use crate::memory::Memory;
 use crate::network::Network;
+use crate::optional::Optional;
 use crate::provider::{AwsProvider, Core};
 use crate::settings::AwsSettings;
 
@@ -135,6 +136,7 @@ fn clients(config: &SdkConfig, settings: &AwsSettings) -> Ec2 {
         denials: Denials::new(aws_sdk_sts::Client::from_conf(sts)),
         observer: Arc::clone(&settings.observer),
         budgets,
+        optional: Optional::default(),
         patience: settings.budget_patience,
         changes: settings.changes(),
     }

@@ -111,8 +111,9 @@ impl Core {
         let filters = vec![
             filter(&format!("tag:{}", tags::INSTANCE), &self.instance.id),
             filter("status", "available"),
+            filter("vpc-id", &self.instance.vpc),
         ];
-        match self.describe_interfaces(filters, None).await {
+        match self.describe_interfaces(filters).await {
             Ok(found) => {
                 let ours = found.iter().filter(|one| made_for(&self.instance.id, one));
                 let ids = ours.filter_map(id_of);

@@ -19,6 +19,7 @@ use crate::actions::{Action, ActionCall, ActionObserver};
 use crate::budgets::Budgets;
 use crate::denials::Denials;
 use crate::failure::{Meaning, Refusal, meaning};
+use crate::optional::{Optional, Sent};
 
 /// The client and who is told of its calls.
 pub(crate) struct Ec2 {
@@ -26,6 +27,7 @@ pub(crate) struct Ec2 {
     pub(crate) denials: Denials,
     pub(crate) observer: Arc<dyn ActionObserver>,
     pub(crate) budgets: Budgets,
+    pub(crate) optional: Optional,
     /// Longest wait for a budget; what waits longer is not sent.
     pub(crate) patience: Duration,
     /// Whether calls that change something are sent: nobody who makes one has to
@@ -62,6 +64,46 @@ impl Ec2 {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        match self.send(action, sent).await? {
+            Ok(answer) => Ok(answer),
+            Err(failure) => Err(self.refusal(action, failure).await),
+        }
+    }
+
+    /// A call that is built with parameters that EC2 need not know. Where EC2 refuses
+    /// one of them, the call is made once more without it.
+    pub(crate) async fn call_with<T, E, F>(
+        &self,
+        action: Action,
+        build: impl Fn(&Sent) -> F,
+    ) -> Result<T, Refusal>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let sent = self.optional.of(action);
+        match self.send(action, build(&sent)).await? {
+            Ok(answer) => Ok(answer),
+            Err(failure)
+                if self
+                    .optional
+                    .refused(action, &sent, &failure.outcome, &failure.text) =>
+            {
+                self.call(action, build(&self.optional.of(action))).await
+            }
+            Err(failure) => Err(self.refusal(action, failure).await),
+        }
+    }
+
+    /// What EC2 answers. A refusal means that nothing was sent.
+    async fn send<T, E>(
+        &self,
+        action: Action,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<Result<T, Failure>, Refusal>
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
         if action.mutates() && !self.changes {
             return Err(Refusal::no_change(action));
         }
@@ -86,13 +128,10 @@ impl Ec2 {
         };
         tracing::debug!(%action, outcome = ?call.outcome, ?waited, ?took, "ec2 call");
         self.observer.action(&call);
-        match answer {
-            Ok(answer) => {
-                self.denials.allowed(action);
-                Ok(answer)
-            }
-            Err(failure) => Err(self.refusal(action, failure).await),
+        if answer.is_ok() {
+            self.denials.allowed(action);
         }
+        Ok(answer)
     }
 
     fn not_sent(&self, action: Action) -> Refusal {
@@ -218,6 +257,7 @@ mod tests {
             denials: Denials::new(aws_sdk_sts::Client::from_conf(sts.build())),
             observer: Arc::new(NoActionObserver),
             budgets: Budgets::new(),
+            optional: Optional::default(),
             patience,
             changes: true,
         }

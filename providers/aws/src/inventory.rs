@@ -12,10 +12,14 @@ use crate::actions::Action;
 use crate::failure::Refusal;
 use crate::interfaces::{Place, groups_of, id_of, interface, place_of};
 use crate::memory::{Known, Repair};
+use crate::optional::{Parameter, Sent};
 use crate::ownership::{managed, ours};
 use crate::provider::Core;
 use crate::requests::filter;
 use crate::subnets::{Record, choose};
+
+/// Interfaces of a page: the most that EC2 allows.
+const PAGE: i32 = 1000;
 
 impl Core {
     /// All interfaces of this node and the subnets it may use: two calls.
@@ -45,40 +49,46 @@ impl Core {
         })
     }
 
-    /// The interfaces attached to this node, as EC2 describes them.
+    /// The interfaces attached to this node, as EC2 describes them. Those of another
+    /// VPC are among them, so that no fast filter does.
     pub(crate) async fn own_interfaces(&self) -> Result<Vec<NetworkInterface>, Refusal> {
         let own = filter("attachment.instance-id", &self.instance.id);
-        self.describe_interfaces(vec![own], None).await
+        self.describe_interfaces(vec![own]).await
     }
 
     /// One interface of whatever state; `None` when there is none of the id.
     pub(crate) async fn look(&self, id: &InterfaceId) -> Result<Option<NetworkInterface>, Refusal> {
         // By filter, not by id: what is missing is an answer and not an error.
-        let this = filter("network-interface-id", id.as_str());
-        let found = self.describe_interfaces(vec![this], None).await?;
+        let mut filters = vec![filter("network-interface-id", id.as_str())];
+        // EC2 finds it faster.
+        let known = self.memory.known(id);
+        filters.extend(known.map(|known| filter("subnet-id", known.subnet.as_str())));
+        let found = self.describe_interfaces(filters).await?;
         Ok(found.into_iter().next())
     }
 
-    /// Interfaces by filters, all pages of them.
+    /// Interfaces by filters, all pages of them: in an account with very many interfaces
+    /// EC2 describes them in pages alone, or by a few filters (`subnet-id`, `vpc-id`,
+    /// …; API reference, DescribeNetworkInterfaces).
     pub(crate) async fn describe_interfaces(
         &self,
         filters: Vec<Filter>,
-        page: Option<i32>,
     ) -> Result<Vec<NetworkInterface>, Refusal> {
         let mut found = Vec::new();
         let mut token = None;
         loop {
-            let call = self
-                .ec2
-                .client
-                .describe_network_interfaces()
-                // An index that a service's interface takes is taken, shown or not.
-                .include_managed_resources(true)
-                .set_filters(Some(filters.clone()))
-                .set_max_results(page)
-                .set_next_token(token);
+            let build = |sent: &Sent| {
+                let managed = sent.has(Parameter::IncludeManagedResources);
+                let page = sent.has(Parameter::MaxResults).then_some(PAGE);
+                let call = self.ec2.client.describe_network_interfaces();
+                call.set_include_managed_resources(managed.then_some(true))
+                    .set_filters(Some(filters.clone()))
+                    .set_max_results(page)
+                    .set_next_token(token.clone())
+                    .send()
+            };
             let action = Action::DescribeNetworkInterfaces;
-            let mut answer = self.ec2.call(action, call.send()).await?;
+            let mut answer = self.ec2.call_with(action, build).await?;
             found.append(answer.network_interfaces.get_or_insert_default());
             token = answer.next_token.filter(|token| !token.is_empty());
             if token.is_none() {

@@ -23,6 +23,7 @@ mod maintenance;
 mod memory;
 mod metadata;
 mod network;
+mod optional;
 mod ownership;
 mod pace;
 mod placement;

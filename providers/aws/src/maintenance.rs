@@ -23,7 +23,6 @@ use crate::tags;
 const TIDY_AT_LEAST: Duration = Duration::from_secs(600);
 /// Younger ones may be on their way to an instance.
 const LEAKED: Duration = Duration::from_secs(300);
-const PAGE: i32 = 1000;
 
 /// Runs until the provider is gone.
 pub(crate) async fn run(core: Weak<Core>, tidy_every: Duration, leaks_every: Duration) {
@@ -134,7 +133,7 @@ impl Core {
         if let Some(cluster) = &self.settings.cluster_name {
             filters.push(filter(&format!("tag:{}", tags::CLUSTER), cluster));
         }
-        let found = self.describe_interfaces(filters, Some(PAGE)).await;
+        let found = self.describe_interfaces(filters).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default();
         for one in found.map_err(Refusal::error)? {

@@ -13,6 +13,7 @@ from . import errors, filters, paging
 from .call import Call
 from .filters import field
 from .history import Record
+from .knobs import KNOBS
 
 _INTERFACE_FILTERS = {
     "addresses.primary": field("PrivateIpAddresses", "Primary"),
@@ -79,6 +80,11 @@ _TYPE_FILTERS = {
 
 _TYPES_PER_PAGE = 100
 
+#: Filters by which EC2 finds interfaces without a look at all of them.
+_FAST_FILTERS = frozenset(
+    ("group-id", "mac-address", "private-dns-name", "private-ip-address", "subnet-id", "vpc-id")
+)
+
 
 def describe_network_interfaces(call: Call) -> Record:
     """Interfaces by id or by filter. Ids and MaxResults exclude each other."""
@@ -88,6 +94,7 @@ def describe_network_interfaces(call: Call) -> Record:
             "The parameter networkInterfaceIds cannot be used with the parameter maxResults"
         )
     records = sorted(call.region.visible(), key=lambda record: record["NetworkInterfaceId"])
+    _check_paging(call, len(records))
     if wanted:
         known = {record["NetworkInterfaceId"] for record in records}
         for interface_id in wanted:
@@ -99,6 +106,17 @@ def describe_network_interfaces(call: Call) -> Record:
         records, lambda r: r["NetworkInterfaceId"], call.get("MaxResults"), call.get("NextToken"), (5, 1000)
     )
     return {"NetworkInterfaces": shown, "NextToken": token}
+
+
+def _check_paging(call: Call, interfaces: int) -> None:
+    """"If you have a large number of network interfaces, the operation fails unless you use pagination or …".
+
+    :raises: OperationNotPermitted.
+    """
+    paged = any(call.get(name) is not None for name in ("MaxResults", "NextToken"))
+    fast = any(entry.get("Name") in _FAST_FILTERS for entry in call.list("Filters"))
+    if interfaces > KNOBS.interfaces_without_paging and not (paged or fast or call.list("NetworkInterfaceIds")):
+        raise errors.not_paged()
 
 
 def describe_subnets(call: Call) -> Record:

@@ -45,7 +45,8 @@ def _before(chain: Any, context: RequestContext, response: Response) -> None:
     changes.begin_call()
     is_ec2 = context.service.service_name == "ec2"
     operation, request = context.operation.name, dict(context.service_request or {})
-    outcome = faults.decide(operation if is_ec2 else _name(context), request, access_key(context))
+    sent = frozenset(name.split(".")[0] for name in context.request.values)
+    outcome = faults.decide(operation if is_ec2 else _name(context), request, access_key(context), sent)
     if outcome.latency_seconds:
         lifetime.pause(outcome.latency_seconds)
     if outcome.connection:

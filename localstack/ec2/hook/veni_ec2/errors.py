@@ -176,6 +176,23 @@ def throttled(code: str = "RequestLimitExceeded") -> CommonServiceException:
     return ec2_error(code, "Request limit exceeded.", 503)
 
 
+def not_paged() -> CommonServiceException:
+    """DescribeNetworkInterfaces without pages or a fast filter where there are very many interfaces.
+
+    The API reference says that "the operation fails", and neither code nor text: not confirmed.
+    """
+    return ec2_error(
+        "OperationNotPermitted",
+        "There are too many network interfaces for one answer: use pagination, or filter by "
+        "group-id, mac-address, private-dns-name, private-ip-address, subnet-id or vpc-id.",
+    )
+
+
+def unknown_parameter(name: str) -> CommonServiceException:
+    """UnknownParameter: "An unknown or unrecognized parameter was supplied"."""
+    return ec2_error("UnknownParameter", f"The parameter {name} is not recognized")
+
+
 def dry_run() -> CommonServiceException:
     """DryRunOperation: the caller may, and nothing was done."""
     return ec2_error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)

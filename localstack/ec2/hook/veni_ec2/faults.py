@@ -57,7 +57,17 @@ class Outcome:
     connection: str = ""
 
 
-_EFFECTS = {"error", "throttle", "deny", "expired", "lose_answer", "drop_request", "truncate", "latency_seconds"}
+_EFFECTS = {
+    "error",
+    "throttle",
+    "deny",
+    "expired",
+    "unknown_parameter",
+    "lose_answer",
+    "drop_request",
+    "truncate",
+    "latency_seconds",
+}
 _SELECTORS = {"name", "operations", "match", "access_key", "after", "count", "sequence", "probability"}
 
 
@@ -80,8 +90,13 @@ class Rule:
         self.buckets: dict[str, Bucket] = {}
         _check_effects(form)
 
-    def applies(self, operation: str, request: dict[str, Any], access_key: str) -> bool:
-        """Whether the rule spoils this call; counts it when it is one of the rule's."""
+    def applies(self, operation: str, request: dict[str, Any], access_key: str, sent: frozenset[str]) -> bool:
+        """Whether the rule spoils this call; counts it when it is one of the rule's.
+
+        ``sent`` has the names of all parameters, those that LocalStack's own model lacks included.
+        """
+        if self.form.get("unknown_parameter", "") not in sent | {""}:
+            return False
         if not matches(self.operations, operation, request):
             return False
         if not _has(self.form.get("access_key", access_key), access_key):
@@ -133,6 +148,8 @@ class Rule:
             outcome.error = denials.denied(operation, access_key)
         elif self.form.get("expired"):
             outcome.error = denials.expired(operation)
+        elif "unknown_parameter" in self.form:
+            outcome.error = errors.unknown_parameter(self.form["unknown_parameter"])
         for effect in ("drop_request", "lose_answer", "truncate"):
             if self.form.get(effect):
                 outcome.connection = effect.replace("_", "-")
@@ -185,15 +202,17 @@ def shown() -> list[dict[str, Any]]:
         return [rule.shown() for rule in _rules]
 
 
-def decide(operation: str, request: dict[str, Any], access_key: str) -> Outcome:
-    """What happens to this call."""
+def decide(
+    operation: str, request: dict[str, Any], access_key: str, sent: frozenset[str] = frozenset()
+) -> Outcome:
+    """What happens to this call, which has been sent with parameters of these names."""
     outcome = Outcome(latency_seconds=KNOBS.latency_seconds)
     with _lock:
         decided = False
         for rule in _rules:
             if decided and "latency_seconds" not in rule.form:
                 continue
-            if rule.applies(operation, request, access_key):
+            if rule.applies(operation, request, access_key, sent):
                 decided = rule.spoil(outcome, operation, access_key) or decided
     return outcome
 

@@ -26,6 +26,8 @@ class Knobs:
     seed: int = 0
     #: Interfaces an account may have in a region (EC2's quota "Network interfaces per Region").
     interfaces_per_region: int = 5000
+    #: Interfaces of a region beyond which DescribeNetworkInterfaces wants pages or a fast filter. EC2 tells no number.
+    interfaces_without_paging: int = 5000
     #: Real seconds that every answered call takes at least.
     latency_seconds: float = 0.0
     #: Real seconds that an answer waits for the follower of the VPC it has changed.

@@ -17,5 +17,7 @@ mod halfway;
 mod hands_off;
 mod identity;
 mod leftovers;
+mod many_interfaces;
+mod unknown_parameters;
 
 use veni_testbed::ec2 as server;

@@ -83,6 +83,7 @@ impl Drop for Knobs {
         let back = json!({
             "attach_seconds": 0, "detach_seconds": 0, "latency_seconds": 0,
             "create_visibility_seconds": 0, "describe_lag_seconds": 0,
+            "interfaces_without_paging": 5000,
         });
         let control = server().control.clone();
         let turned = aside(async move { control.turn_knobs(&back).await });
