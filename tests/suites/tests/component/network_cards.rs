@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
-use veni_provider::{Interface, Limits, Provider, SubnetId};
+use veni_provider::{Interface, InterfaceId, Limits, Provider, SubnetId};
 use veni_provider_mock::CloudConfig;
 use veni_provider_mock::config::{ExistingInterface, NodeConfig};
 
+use crate::daemon::Daemon;
 use crate::world::{INSTANCE, SUBNET, Settings, World};
 
 /// Other cards than the default one.
@@ -69,6 +70,21 @@ async fn interfaces_on_other_network_cards_take_no_place_from_pods() {
     assert_eq!(states, ["unmanaged"; CARDS as usize]);
 }
 
+/// Until the pool does not know an interface any more, and what follows from that
+/// is done.
+async fn until_forgotten(daemon: &Daemon, id: &InterfaceId) {
+    let knows = async || {
+        let report = daemon.report().await;
+        report.interfaces.iter().any(|one| one.id == id.as_str())
+    };
+    let patience = Instant::now() + Duration::from_secs(600);
+    while knows().await {
+        assert!(Instant::now() < patience, "{id} is not forgotten");
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_interface_that_goes_takes_the_rules_of_its_own_card_with_it() {
     let world = world();
@@ -81,14 +97,14 @@ async fn an_interface_that_goes_takes_the_rules_of_its_own_card_with_it() {
     // It shares its device index with the one that pods use.
     let other = second(&world, 1).id;
     behind.detach_interface(&other).await.expect("goes");
-    sleep(Duration::from_secs(30)).await;
+    until_forgotten(&daemon, &other).await;
     assert!(routed(), "the interface of another card went");
     for number in 0..12 {
         daemon.del(&format!("pod-{number}")).await;
     }
     let ours = second(&world, 0).id;
     behind.detach_interface(&ours).await.expect("goes");
-    sleep(Duration::from_secs(30)).await;
+    until_forgotten(&daemon, &ours).await;
     let rules = world.kernel.interface(INTERFACE_TABLE_BASE + 1);
     assert!(rules.is_none(), "that of another card is still attached");
 }
