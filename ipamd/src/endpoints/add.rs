@@ -197,13 +197,11 @@ impl Endpoints {
         key: &AttachmentKey,
         pod: &str,
     ) -> Result<Lease, AcquireError> {
-        let hopeless = match self.tools.pool.acquire(key, pod).await {
-            Err(AcquireError::Hopeless(reason)) => reason,
-            answered => return answered,
-        };
-        if !self.release_dead().await {
-            return Err(AcquireError::Hopeless(hopeless));
+        let acquired = self.tools.pool.acquire(key, pod).await;
+        if !matches!(acquired, Err(AcquireError::Hopeless(_))) {
+            return acquired;
         }
+        self.release_dead().await;
         self.tools.pool.acquire(key, pod).await
     }
 

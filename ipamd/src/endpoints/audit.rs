@@ -2,11 +2,12 @@
 //! somebody removed are made again, and what the kernel once refused to undo is
 //! undone.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
 use veni_dataplane::{EndpointLinks, KernelError, LinkKey, Observed, PodAddress};
 
 use super::record::{Record, RecordState};
@@ -16,24 +17,25 @@ use crate::events::EventKind;
 /// An ADD that was told that no address can come waits no longer for an audit.
 const LONGEST_AUDIT: Duration = Duration::from_secs(5);
 
-/// The last audit that an ADD without hope has asked for.
+/// Audits that ADDs without hope ask for: all that asked before one began share it.
 #[derive(Debug, Default)]
-pub(super) struct LastAudit(Option<(Instant, bool)>);
+pub(super) struct SharedAudit {
+    asked: AtomicU64,
+    /// How many had asked when the last one began.
+    answered: AsyncMutex<u64>,
+}
 
 impl Endpoints {
     /// Compares endpoints with the kernel for an ADD that has just been told that no
-    /// address can come. Tells whether one was released, or is being. ADDs that were
-    /// told together share one audit.
-    pub(super) async fn release_dead(self: &Arc<Self>) -> bool {
-        let told = Instant::now();
-        let mut last = self.hopeless.lock().await;
-        if let Some((began, released)) = last.0
-            && began >= told
-        {
-            return released;
+    /// address can come: sandboxes that died without a DEL may hold all of them.
+    pub(super) async fn release_dead(self: &Arc<Self>) {
+        let shared = &self.shared_audit;
+        let number = shared.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut answered = shared.answered.lock().await;
+        if number <= *answered {
+            return;
         }
-        let began = Instant::now();
-        let before: HashSet<String> = self.list().into_iter().map(|record| record.id).collect();
+        *answered = shared.asked.load(Ordering::SeqCst);
         let endpoints = Arc::clone(self);
         let audit = self.tasks.spawn(async move { endpoints.audit().await });
         // It may wait for the turn of an attachment whose ADD waits for this.
@@ -45,10 +47,6 @@ impl Endpoints {
             Ok(Err(error)) => end_process(&error),
             Err(_) => tracing::warn!("endpoints are still being compared when an ADD fails"),
         }
-        let left: HashSet<String> = self.list().into_iter().map(|record| record.id).collect();
-        let released = before.difference(&left).next().is_some();
-        last.0 = Some((began, released));
-        released
     }
 
     /// Compares all endpoints with the kernel.

@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 
 pub use add::AddOrder;
-use audit::LastAudit;
+use audit::SharedAudit;
 use node_local::NodeLocal;
 pub(crate) use reaper::Reaper;
 pub use record::{Record, RecordState};
@@ -94,7 +94,7 @@ pub struct Endpoints {
     node_local: Option<Mutex<NodeLocal>>,
     dying: mpsc::UnboundedSender<Record>,
     tasks: TaskTracker,
-    hopeless: AsyncMutex<LastAudit>,
+    shared_audit: SharedAudit,
 }
 
 impl Endpoints {
@@ -112,7 +112,7 @@ impl Endpoints {
             names: Mutex::default(),
             dying,
             tasks: TaskTracker::new(),
-            hopeless: AsyncMutex::default(),
+            shared_audit: SharedAudit::default(),
         });
         let reaper = Reaper::new(Arc::clone(&endpoints), queue);
         (endpoints, reaper)
