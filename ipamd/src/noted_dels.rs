@@ -19,10 +19,9 @@ use crate::endpoints::Endpoints;
 
 /// Longest note that is read, bytes: a few names.
 const LONGEST_NOTE: u64 = 64 * 1024;
-/// What is neither a whole note nor about an endpoint of ours is left alone for so
-/// long: the plugin may be at work on it.
+/// A note that is not whole is left alone for so long: the plugin may be at work on it.
 const UNDER_WAY: Duration = Duration::from_secs(60);
-/// Files that one round removes, so that it ends soon.
+/// Files that one round looks at to remove them, so that it ends soon.
 const MOST_REMOVED: usize = 2000;
 
 /// A note that the plugin has left about a DEL.
@@ -46,11 +45,8 @@ pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<E
         // The plugin has never left a note.
         return;
     }
-    let mut known = BTreeSet::new();
     for record in endpoints.list() {
-        let name = file_names::note(&(&record.key).into());
-        let path = folder.join(&name);
-        known.insert(name);
+        let path = folder.join(file_names::note(&(&record.key).into()));
         if path.exists()
             && work_off(&path, &record.key, boot, endpoints).await
             && let Err(error) = fs::remove_file(&path)
@@ -58,7 +54,11 @@ pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<E
             tracing::warn!(path = %path.display(), %error, "a note that was worked off stays");
         }
     }
-    match remove_stale(&folder, &known, UNDER_WAY) {
+    let names = || {
+        let records = endpoints.list().into_iter();
+        records.map(|record| file_names::note(&(&record.key).into()))
+    };
+    match remove_stale(&folder, || names().collect(), UNDER_WAY) {
         Ok(0) => {}
         Ok(files) => tracing::info!(files, "removed notes about dels of no endpoint"),
         Err(error) => {
@@ -67,27 +67,41 @@ pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<E
     }
 }
 
-/// Removes what the plugin left unfinished, and notes about no endpoint: there is
-/// nothing to take away, and what is added later is not meant.
-fn remove_stale(folder: &Path, known: &BTreeSet<String>, age: Duration) -> io::Result<usize> {
-    let mut removed = 0;
+/// Removes notes about no endpoint: there is nothing to take away, and what is added
+/// later is not meant. What the plugin left unfinished goes at this age.
+///
+/// `known` names the notes about endpoints that are there. It is asked after the folder
+/// has been read: an endpoint whose note was seen was there before it.
+fn remove_stale(
+    folder: &Path,
+    known: impl FnOnce() -> BTreeSet<String>,
+    age: Duration,
+) -> io::Result<usize> {
+    let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let about_one = name.to_str().is_some_and(|name| known.contains(name));
+        let unfinished = name.as_encoded_bytes().starts_with(b".");
         // One that is gone, or of the future, is none of ours to judge.
         let modified = entry.metadata().and_then(|found| found.modified());
-        let stale = modified.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age));
-        if about_one || !stale {
-            continue;
+        let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age));
+        if old || !unfinished {
+            names.push(name);
         }
-        fs::remove_file(entry.path())?;
-        removed += 1;
-        if removed == MOST_REMOVED {
+        if names.len() == MOST_REMOVED {
             break;
         }
     }
-    Ok(removed)
+    let known = known();
+    names.retain(|name| name.to_str().is_none_or(|name| !known.contains(name)));
+    for name in &names {
+        match fs::remove_file(folder.join(name)) {
+            // The plugin has taken it back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+    }
+    Ok(names.len())
 }
 
 /// Whether the note is done with.
@@ -150,27 +164,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unfinished_or_about_nobody_goes_when_it_is_old_and_never_too_much_at_once() {
+    fn what_is_about_nobody_goes_at_once_and_what_is_unfinished_when_it_is_old() {
         let folder = tempfile::tempdir().expect("temp folder");
         let write = |name: &str| fs::write(folder.path().join(name), "{").expect("writes");
         let left = || fs::read_dir(folder.path()).expect("lists").count();
-        let known = BTreeSet::from(["known.json".to_owned()]);
+        let known = || BTreeSet::from(["known.json".to_owned()]);
+        let remove = |age: u64| {
+            let removed = remove_stale(folder.path(), known, Duration::from_secs(age));
+            removed.expect("removes")
+        };
         for name in ["known.json", "stranger.json", ".stranger.json.17"] {
             write(name);
         }
-        let young = remove_stale(folder.path(), &known, Duration::from_secs(60));
-        assert_eq!((young.expect("lists"), left()), (0, 3));
-        let old = remove_stale(folder.path(), &known, Duration::ZERO);
-        assert_eq!((old.expect("removes"), left()), (2, 1));
+        assert_eq!((remove(60), left()), (1, 2), "the stranger");
+        assert_eq!((remove(0), left()), (1, 1), "the unfinished one");
         assert!(folder.path().join("known.json").exists());
+    }
 
+    #[test]
+    fn one_round_removes_a_bounded_number_of_notes() {
+        let folder = tempfile::tempdir().expect("temp folder");
         for number in 0..=MOST_REMOVED {
-            write(&format!("{number}.json"));
+            fs::write(folder.path().join(format!("{number}.json")), "{").expect("writes");
         }
-        let first = remove_stale(folder.path(), &known, Duration::ZERO);
-        assert_eq!((first.expect("removes"), left()), (MOST_REMOVED, 2));
-        let second = remove_stale(folder.path(), &known, Duration::ZERO);
-        assert_eq!((second.expect("removes"), left()), (1, 1));
+        let remove = || {
+            let removed = remove_stale(folder.path(), BTreeSet::new, Duration::ZERO);
+            removed.expect("removes")
+        };
+        assert_eq!((remove(), remove()), (MOST_REMOVED, 1));
+    }
+
+    #[test]
+    fn an_endpoint_that_came_after_the_look_into_the_folder_keeps_its_note() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let note = folder.path().join("late.json");
+        fs::write(&note, "{").expect("writes");
+        let known = || BTreeSet::from(["late.json".to_owned()]);
+        let removed = remove_stale(folder.path(), known, Duration::ZERO);
+        assert_eq!(removed.expect("lists"), 0);
+        assert!(note.exists());
     }
 
     #[test]
