@@ -80,14 +80,18 @@ impl Record {
     }
 
     /// Its own link among those that were observed. Its index is its identity in this
-    /// boot, and its name until the kernel has answered one. An index may come again
-    /// after 2³¹ others, or by somebody's hand: then neither name nor MAC nor a route of
-    /// its own agrees. One of them is enough, because others rename links and set MACs,
-    /// and what is taken for gone is deleted.
+    /// boot. An index may come again after 2³¹ others, or by somebody's hand: then
+    /// neither name nor MAC nor a route of its own agrees. One of them is enough,
+    /// because others rename links and set MACs, and what is taken for gone is deleted.
+    ///
+    /// Until the kernel has answered an index, name and MAC tell together. The name
+    /// alone does not: a later ADD of the same pod makes a link of the same name, which
+    /// lives when this record is undone. Each ADD chooses a MAC of its own.
     pub(crate) fn link_in<'a>(&self, observed: &'a Observed) -> Option<&'a ObservedLink> {
         let mut links = observed.links.iter();
         let Some(known) = self.links else {
-            return links.find(|link| link.name == self.plan.host_link);
+            return links
+                .find(|link| link.name == self.plan.host_link && link.mac == self.plan.host_mac);
         };
         let link = links.find(|link| link.index == known.host_index)?;
         let routed = self.plan.routed();

@@ -71,17 +71,15 @@ fn a_link_of_another_index_is_not_the_records_whatever_else_agrees() {
 }
 
 #[test]
-fn until_the_kernel_has_answered_an_index_the_name_tells() {
+fn until_the_kernel_has_answered_an_index_name_and_mac_tell_together() {
+    let own = |name: &str, mac| {
+        let found = observed(INDEX, name, mac, true);
+        record(false).link_in(&found).is_some()
+    };
+    assert!(own("eni1", MAC));
+    assert!(!own("eni1", OTHER_MAC), "a later ADD has made it");
+    assert!(!own("eni2", MAC));
     let unanswered = record(false);
-    assert!(
-        unanswered
-            .link_in(&observed(INDEX, "eni1", OTHER_MAC, false))
-            .is_some()
-    );
-    assert_eq!(
-        unanswered.link_in(&observed(INDEX, "eni2", MAC, false)),
-        None
-    );
     assert_eq!(unanswered.link_key(), LinkKey::Name("eni1".to_owned()));
     assert_eq!(record(true).link_key(), LinkKey::Index(INDEX));
 }
