@@ -99,8 +99,11 @@ fn ensure_link(
         repairs.push(Repair::new(RepairKind::Link, format!("{name} was down")));
     }
     socket.apply(changes)?;
-    if group.is_some() {
-        main_table::without_new_secondary(socket)?;
+    if group.is_some()
+        && let Err(error) = main_table::without_new_secondary(socket)
+    {
+        // The interface can serve; the next comparison of the node tries again.
+        tracing::warn!(%error, link = name, "others' routes may take pods' packets by this link");
     }
     Ok(repairs)
 }
