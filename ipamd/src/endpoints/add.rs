@@ -17,7 +17,7 @@ use crate::crash;
 use crate::events::{EventKind, unix_millis};
 use crate::journal::Shelf;
 use crate::metrics::{AddOutcome, Phase};
-use crate::pool::{AcquireError, Lease};
+use crate::pool::{AcquireError, Attempt, Lease};
 
 /// An ADD as the plugin asks for it.
 #[derive(Debug)]
@@ -197,12 +197,12 @@ impl Endpoints {
         key: &AttachmentKey,
         pod: &str,
     ) -> Result<Lease, AcquireError> {
-        let acquired = self.tools.pool.acquire(key, pod).await;
+        let acquired = self.tools.pool.acquire(key, pod, Attempt::First).await;
         if !matches!(acquired, Err(AcquireError::Hopeless(_))) {
             return acquired;
         }
         self.release_dead().await;
-        self.tools.pool.acquire(key, pod).await
+        self.tools.pool.acquire(key, pod, Attempt::Repeated).await
     }
 
     async fn waited_in_vain(&self, key: &AttachmentKey) -> CniFailure {

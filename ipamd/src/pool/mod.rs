@@ -59,11 +59,22 @@ pub enum AcquireError {
     Closed,
 }
 
+/// Which of its attempts an ADD makes to get an address; only the first one counts in
+/// the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It has just come.
+    First,
+    /// Nothing could come, and the endpoints have been compared with the kernel since.
+    Repeated,
+}
+
 /// What the owner task is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
     Acquire {
         holder: Holder,
+        attempt: Attempt,
         reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
     },
     /// Somebody who waited has gone away.
@@ -165,13 +176,22 @@ impl Pool {
     ///
     /// # Errors
     /// At once when nothing can come, with the reason.
-    pub async fn acquire(&self, key: &AttachmentKey, pod: &str) -> Result<Lease, AcquireError> {
+    pub async fn acquire(
+        &self,
+        key: &AttachmentKey,
+        pod: &str,
+        attempt: Attempt,
+    ) -> Result<Lease, AcquireError> {
         let (reply, answer) = oneshot::channel();
         let holder = Holder {
             key: key.clone(),
             pod: pod.to_owned(),
         };
-        let command = Command::Acquire { holder, reply };
+        let command = Command::Acquire {
+            holder,
+            attempt,
+            reply,
+        };
         self.commands
             .send(command)
             .map_err(|_| AcquireError::Closed)?;

@@ -24,7 +24,7 @@ use super::state::PoolState;
 use super::tombstones::Burial;
 use super::trouble::Troubles;
 use super::wiring::Wiring;
-use super::{AcquireError, CloudMemory, Command, GivenLease, Holder, Pool};
+use super::{AcquireError, Attempt, CloudMemory, Command, GivenLease, Holder, Pool};
 use crate::assigned::Keeper;
 use crate::events::{EventKind, Events, unix_millis};
 use crate::journal::Journal;
@@ -229,11 +229,15 @@ impl PoolTask {
             Command::Acquire { reply, .. } if self.closed => {
                 drop(reply.send(Err(AcquireError::Closed)));
             }
-            Command::Acquire { holder, reply } => {
+            Command::Acquire {
+                holder,
+                attempt,
+                reply,
+            } => {
                 self.waiters.push_back(Waiter { holder, reply });
                 // Whoever finds an address at once does not count as waiting.
                 self.serve_waiters(Instant::now());
-                if !self.waiters.is_empty() {
+                if !self.waiters.is_empty() && attempt == Attempt::First {
                     self.metrics.add_waits();
                 }
             }

@@ -334,9 +334,31 @@ impl Bed {
     pub async fn evidence(&self, pods: &[&TestPod]) -> Result<Evidence, String> {
         let mut nodes = Vec::new();
         for index in 0..self.daemons.len() {
-            nodes.push(evidence::of_node(self, index, pods).await?);
+            let told = evidence::told(self, index).await?;
+            nodes.push(evidence::of_node(self, index, pods, told).await?);
         }
         Ok(Evidence { nodes })
+    }
+
+    /// What is wrong beside a change of the first node that its daemon must not see: the
+    /// daemon stands still from before the change until after `undo`.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn violations_unseen(
+        &self,
+        pods: &[&TestPod],
+        plant: impl AsyncFnOnce(),
+        undo: impl AsyncFnOnce(),
+    ) -> Result<Vec<Violation>, String> {
+        let told = evidence::told(self, 0).await?;
+        let daemon = self.daemon(0);
+        daemon.pause().await;
+        plant().await;
+        let node = evidence::of_node(self, 0, pods, told).await;
+        undo().await;
+        daemon.resume().await;
+        Ok(audit(&Evidence { nodes: vec![node?] }))
     }
 
     /// What is wrong now.

@@ -229,14 +229,33 @@ impl Daemon {
         self.end(Signal::TERM).await
     }
 
+    /// Lets it stand still, until [`Self::resume`].
+    ///
+    /// # Panics
+    /// It does not run.
+    pub async fn pause(&self) {
+        self.signal(Signal::STOP).await;
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub async fn resume(&self) {
+        self.signal(Signal::CONT).await;
+    }
+
+    async fn signal(&self, signal: Signal) {
+        let child = self.child.lock().await;
+        let pid = pid_of(child.as_ref().expect("the daemon runs"));
+        kill_process(pid, signal).expect("it takes signals");
+    }
+
     async fn end(&self, signal: Signal) -> Death {
         let mut slot = self.child.lock().await;
         let mut child = slot.take().expect("the daemon runs");
-        let pid = child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         // One that has died in this moment answers the wait all the same.
-        let _gone = kill_process(pid.expect("it was not waited for yet"), signal);
+        let _gone = kill_process(pid_of(&child), signal);
         match timeout(PATIENCE, child.wait()).await {
             Ok(status) => Death::of(status.expect("it can be waited for")),
             Err(_) => panic!("ipamd does not end on {signal:?}:\n{}", self.log_tail()),
@@ -254,4 +273,10 @@ impl Daemon {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(SHOWN)..].join("\n")
     }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    id.and_then(Pid::from_raw)
+        .expect("it was not waited for yet")
 }

@@ -7,32 +7,40 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use serde_json::Value;
-use veni_api::v1::{EndpointsRequest, PoolInterface, PoolRequest};
+use veni_api::v1::{EndpointsRequest, EndpointsResponse, PoolInterface, PoolRequest, PoolResponse};
 use veni_cloudlab::mock::dump::InterfaceDump;
 
 use crate::audit::{Endpoint, Entry, NodeEvidence, PodEvidence};
 use crate::bed::{Bed, TestPod};
 use crate::kernel;
 
-/// One node as it is now.
+/// What a daemon tells operators.
+#[derive(Debug, Clone)]
+pub struct Told {
+    endpoints: EndpointsResponse,
+    pool: PoolResponse,
+}
+
+/// Asks a node's daemon.
+pub(crate) async fn told(bed: &Bed, index: usize) -> Result<Told, String> {
+    let mut operator = bed.daemon(index).operator().await?;
+    let refused = |status: tonic::Status| status.to_string();
+    let endpoints = operator.endpoints(EndpointsRequest {}).await;
+    let pool = operator.pool(PoolRequest {}).await;
+    Ok(Told {
+        endpoints: endpoints.map_err(refused)?.into_inner(),
+        pool: pool.map_err(refused)?.into_inner(),
+    })
+}
+
+/// One node as it is now, beside what its daemon has told.
 pub(crate) async fn of_node(
     bed: &Bed,
     index: usize,
     pods: &[&TestPod],
+    Told { endpoints, pool }: Told,
 ) -> Result<NodeEvidence, String> {
     let namespace = bed.node(index);
-    let mut operator = bed.daemon(index).operator().await?;
-    let told = |status: tonic::Status| status.to_string();
-    let endpoints = operator
-        .endpoints(EndpointsRequest {})
-        .await
-        .map_err(told)?
-        .into_inner();
-    let pool = operator
-        .pool(PoolRequest {})
-        .await
-        .map_err(told)?
-        .into_inner();
     let mut evidence = NodeEvidence {
         instance: bed.lab().node(index).instance_id().to_owned(),
         attached: attached(bed, index).await?,

@@ -119,6 +119,8 @@ async fn a_pod_on_a_secondary_interface_needs_its_rule_and_a_restart_brings_a_lo
         before,
         "no packet of a pod with its rule is dropped"
     );
+    // A daemon that runs would make it again at once.
+    bed.daemon(0).kill().await;
     kernel::ip(
         bed.node(0),
         &format!("rule del priority 1536 from {}", added.address()),
@@ -137,7 +139,6 @@ async fn a_pod_on_a_secondary_interface_needs_its_rule_and_a_restart_brings_a_lo
         "the VPC has counted what came by the wrong interface"
     );
 
-    bed.daemon(0).terminate().await;
     bed.daemon(0).start().await;
     eventually("the rule", async || {
         let rules = kernel::source_rules(bed.node(0)).await;
