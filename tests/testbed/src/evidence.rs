@@ -16,7 +16,7 @@ use crate::kernel;
 
 /// What a daemon tells operators.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub(crate) struct Told {
     endpoints: EndpointsResponse,
     pool: PoolResponse,
 }

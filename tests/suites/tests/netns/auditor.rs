@@ -133,8 +133,8 @@ async fn the_auditor_sees_a_defect_of_each_kind_in_the_kernel() {
         ),
     ];
     for (invariant, place, plant, undo) in &plants {
-        let change = async || kernel::ip(place, plant).await;
-        let back = async || kernel::ip(place, undo).await;
+        let change = async || drop(kernel::ip(place, plant).await);
+        let back = async || drop(kernel::ip(place, undo).await);
         seen_unmended(&bed, &all, (*invariant, plant), change, back).await;
         bed.sound(&all).await;
     }
