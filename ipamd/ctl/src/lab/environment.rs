@@ -43,5 +43,8 @@ async fn ask(options: &UpArguments) -> anyhow::Result<String> {
         .stdin(Stdio::null())
         .output()
         .await?;
-    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    // What there is to say stands where the verdict stands, and that is on standard
+    // output unless something is refused.
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
