@@ -79,7 +79,8 @@ impl Reconciler {
         if due.rules_and_routes || due.settings || due.links || due.addresses {
             self.pool.recheck();
         }
-        if due.pods {
+        // A link that somebody has taken out of the pods' group was one of the node's.
+        if due.pods || due.links {
             match self.endpoints.repair_routes().await {
                 Ok(false) => {}
                 Ok(true) => self.repairs.repaired(RepairKind::PodRoute),

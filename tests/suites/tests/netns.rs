@@ -23,6 +23,7 @@ mod netns {
     mod node_addresses;
     mod node_ports;
     mod pool;
+    mod repairs;
     mod settings;
     mod storms;
     mod traffic;

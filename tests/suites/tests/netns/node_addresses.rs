@@ -60,6 +60,15 @@ async fn a_free_address_on_eth1_is_no_pods_until_it_is_deleted_there() {
         pods.push(pod);
     }
     kernel::ip(&node, &cure["ip ".len()..]).await;
+    // The kernel's notification takes a moment.
+    eventually("an address that nobody carries", async || {
+        let pool = pool(&bed).await?;
+        match on(&pool, "eth1", "carried").is_empty() {
+            true => Ok(()),
+            false => Err(format!("{pool:?}")),
+        }
+    })
+    .await;
     let (last, added) = bed.running(0, "last").await;
     assert_eq!(added.addresses[0], address, "it is lent again");
     pods.push(last);

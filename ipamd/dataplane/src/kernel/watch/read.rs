@@ -114,7 +114,7 @@ pub(super) fn route(message: &[u8], own: &[u32]) -> Changes {
     let payload = &message[HEADER..];
     let flags = half(message, 6).unwrap_or_default();
     let read = match half(message, 4).unwrap_or_default() {
-        kind @ (kind::NEW_LINK | kind::DEL_LINK) => link(payload, kind == kind::DEL_LINK),
+        kind @ (kind::NEW_LINK | kind::DEL_LINK) => link(payload, kind == kind::DEL_LINK, asked_by),
         kind::NEW_ADDRESS | kind::DEL_ADDRESS => address(payload),
         kind::DEL_ROUTE => lost_route(payload, true),
         kind::NEW_ROUTE if flags & NLM_F_REPLACE != 0 => lost_route(payload, false),
@@ -126,9 +126,11 @@ pub(super) fn route(message: &[u8], own: &[u32]) -> Changes {
 }
 
 /// `struct ifinfomsg`: family, type, index, flags, changed flags. Ends of veth pairs
-/// that are ours are of interest only where they are taken down; when one is made, all
-/// its flags count as changed. One that goes takes a pod along: nothing can be repaired.
-fn link(payload: &[u8], gone: bool) -> Option<Changes> {
+/// that are ours are of interest only where somebody takes them down, or up again: their
+/// routes went when they were down. Before 6.2 the kernel does not say who asked, and to
+/// take one up is ours as a rule. When one is made, all its flags count as changed. One
+/// that goes takes a pod along: nothing can be repaired.
+fn link(payload: &[u8], gone: bool, asked_by: u32) -> Option<Changes> {
     let (flags, changed) = (word(payload, 8)?, word(payload, 12)?);
     if *payload.first()? != AF_UNSPEC {
         return None; // a port of a bridge
@@ -136,8 +138,9 @@ fn link(payload: &[u8], gone: bool) -> Option<Changes> {
     match find(payload, 16, attribute::LINK_GROUP).unwrap_or_default() {
         DYING_GROUP => None,
         POD_GROUP => {
-            let taken_down = changed & UP != 0 && changed != u32::MAX && flags & UP == 0;
-            (taken_down && !gone).then_some(Changes {
+            let set = changed & UP != 0 && changed != u32::MAX;
+            let by_others = flags & UP == 0 || asked_by != 0;
+            (set && by_others && !gone).then_some(Changes {
                 pods: true,
                 ..Changes::NONE
             })

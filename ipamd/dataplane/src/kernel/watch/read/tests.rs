@@ -28,12 +28,16 @@ fn told(message: &[u8]) -> Changes {
 }
 
 fn link_message(kind: u16, group: u32, flags: u32, changed: u32) -> Vec<u8> {
+    link_message_by(STRANGER, kind, group, flags, changed)
+}
+
+fn link_message_by(by: u32, kind: u16, group: u32, flags: u32, changed: u32) -> Vec<u8> {
     let mut fixed = vec![0; 8];
     fixed.extend(flags.to_ne_bytes());
     fixed.extend(changed.to_ne_bytes());
     let name = (3, b"eth1\0".as_slice());
     let group = group.to_ne_bytes();
-    message(kind, 0, STRANGER, &fixed, &[name, (27, &group)])
+    message(kind, 0, by, &fixed, &[name, (27, &group)])
 }
 
 #[test]
@@ -43,9 +47,11 @@ fn links_of_the_node_are_told_and_those_of_pods_only_when_they_are_taken_down() 
     }
     let taken_down = told(&link_message(kind::NEW_LINK, POD_GROUP, 0, UP));
     assert_eq!((taken_down.pods, taken_down.links), (true, false));
+    let up_again = |by| told(&link_message_by(by, kind::NEW_LINK, POD_GROUP, UP, UP)).pods;
+    assert!(up_again(STRANGER), "its routes had gone");
+    assert!(!up_again(0), "nobody says who it was, and as a rule we are");
     for (kind, group, flags, changed) in [
         (kind::NEW_LINK, POD_GROUP, 0, u32::MAX),
-        (kind::NEW_LINK, POD_GROUP, UP, UP),
         (kind::NEW_LINK, POD_GROUP, 0, 0),
         (kind::DEL_LINK, POD_GROUP, 0, 0),
         (kind::NEW_LINK, DYING_GROUP, 0, UP),
