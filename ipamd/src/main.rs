@@ -4,6 +4,7 @@ mod check;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -11,6 +12,9 @@ use ipamd::config::{Config, in_blocks, in_one_line, misspelt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use veni_terminal::{eprintln, print, println};
+
+/// How long the end waits for files that are being written.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Owns this node's pool of cloud addresses and every pod's network.
 ///
@@ -108,7 +112,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -125,5 +129,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             stop.cancel();
         });
         ipamd::app::run(config, &arguments.run_dir, shutdown).await
-    })
+    });
+    // A write to a disk that hangs must not keep the node claimed.
+    runtime.shutdown_timeout(LAST_WRITES);
+    ended
 }

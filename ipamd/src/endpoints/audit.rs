@@ -21,7 +21,7 @@ const LONGEST_AUDIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct SharedAudit {
     asked: AtomicU64,
-    /// How many had asked when the last one began.
+    /// How many had asked when the last one began that has come to its end.
     answered: AsyncMutex<u64>,
 }
 
@@ -35,12 +35,12 @@ impl Endpoints {
         if number <= *answered {
             return;
         }
-        *answered = shared.asked.load(Ordering::SeqCst);
+        let asked = shared.asked.load(Ordering::SeqCst);
         let endpoints = Arc::clone(self);
         let audit = self.tasks.spawn(async move { endpoints.audit().await });
         // It may wait for the turn of an attachment whose ADD waits for this.
         match timeout(LONGEST_AUDIT, audit).await {
-            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Ok(()))) => *answered = asked,
             Ok(Ok(Err(error))) => {
                 tracing::warn!(%error, "failed to compare endpoints with the kernel before an ADD fails");
             }

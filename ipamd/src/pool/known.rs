@@ -164,16 +164,18 @@ impl Known {
     pub(crate) fn take_in(&mut self, look: &FirstLook) {
         let inventory = look.memory.inventory.clone();
         self.state.merge(inventory, look.began, Instant::now());
-        // What is remembered is at least as old as the memory, so that the
-        // first look at the cloud is believed about it.
+        // What is remembered is at least as old as the memory.
         let age = unix_millis().saturating_sub(look.memory.as_of_ms);
         let since = look.began.checked_sub(Duration::from_millis(age));
         let since = since.unwrap_or(look.began);
         self.state.subnets_as_of = Some(since);
+        // So old that the first inventory which lacks a range puts it in doubt: somebody
+        // may have taken it away while no daemon ran, and then no pod must get it.
+        let long_ago = since.checked_sub(self.state.doubt_time).unwrap_or(since);
         for interface in self.state.interfaces.values_mut() {
             interface.since = since;
             for held in interface.held.values_mut() {
-                held.since = since;
+                held.since = long_ago;
             }
         }
     }

@@ -120,7 +120,8 @@ pub(crate) struct Origins {
     record: AssignedRecord,
     /// Interfaces that have come in this daemon's time.
     came: BTreeMap<InterfaceId, Instant>,
-    /// A reboot may have cut calls of which nothing is known: until then what shows on
+    /// Calls may have been cut of which this daemon knows nothing: by a reboot, or those
+    /// of another daemon that served the node in between. Until then what shows on
     /// interfaces made for pods counts as theirs.
     cut_until: Option<Instant>,
     /// Since when inventories lack a range, or an interface.
@@ -145,7 +146,7 @@ impl Origins {
         }
         Self {
             record,
-            cut_until: (!this_boot).then_some(shows_until),
+            cut_until: Some(shows_until),
             // The file is made, or made again where only the journal had it.
             changed: true,
             ..Self::default()

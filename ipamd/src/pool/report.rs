@@ -60,10 +60,13 @@ impl PoolState {
         counts
     }
 
-    /// The inventory that this state amounts to.
+    /// The inventory that this state amounts to: without what is in doubt or gone, so
+    /// that no later daemon lends it. What pods have of it stands in their own entries.
     pub(crate) fn inventory(&self) -> Inventory {
         let interfaces = self.ordered().into_iter().map(|interface| {
-            let kept = interface.held.iter().filter(|(_, held)| !held.releasing);
+            let certain = interface.presence.is_certain();
+            let kept = interface.held.iter();
+            let kept = kept.filter(|(_, held)| certain && held.serves());
             let cidrs: Vec<IpNet> = kept.map(|(cidr, _)| *cidr).collect();
             let grant = super::state::grant_of(&cidrs);
             Interface {

@@ -93,6 +93,7 @@ impl PoolInterface {
             && self.cloud.for_pods
             && self.cloud.state == InterfaceState::Attached
             && self.link.is_some()
+            && self.out_of_service.is_none()
             && self.presence.is_certain()
             && !self.detaching
     }

@@ -69,20 +69,25 @@ fn refuse_beside_others(name: &str, own: Option<u64>) -> Result<(), RunDirError>
     let claims = others.iter().filter(|other| {
         (other.name == name || other.name.starts_with(&below)) && Some(other.inode) != own
     });
+    let mut ignored = Vec::new();
     for other in claims {
         if counts(other) {
             return taken(holder::describe(other.inode));
         }
-        if own.is_some() {
-            let holder = holder::describe(other.inode);
-            tracing::warn!(
-                socket = format!("@{}", other.name),
-                user = other.user,
-                holder,
-                "somebody who is not root holds a name by which daemons of one node find each \
-                 other: it is ignored; end that process"
-            );
-        }
+        ignored.push(other);
+    }
+    // One line, however many names somebody holds: to find a holder takes a walk of all
+    // processes, and many such lines would hold up the start.
+    if let (Some(_), Some(first)) = (own, ignored.first()) {
+        let holder = holder::describe(first.inode);
+        tracing::warn!(
+            socket = format!("@{}", first.name),
+            user = first.user,
+            holder,
+            names = ignored.len(),
+            "somebody who is not root holds a name by which daemons of one node find each \
+             other: it is ignored; end that process"
+        );
     }
     Ok(())
 }

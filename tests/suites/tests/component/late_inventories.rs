@@ -98,6 +98,34 @@ async fn release_by_hand(world: &World, interface: &Interface, address: IpAddr) 
     released.expect("goes");
 }
 
+/// Somebody takes a free address away; whoever gets it now, it is not the node's. A daemon
+/// that starts meanwhile knows no better than the one before.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_doubt_is_lent_by_no_later_daemon() {
+    for found_out in [true, false] {
+        let world = World::new(cloud(), "m5.large");
+        let daemon = world.start(ELEVEN).await;
+        daemon.settle().await;
+        let primary = &world.interfaces()[0];
+        // The lowest one would be the next pod's.
+        let taken = primary.addresses.iter().min().copied().expect("an address");
+        if found_out {
+            sleep(DOUBT_TIME).await;
+            release_by_hand(&world, primary, taken).await;
+            sleep(20 * SECOND).await;
+            assert_eq!(in_state(&daemon, "missing").await, [taken.to_string()]);
+            daemon.stop().await;
+        } else {
+            daemon.stop().await;
+            release_by_hand(&world, primary, taken).await;
+        }
+        let daemon = world.start(ELEVEN).await;
+        sleep(20 * SECOND).await;
+        let got = daemon.add_all((0..11).map(|n| format!("pod-{n}"))).await;
+        assert!(!got.contains(&taken), "{taken} is another's: {got:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn pods_keep_their_rules_while_inventories_lag() {
     for lag in [45 * SECOND, 170 * SECOND] {
