@@ -11,7 +11,7 @@ use clap::Parser;
 use ipamd::config::{Config, in_blocks, in_one_line, misspelt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use veni_terminal::{eprintln, print, println};
+use veni_terminal::{eprintln, print};
 
 /// How long the end waits for files that are being written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
     if arguments.list_crash_points {
         for point in ipamd::crash::POINTS {
-            println!("{point}");
+            veni_terminal::println!("{point}");
         }
         return outcome(Ok(ExitCode::SUCCESS));
     }

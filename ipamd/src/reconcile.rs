@@ -73,14 +73,16 @@ impl Reconciler {
         if due.overrun {
             tracing::debug!("the kernel could not tell all that changed: everything is compared");
         }
-        if due.rules_and_routes || due.settings || due.nftables || due.links {
+        // With a link's last address, and with the node's own, the kernel removes routes
+        // of ours and tells of the address alone.
+        if due.rules_and_routes || due.settings || due.nftables || due.links || due.addresses {
             self.compare_node().await;
         }
         if due.rules_and_routes || due.settings || due.links || due.addresses {
             self.pool.recheck();
         }
         // A link that somebody has taken out of the pods' group was one of the node's.
-        if due.pods || due.links {
+        if due.pods || due.links || due.addresses {
             match self.endpoints.repair_routes().await {
                 Ok(false) => {}
                 Ok(true) => self.repairs.repaired(RepairKind::PodRoute),

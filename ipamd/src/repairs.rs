@@ -70,11 +70,12 @@ impl Repairs {
         }
     }
 
-    /// Until when notifications about these kinds are not acted on.
+    /// Until when notifications about these kinds are not acted on; may be past. They
+    /// are told of as one, so all wait for the one that waits longest.
     pub(crate) fn backed_off_until(&self, kinds: &[RepairKind]) -> Option<Instant> {
         let contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kinds.iter().filter_map(|kind| contests.get(kind));
-        known.filter_map(Contest::until).min()
+        known.filter_map(Contest::until).max()
     }
 }
 
@@ -88,5 +89,36 @@ fn name(kind: RepairKind) -> &'static str {
         RepairKind::Link => "links",
         RepairKind::Setting => "settings (sysctl)",
         RepairKind::Nftables => "the nftables table (inet veni)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Enough repairs in a row for a contest.
+    async fn contested(repairs: &Repairs, kind: RepairKind) {
+        for _ in 0..4 {
+            repairs.repaired(kind);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_contest_that_is_over_does_not_end_another_kind_s() {
+        let repairs = Repairs::new(Events::default(), Arc::default());
+        let both = [RepairKind::Rule, RepairKind::Route];
+        assert_eq!(repairs.backed_off_until(&both), None);
+        contested(&repairs, RepairKind::Route).await;
+        tokio::time::advance(Duration::from_secs(300)).await;
+        let over = |until: Option<Instant>| until.is_some_and(|until| until <= Instant::now());
+        assert!(over(repairs.backed_off_until(&both)), "a calm time");
+        contested(&repairs, RepairKind::Rule).await;
+        let until = repairs.backed_off_until(&both);
+        assert!(until > Some(Instant::now()), "rules are contested");
+        assert_eq!(until, repairs.backed_off_until(&[RepairKind::Rule]));
+        assert_eq!(repairs.backed_off_until(&[RepairKind::Nftables]), None);
     }
 }

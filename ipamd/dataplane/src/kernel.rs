@@ -1,9 +1,10 @@
 //! The real kernel, by rtnetlink and `nft`.
 //!
 //! Two threads make changes: endpoints have one of their own, so that no ADD waits
-//! behind a dump or a program. A third listens to what others change. The kernel lets one request at a time change links, so a second one
-//! gained little; and with one, a repeated ADD finds what the one before has done,
-//! even if nobody waited for it.
+//! behind a dump or a program. The kernel lets one request at a time change links, so
+//! a second one for endpoints gained little; and with one, a repeated ADD finds what the
+//! one before has done, even if nobody waited for it. A third thread listens to what
+//! others change.
 
 mod address;
 mod endpoint;

@@ -1,5 +1,5 @@
 //! The kernel side of a pod's network: links, addresses, routes, rules and
-//! nftables, behind one trait of nine idempotent verbs ([`DataPlane`]), and a watch of what
+//! nftables, behind one trait of ten idempotent verbs ([`DataPlane`]), and a watch of what
 //! others change.
 //!
 //! It keeps no state but its sockets: what it has made, it finds again by its
@@ -134,6 +134,7 @@ pub trait DataPlane: Send + Sync + 'static {
     async fn reap(&self, dying: &[u32]) -> Result<Vec<u32>, KernelError>;
 
     /// Listens to what others change from now on. Our own changes are not told, but for
-    /// those of nftables.
+    /// those of nftables and of links: the kernel does not always say who made them. That
+    /// costs one comparison.
     fn watch(&self) -> Watch;
 }

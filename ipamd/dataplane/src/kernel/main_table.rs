@@ -86,31 +86,13 @@ pub(crate) fn routes(
     let mut request = RouteMessage::default();
     request.header.address_family = family;
     request.attributes.push(RouteAttribute::Table(table));
-    let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
-        // The table does not exist, or the family does not.
-        Err(refusal) if refusal.gone() || refusal.no_such_family() => Vec::new(),
-        other => other.map_err(|refusal| refusal.during("list routes"))?,
-    };
-    let found = dump.into_iter().filter_map(|reply| match reply.parse()? {
-        RouteNetlinkMessage::NewRoute(message) => Some(message),
-        _ => None,
-    });
-    Ok(found.filter(|message| table_of(message) == table).collect())
+    route::dump(socket, request).map_err(|refusal| refusal.during("list routes"))
 }
 
 fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<RouteMessage>, KernelError> {
     let mut present = routes(socket, family, PRIMARY_TABLE)?;
     present.retain(|message| message.header.protocol == RouteProtocol::from(PROTOCOL));
     Ok(present.iter().map(copy).collect())
-}
-
-fn table_of(message: &RouteMessage) -> u32 {
-    let mut attributes = message.attributes.iter();
-    let named = attributes.find_map(|attribute| match attribute {
-        RouteAttribute::Table(table) => Some(*table),
-        _ => None,
-    });
-    named.unwrap_or(u32::from(message.header.table))
 }
 
 /// What forwarded packets may follow of the main table.

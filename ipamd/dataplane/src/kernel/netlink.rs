@@ -2,7 +2,7 @@
 //!
 //! The kernel does what a request says inside `send`, so there is nothing to wait
 //! for asynchronously; a blocking socket on a thread of our own saves every wake-up
-//! in between. Several changes go in one datagram, and only the last asks for an
+//! in between. Many changes go in one datagram, and only the last asks for an
 //! acknowledgement: refusals are always reported, with the change's sequence number.
 
 use std::io;
@@ -26,6 +26,9 @@ const EXPLANATION: u16 = 1;
 const DATAGRAM: usize = 64 * 1024;
 /// Bytes of a netlink header.
 const HEADER: usize = 16;
+/// Changes in one datagram. A send buffer of the usual size holds some 2,000 of them, and
+/// a receive buffer refusals of some 220: a lost one would be taken for success.
+const AT_ONCE: usize = 200;
 /// How often a dump is repeated when something changed while it ran.
 const DUMP_ATTEMPTS: usize = 10;
 
@@ -109,8 +112,14 @@ impl Socket {
         Ok(address.port_number())
     }
 
-    /// Makes the changes in order. All are tried; the first refusal is returned.
+    /// Makes the changes in order, however many. All are tried; the first refusal is
+    /// returned.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<(), Refused> {
+        in_parts(changes, |some| self.apply_in_one(some))
+    }
+
+    /// Makes changes that fit into one datagram.
+    fn apply_in_one(&mut self, changes: Vec<Change>) -> Result<(), Refused> {
         let Some(last) = changes.len().checked_sub(1) else {
             return Ok(());
         };
@@ -232,6 +241,22 @@ impl Socket {
                 rest = rest.get(length..).unwrap_or_default();
             }
         }
+    }
+}
+
+/// Applies parts of at most [`AT_ONCE`], all of them; the first refusal is returned.
+fn in_parts<C>(
+    changes: Vec<C>,
+    mut apply: impl FnMut(Vec<C>) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    let mut outcome = Ok(());
+    let mut left = changes.into_iter();
+    loop {
+        let some: Vec<C> = left.by_ref().take(AT_ONCE).collect();
+        if some.is_empty() {
+            return outcome;
+        }
+        outcome = outcome.and(apply(some));
     }
 }
 

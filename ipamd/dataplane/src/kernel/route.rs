@@ -256,18 +256,51 @@ pub(crate) fn ours(
     request.header.address_family = of_family;
     request.header.protocol = RouteProtocol::from(PROTOCOL);
     request.attributes.extend(table.map(RouteAttribute::Table));
+    Ok(dump(socket, request)?
+        .iter()
+        .filter_map(Route::read)
+        .collect())
+}
+
+/// The routes of the family, and of the table where one is named, that a request asks for.
+pub(crate) fn dump(
+    socket: &mut Socket,
+    request: RouteMessage,
+) -> Result<Vec<RouteMessage>, Refusal> {
+    let wanted = request.clone();
     let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
         // The table does not exist, or the family does not.
         Err(refusal) if refusal.gone() || refusal.no_such_family() => Vec::new(),
         other => other?,
     };
-    let routes = dump.into_iter().filter_map(|reply| match reply.parse()? {
-        RouteNetlinkMessage::NewRoute(message) => Route::read(&message),
+    let routes = dump.iter().filter_map(|reply| match reply.parse()? {
+        RouteNetlinkMessage::NewRoute(message) => Some(message),
         _ => None,
     });
     Ok(routes
-        .filter(|route| table.is_none_or(|table| route.table == table))
+        .filter(|message| is_asked_for(message, &wanted))
         .collect())
+}
+
+/// Older kernels answer with all tables, and one without the family with the others'
+/// routes.
+fn is_asked_for(message: &RouteMessage, wanted: &RouteMessage) -> bool {
+    let named = wanted.attributes.iter().find_map(table_attribute);
+    message.header.address_family == wanted.header.address_family
+        && named.is_none_or(|named| table(message) == named)
+}
+
+/// The table that a route is in.
+pub(crate) fn table(message: &RouteMessage) -> u32 {
+    let named = message.attributes.iter().find_map(table_attribute);
+    named.unwrap_or(u32::from(message.header.table))
+}
+
+fn table_attribute(attribute: &RouteAttribute) -> Option<u32> {
+    match attribute {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    }
 }
 
 /// Removes what the kernel has learnt from router advertisements on a link: routes by
@@ -283,17 +316,10 @@ pub(crate) fn forget_advertised(
     request.header.address_family = AddressFamily::Inet6;
     request.attributes.push(RouteAttribute::Table(MAIN_TABLE));
     request.attributes.push(RouteAttribute::Oif(link_index));
-    let dump = match socket.dump(&RouteNetlinkMessage::GetRoute(request)) {
-        Err(refusal) if refusal.gone() || refusal.no_such_family() => Vec::new(),
-        other => other?,
-    };
-    let learnt = dump.into_iter().filter_map(|reply| match reply.parse()? {
-        RouteNetlinkMessage::NewRoute(message) if is_advertised(&message, link_index, others) => {
-            Some(forget(message, link))
-        }
-        _ => None,
-    });
-    Ok(learnt.collect())
+    let learnt = dump(socket, request)?
+        .into_iter()
+        .filter(|message| is_advertised(message, link_index, others));
+    Ok(learnt.map(|message| forget(message, link)).collect())
 }
 
 fn is_advertised(message: &RouteMessage, link_index: u32, others: &[IpAddr]) -> bool {
@@ -340,4 +366,40 @@ fn forget(mut learnt: RouteMessage, link: &str) -> Change {
         format!("remove a route that a router advertised on {link}"),
     )
     .unless(Refusal::gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(family: AddressFamily, table: u32) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.header.table = u8::try_from(table).unwrap_or(0);
+        message.attributes.push(RouteAttribute::Table(table));
+        message
+    }
+
+    #[test]
+    fn of_what_a_kernel_answers_with_only_the_family_and_table_asked_for_count() {
+        let (v4, v6) = (AddressFamily::Inet, AddressFamily::Inet6);
+        let answer = [
+            message(v4, MAIN_TABLE),
+            message(v4, 22017),
+            message(v6, MAIN_TABLE),
+            message(v6, 22017),
+        ];
+        let counted = |wanted: &RouteMessage| -> Vec<bool> {
+            let all = answer.iter();
+            all.map(|one| is_asked_for(one, wanted)).collect()
+        };
+        assert_eq!(counted(&message(v4, 22017)), [false, true, false, false]);
+        assert_eq!(counted(&message(v6, 22017)), [false, false, false, true]);
+        let mut of_any_table = RouteMessage::default();
+        of_any_table.header.address_family = v6;
+        assert_eq!(counted(&of_any_table), [false, false, true, true]);
+        let without_ipv6 = [message(v4, 22017), message(v4, MAIN_TABLE)];
+        let wanted = message(v6, 22017);
+        assert!(!without_ipv6.iter().any(|one| is_asked_for(one, &wanted)));
+    }
 }

@@ -270,7 +270,10 @@ pub(crate) fn all(socket: &mut Socket, family: AddressFamily) -> Result<Vec<Rule
         RouteNetlinkMessage::NewRule(message) => Some(message),
         _ => None,
     });
-    Ok(rules.collect())
+    // A kernel that lacks the family may answer with others.
+    Ok(rules
+        .filter(|message| message.header.family == family)
+        .collect())
 }
 
 /// All rules of ours of one family.

@@ -594,3 +594,28 @@ fn what_takes_no_pod_another_way_is_not_warned_of() {
         assert_eq!(warned(&beside).await, Vec::<String>::new());
     });
 }
+
+#[test]
+fn a_main_table_of_thousands_of_routes_is_copied_as_a_whole() {
+    in_new_node(|| async {
+        let beside = Beside::new().await;
+        let before = routes("-4", COPIES).len();
+        let more: usize = 4000;
+        let batch: String = (0..more)
+            .map(|number| {
+                let (high, low) = (number / 250, number % 250);
+                format!("route add 198.18.{high}.{low} dev eth0\n")
+            })
+            .collect();
+        let file = std::env::temp_dir().join(format!("veni-routes-{}", std::process::id()));
+        std::fs::write(&file, batch).expect("a file");
+        ip(&format!("-batch {}", file.display()));
+        std::fs::remove_file(&file).expect("it is there");
+        let report = beside.site.kernel.prepare_node(&beside.plan).await;
+        assert_eq!(report.expect("prepared").warnings, Vec::<String>::new());
+        assert_eq!(routes("-4", COPIES).len(), before + more);
+        ip("route flush root 198.18.0.0/16");
+        beside.prepare().await;
+        assert_eq!(routes("-4", COPIES).len(), before);
+    });
+}

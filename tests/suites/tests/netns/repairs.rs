@@ -219,6 +219,51 @@ async fn whatever_is_flushed_is_back_within_two_seconds_and_told() {
     bed.end().await;
 }
 
+/// The kernel removes routes with a link's last address and tells of the address alone.
+#[tokio::test]
+async fn routes_that_go_with_the_node_s_address_are_back_within_two_seconds_of_it() {
+    let (bed, pods) = bed().await;
+    let node = bed.node(0).to_owned();
+    let words = async |arguments: &str| kernel::ip(&node, arguments).await;
+    let shown = words("-4 -brief address show dev eth0").await;
+    let address = shown.split_whitespace().find(|word| word.contains('/'));
+    let address = address.expect("an address").to_owned();
+    let main = words("-4 route show table main").await;
+    let copies = async || -> Vec<String> {
+        let all = kernel::routes(&node, "all").await;
+        let ours = all.into_iter().filter(|route| route.protocol == PROTOCOL);
+        let by_address = ours.filter(|route| matches!(route.table.as_str(), "22016" | "22017"));
+        let mut all: Vec<String> = by_address
+            .map(|route| format!("{} dev {} in {}", route.dst, route.dev, route.table))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = copies().await;
+    for table in ["22016", "22017"] {
+        assert!(before.iter().any(|one| one.ends_with(table)), "{before:?}");
+    }
+    words(&format!("address del {address} dev eth0")).await;
+    assert_ne!(copies().await, before, "the kernel has removed them");
+    words(&format!("address add {address} dev eth0")).await;
+    for route in main.lines().filter(|line| !line.contains("proto kernel")) {
+        words(&format!("-4 route replace {route}")).await;
+    }
+    let began = Instant::now();
+    eventually("the routes", async || {
+        let now = copies().await;
+        match now == before {
+            true => Ok(()),
+            false => Err(format!("it is\n{now:#?}\nand was\n{before:#?}")),
+        }
+    })
+    .await;
+    assert!(began.elapsed() < WITHIN, "{:?}", began.elapsed());
+    let all: Vec<&TestPod> = pods.iter().collect();
+    bed.sound(&all).await;
+    bed.end().await;
+}
+
 #[tokio::test]
 async fn what_is_not_ours_is_neither_repaired_nor_told() {
     let (bed, _pods) = bed().await;

@@ -89,7 +89,7 @@ fn of_several_next_hops_those_by_other_links_are_left() {
 fn a_copy_says_nothing_of_the_original_s_state_and_is_its_own_copy() {
     for original in [route(None, PRIMARY, 7), by_several(&[PRIMARY, BRIDGE])] {
         let copy = copy(&original);
-        assert_eq!(table_of(&copy), PRIMARY_TABLE);
+        assert_eq!(route::table(&copy), PRIMARY_TABLE);
         assert_eq!(copy.header.protocol, RouteProtocol::from(PROTOCOL));
         assert_eq!(copy.header.flags, RouteFlags::empty());
         assert!(equal(&super::copy(&copy), &copy));

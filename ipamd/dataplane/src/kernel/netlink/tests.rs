@@ -82,3 +82,23 @@ fn a_dump_that_stays_interrupted_is_an_error_that_never_means_gone() {
     let error = refusal.during("list links").to_string();
     assert!(error.contains("changed during each of"), "{error}");
 }
+
+#[test]
+fn changes_beyond_one_datagram_are_all_tried_and_the_first_refusal_is_returned() {
+    let mut tried = Vec::new();
+    let outcome = in_parts((0..3 * AT_ONCE + 1).collect(), |some| {
+        assert!(some.len() <= AT_ONCE);
+        let operation = format!("from {}", some[0]);
+        tried.extend(some);
+        match tried.len() {
+            AT_ONCE => Ok(()),
+            _ => Err(Refused {
+                operation,
+                refusal: Refusal::new(Errno::PERM, None),
+            }),
+        }
+    });
+    assert!(tried.iter().copied().eq(0..3 * AT_ONCE + 1));
+    let refused = outcome.expect_err("three parts were refused");
+    assert_eq!(refused.operation, format!("from {AT_ONCE}"));
+}
