@@ -56,17 +56,22 @@ impl Ec2 {
     /// Waits for the call's budget, sends it and waits for the answer. A call that
     /// would wait too long is refused as throttled, so that nobody has to doubt
     /// whether it was made.
-    pub(crate) async fn call<T, E>(
+    pub(crate) fn call<T, E>(
         &self,
         action: Action,
         sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Refusal>
+    ) -> impl Future<Output = Result<T, Refusal>>
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        match self.send(action, sent).await? {
-            Ok(answer) => Ok(answer),
-            Err(failure) => Err(self.refusal(action, failure).await),
+        // The SDK's futures take tens of kilobytes, which every caller's future would
+        // take, too, and a thread's stack in a build for debugging.
+        let sent = Box::pin(sent);
+        async move {
+            match self.send(action, sent).await? {
+                Ok(answer) => Ok(answer),
+                Err(failure) => Err(self.refusal(action, failure).await),
+            }
         }
     }
 
@@ -82,7 +87,7 @@ impl Ec2 {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let sent = self.optional.of(action);
-        match self.send(action, build(&sent)).await? {
+        match self.send(action, Box::pin(build(&sent))).await? {
             Ok(answer) => Ok(answer),
             Err(failure)
                 if self
