@@ -51,10 +51,8 @@ pub(crate) fn grow(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> Growth 
             ledger.snapshot.limits.max_pods
         ));
     }
-    if short > 0 || fill > 0 {
-        grower.reason = grower.words(short);
-        grower.cover(short, fill);
-    }
+    grower.reason = grower.words(short);
+    grower.cover(short, fill);
     grower.growth
 }
 

@@ -1,5 +1,6 @@
 //! The planner against tables, golden plans and a small simulated cloud.
 
+mod arithmetic;
 mod aws_formulas;
 mod boundaries;
 mod build;

@@ -1,0 +1,162 @@
+//! What is counted, and how often: limits that are reached exactly, slots that come and
+//! go, and what is left over when one step has been taken.
+
+use crate::build::{
+    ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, detach, m5_large, node,
+    release, subnet, warm_ip, warm_prefix,
+};
+use veni_pool::{InterfaceState, Snapshot, counts, plan};
+
+#[test]
+fn a_full_node_that_has_enough_is_not_told_of_its_limit() {
+    let full = node(3, 9, 9).interface("eni-0").singles(9, 0, 0);
+    let made = plan(&full, &warm_ip(ADDRESS, 2, 0));
+    assert_eq!(actions(&made), []);
+    assert_eq!(made.notes.len(), 1, "{:?}", made.notes);
+    assert!(made.notes[0].starts_with("enough"), "{:?}", made.notes);
+}
+
+#[test]
+fn whole_prefixes_are_kept_free_though_scattered_addresses_would_do() {
+    // 30 addresses are free in three begun prefixes: two short of two whole ones.
+    let begun = node(3, 9, 400)
+        .interface("eni-0")
+        .prefix(6, 0)
+        .prefix(6, 0)
+        .prefix(6, 0);
+    let made = plan(&begun, &warm_prefix(2));
+    assert_eq!(actions(&made), [assign("eni-0", PREFIX, 2)]);
+}
+
+#[test]
+fn while_single_addresses_serve_what_comes_now_counts_and_no_interface_is_attached() {
+    let snapshot = node(2, 18, 200).interface("eni-0").singles(0, 0, 17);
+    let made = plan(&snapshot, &warm_prefix(2));
+    assert_eq!(actions(&made), [assign("eni-0", PREFIX, 1)]);
+}
+
+#[test]
+fn what_makes_room_no_longer_serves_and_an_interface_takes_its_place() {
+    let snapshot = node(2, 32, 400)
+        .interface("eni-0")
+        .singles(0, 0, 32)
+        .with(|node| node.abilities.batch = 1);
+    let made = plan(&snapshot, &warm_prefix(2));
+    assert_eq!(
+        actions(&made),
+        [release("eni-0", &["10.0.1.4/32"]), attach(PREFIX, 1)]
+    );
+}
+
+#[test]
+fn single_addresses_do_not_stand_in_where_room_is_made_for_prefixes() {
+    let snapshot = node(2, 4, 200)
+        .with(|node| {
+            node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000);
+            node.subnets.push(subnet("subnet-b", 1000));
+        })
+        .interface("eni-0")
+        .singles(1, 0, 0)
+        .interface("eni-1")
+        .last(|interface| interface.subnet = "subnet-b".to_owned())
+        .singles(0, 0, 4);
+    let made = plan(&snapshot, &warm_prefix(1));
+    assert_eq!(actions(&made), [release("eni-1", &["10.0.2.4/32"])]);
+}
+
+#[test]
+fn the_limit_of_pods_is_reached_to_the_last_address() {
+    let snapshot = node(2, 4, 6).interface("eni-0").interface("eni-1");
+    let made = plan(&snapshot, &warm_ip(ADDRESS, 9, 0));
+    assert_eq!(
+        actions(&made),
+        [assign("eni-0", ADDRESS, 4), assign("eni-1", ADDRESS, 2)]
+    );
+}
+
+#[test]
+fn a_subnet_that_is_used_up_is_asked_for_nothing_more() {
+    let two = |free| {
+        m5_large()
+            .with(|node| node.subnets[0].free_addresses = free)
+            .interface("eni-0")
+            .interface("eni-1")
+            .demand(5, 0)
+    };
+    let scarce = plan(&two(3), &warm_ip(ADDRESS, 1, 0));
+    assert_eq!(actions(&scarce), [assign("eni-0", ADDRESS, 3)]);
+    let told = |notes: &[String]| notes.iter().any(|note| note.contains("few free addresses"));
+    assert!(told(&scarce.notes), "{:?}", scarce.notes);
+    let exact = plan(&two(6), &warm_ip(ADDRESS, 1, 0));
+    assert_eq!(actions(&exact), [assign("eni-0", ADDRESS, 6)]);
+    assert!(!told(&exact.notes), "{:?}", exact.notes);
+}
+
+#[test]
+fn what_is_being_released_counts_as_gone_whether_it_is_marked_or_not() {
+    let snapshot = || m5_large().interface("eni-0").singles(1, 0, 3);
+    let under_way = snapshot().under_way(release("eni-0", &["10.0.1.7/32"]));
+    let marked = snapshot().last(|interface| interface.slots[3].releasing = true);
+    let free = |snapshot: &Snapshot| counts(snapshot).free;
+    assert_eq!(
+        (free(&snapshot()), free(&under_way), free(&marked)),
+        (3, 2, 2)
+    );
+}
+
+#[test]
+fn what_has_not_gone_yet_counts_towards_the_limit_of_pods() {
+    let full = node(3, 9, 4).interface("eni-0").singles(1, 0, 3);
+    let going = full.last(|interface| interface.slots[3].releasing = true);
+    assert_eq!(actions(&plan(&going, &warm_ip(ADDRESS, 3, 0))), []);
+    let gone = going.last(|interface| drop(interface.slots.pop()));
+    let made = plan(&gone, &warm_ip(ADDRESS, 3, 0));
+    assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 1)]);
+}
+
+#[test]
+fn a_prefix_that_comes_counts_as_one() {
+    let snapshot = node(2, 1, 110)
+        .interface("eni-0")
+        .under_way(assign("eni-0", PREFIX, 1));
+    assert_eq!(actions(&plan(&snapshot, &warm_prefix(1))), []);
+    let single = node(2, 1, 110)
+        .interface("eni-0")
+        .under_way(assign("eni-0", ADDRESS, 1));
+    let made = plan(&single, &warm_prefix(1));
+    assert_eq!(actions(&made), [attach(PREFIX, 1)], "an address is none");
+}
+
+#[test]
+fn what_goes_back_does_not_keep_excess_from_being_seen() {
+    let excess = || {
+        m5_large()
+            .interface("eni-0")
+            .singles(1, 0, 5)
+            .interface("eni-1")
+            .singles(1, 0, 1)
+    };
+    let targets = warm_ip(ADDRESS, 1, 0);
+    let releasing = excess().under_way(release("eni-1", &["10.0.2.5/32"]));
+    assert_eq!(plan(&releasing, &targets).excess_since_ms, Some(NOW_MS));
+    let leaving = excess().interface("eni-2").under_way(detach("eni-2"));
+    assert_eq!(plan(&leaving, &targets).excess_since_ms, Some(NOW_MS));
+    let due = releasing.excess_for(HOUR_MS, 0);
+    assert!(!actions(&plan(&due, &targets)).is_empty());
+}
+
+#[test]
+fn an_interface_may_come_with_nothing_for_pods_and_the_plan_says_so() {
+    let empty = attach(ADDRESS, 0).to_string();
+    assert_eq!(
+        empty,
+        "attach an interface in subnet-a without addresses for pods"
+    );
+    let filled = attach(PREFIX, 2).to_string();
+    assert_eq!(filled, "attach an interface in subnet-a with 2 prefixes");
+    let coming = m5_large()
+        .interface("eni-0")
+        .interface("eni-1")
+        .last(|interface| interface.state = InterfaceState::Attaching);
+    assert_eq!(counts(&coming).interfaces, 1);
+}
