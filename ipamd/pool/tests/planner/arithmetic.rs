@@ -146,6 +146,18 @@ fn what_goes_back_does_not_keep_excess_from_being_seen() {
 }
 
 #[test]
+fn what_drains_takes_its_time_while_cooling_addresses_will_do() {
+    let snapshot = m5_large()
+        .interface("eni-0")
+        .singles(1, 1, 2)
+        .interface("eni-1")
+        .last(|interface| interface.for_pods = false);
+    let made = plan(&snapshot, &warm_ip(ADDRESS, 3, 0));
+    assert_eq!(actions(&made), []);
+    assert_eq!(made.next_look_ms, Some(NOW_MS + 60_000));
+}
+
+#[test]
 fn an_interface_may_come_with_nothing_for_pods_and_the_plan_says_so() {
     let empty = attach(ADDRESS, 0).to_string();
     assert_eq!(
