@@ -5,7 +5,7 @@ use crate::build::{
     ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, detach, m5_large, node,
     release, subnet, warm_ip, warm_prefix,
 };
-use veni_pool::{InterfaceState, Snapshot, counts, plan};
+use veni_pool::{Action, InterfaceState, Snapshot, counts, plan};
 
 #[test]
 fn a_full_node_that_has_enough_is_not_told_of_its_limit() {
@@ -62,6 +62,47 @@ fn single_addresses_do_not_stand_in_where_room_is_made_for_prefixes() {
         .singles(0, 0, 4);
     let made = plan(&snapshot, &warm_prefix(1));
     assert_eq!(actions(&made), [release("eni-1", &["10.0.2.4/32"])]);
+}
+
+#[test]
+fn no_more_single_addresses_stand_in_than_are_lacking() {
+    let fragmented = |snapshot: Snapshot| {
+        snapshot
+            .with(|node| node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000))
+            .interface("eni-0")
+    };
+    let few = fragmented(node(1, 30, 110)).singles(1, 0, 14);
+    let made = plan(&few, &warm_prefix(1));
+    assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 2)]);
+    // An interface elsewhere brings 20 of the 21 prefixes.
+    let elsewhere = fragmented(node(2, 20, 400));
+    let elsewhere = elsewhere.with(|node| node.subnets.push(subnet("subnet-b", 1000)));
+    let brings = Action::Attach {
+        subnet: Some("subnet-b".to_owned()),
+        kind: PREFIX,
+        count: 20,
+    };
+    let made = plan(&elsewhere, &warm_prefix(21));
+    assert_eq!(actions(&made), [brings, assign("eni-0", ADDRESS, 16)]);
+}
+
+#[test]
+fn prefixes_and_single_addresses_share_what_the_limit_of_pods_leaves() {
+    // 10 in use and 8 cooling leave 22 of 40: a prefix, and six single addresses.
+    let snapshot = node(2, 19, 40)
+        .with(|node| {
+            node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000);
+            node.subnets.push(subnet("subnet-b", 1000));
+        })
+        .interface("eni-0")
+        .singles(10, 8, 0)
+        .last(|interface| interface.subnet = "subnet-b".to_owned())
+        .interface("eni-1");
+    let made = plan(&snapshot, &warm_prefix(2));
+    assert_eq!(
+        actions(&made),
+        [assign("eni-0", PREFIX, 1), assign("eni-1", ADDRESS, 6)]
+    );
 }
 
 #[test]
