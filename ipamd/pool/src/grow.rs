@@ -313,7 +313,7 @@ impl<'a> Grower<'a> {
         let slots = u64::from(self.slots_per_interface());
         let size = slot_size(self.ledger.snapshot.family, kind);
         let mut covered = 0;
-        while covered < want && self.allowed > 0 {
+        while covered < want {
             let Some(subnet) = self.place(kind) else {
                 break;
             };

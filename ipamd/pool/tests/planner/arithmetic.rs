@@ -106,6 +106,25 @@ fn prefixes_and_single_addresses_share_what_the_limit_of_pods_leaves() {
 }
 
 #[test]
+fn an_interface_that_is_attached_takes_its_part_of_what_the_limit_of_pods_leaves() {
+    // 162 of 178 are left: ten prefixes on a new interface, and two single addresses.
+    let snapshot = node(2, 10, 178)
+        .with(|node| {
+            node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000);
+            node.subnets.push(subnet("subnet-b", 1000));
+        })
+        .interface("eni-0")
+        .prefix(10, 6);
+    let brings = Action::Attach {
+        subnet: Some("subnet-b".to_owned()),
+        kind: PREFIX,
+        count: 10,
+    };
+    let made = plan(&snapshot, &warm_prefix(11));
+    assert_eq!(actions(&made), [brings, assign("eni-0", ADDRESS, 2)]);
+}
+
+#[test]
 fn the_limit_of_pods_is_reached_to_the_last_address() {
     let snapshot = node(2, 4, 6).interface("eni-0").interface("eni-1");
     let made = plan(&snapshot, &warm_ip(ADDRESS, 9, 0));
