@@ -111,8 +111,6 @@ impl Grower<'_> {
             demand = demand.saturating_sub(count);
         }
         demand -= self.future_room(SlotKind::Address, demand);
-        if demand > 0 {
-            self.attach_with(SlotKind::Address, demand, reason);
-        }
+        self.attach_with(SlotKind::Address, demand, reason);
     }
 }

@@ -2,7 +2,7 @@
 //! go, and what is left over when one step has been taken.
 
 use crate::build::{
-    ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, detach, m5_large, node,
+    ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, detach, hold, m5_large, node,
     release, subnet, warm_ip, warm_prefix,
 };
 use veni_pool::{Action, InterfaceState, Snapshot, counts, plan};
@@ -215,6 +215,91 @@ fn what_drains_takes_its_time_while_cooling_addresses_will_do() {
     let made = plan(&snapshot, &warm_ip(ADDRESS, 3, 0));
     assert_eq!(actions(&made), []);
     assert_eq!(made.next_look_ms, Some(NOW_MS + 60_000));
+}
+
+#[test]
+fn what_an_interface_on_its_way_out_holds_counts_once_towards_the_limit_of_pods() {
+    // 16 of 20: three in use, two cooling, and eleven that are not gone yet.
+    let snapshot = node(3, 9, 20)
+        .interface("eni-0")
+        .interface("eni-1")
+        .prefix(3, 2)
+        .last(|interface| interface.state = InterfaceState::Detaching);
+    let made = plan(&snapshot, &warm_prefix(1));
+    assert_eq!(actions(&made), [assign("eni-0", PREFIX, 1)]);
+}
+
+#[test]
+fn single_addresses_that_stand_in_go_only_beyond_what_is_needed() {
+    let stand_in = |free| {
+        let snapshot = node(3, 30, 110)
+            .with(|node| node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000))
+            .interface("eni-0")
+            .singles(3, 0, free)
+            .excess_for(HOUR_MS, 19);
+        actions(&plan(&snapshot, &warm_prefix(1)))
+    };
+    assert_eq!(stand_in(16), []);
+    assert_eq!(stand_in(17), [release("eni-0", &["10.0.1.23/32"])]);
+}
+
+#[test]
+fn an_interface_that_is_not_needed_is_told_with_what_it_holds_and_when_it_is_old_enough() {
+    let spare = |age_ms| {
+        m5_large()
+            .interface("eni-0")
+            .singles(3, 0, 2)
+            .interface("eni-1")
+            .singles(0, 0, 2)
+            .last(|interface| interface.age_ms = age_ms)
+    };
+    let targets = warm_ip(ADDRESS, 2, 0);
+    let made = plan(&spare(HOUR_MS), &targets);
+    let note = "2 addresses more than needed go back in 60 s unless demand returns";
+    assert!(made.notes.contains(&note.to_owned()), "{:?}", made.notes);
+    let young = plan(&spare(59_000).excess_for(HOUR_MS, 5), &targets);
+    assert_eq!(young.next_look_ms, Some(NOW_MS + 1_000));
+}
+
+#[test]
+fn no_room_is_made_while_slots_may_not_go_or_none_may_come() {
+    let full = || node(1, 3, 110).interface("eni-0").singles(1, 0, 2);
+    let targets = warm_prefix(1);
+    assert_eq!(actions(&plan(&full(), &targets)).len(), 1);
+    let kept = full().with(|node| node.holds.release = hold(None));
+    assert_eq!(actions(&plan(&kept, &targets)), []);
+    let refused = full().with(|node| node.holds.assign = hold(None));
+    assert_eq!(actions(&plan(&refused, &targets)), []);
+}
+
+#[test]
+fn room_is_made_but_for_the_next_pod_and_for_those_that_wait() {
+    let made = |slots: u32, used: u32, waiting: u32, warm: u32| {
+        let snapshot = node(1, slots, 400)
+            .interface("eni-0")
+            .singles(used, 0, slots - used)
+            .demand(waiting, 0);
+        actions(&plan(&snapshot, &warm_prefix(warm)))
+    };
+    let gone = |cidrs: &[&str]| [release("eni-0", cidrs)];
+    assert_eq!(made(2, 0, 0, 2), gone(&["10.0.1.4/32"]), "one stays");
+    assert_eq!(made(2, 1, 0, 1), gone(&["10.0.1.5/32"]), "the last one");
+    let two_wait = ["10.0.1.4/32", "10.0.1.5/32"];
+    assert_eq!(made(4, 0, 2, 3), gone(&two_wait));
+}
+
+#[test]
+fn interfaces_share_what_single_addresses_stand_in_for() {
+    let snapshot = node(2, 10, 110)
+        .with(|node| node.subnets[0].no_prefixes_until_ms = Some(NOW_MS + 60_000))
+        .interface("eni-0")
+        .singles(1, 0, 0)
+        .interface("eni-1");
+    let made = plan(&snapshot, &warm_prefix(1));
+    assert_eq!(
+        actions(&made),
+        [assign("eni-0", ADDRESS, 8), assign("eni-1", ADDRESS, 8)]
+    );
 }
 
 #[test]
