@@ -149,7 +149,9 @@ async fn shrink(mode: &Mode, world: &World, daemon: &Daemon) {
         "DescribeNetworkInterfaces",
         "DeleteNetworkInterface",
     ];
-    assert!(of(&shrunk, &leaving) <= 3 * left, "{shrunk:?}");
+    // Whose it is, detach, one look, delete: there is no way back, and the last
+    // inventory may be an hour old.
+    assert!(of(&shrunk, &leaving) <= 4 * left, "{shrunk:?}");
     let releasing = of(&shrunk, &["UnassignPrivateIpAddresses"]);
     // One batch, or two when a busy machine takes its time over the pods' ends.
     assert!(releasing <= 2 * held.interfaces as u64, "{shrunk:?}");
