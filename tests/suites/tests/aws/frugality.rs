@@ -252,6 +252,7 @@ async fn instance_metadata_tells_at_no_cost_when_a_look_is_worth_it() {
     let metadata = Metadata::of(&world).await;
     let settings = [
         ("VENI_GLANCE_INTERVAL", "1"),
+        ("VENI_DOUBT_TIME", "1"),
         ("WARM_IP_TARGET", "5"),
         ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
     ];
@@ -275,7 +276,9 @@ async fn instance_metadata_tells_at_no_cost_when_a_look_is_worth_it() {
     metadata.look().await;
     daemon.until_holding(1, 5, 0).await;
     let told = since(&before, &calls(&world).await);
-    assert_eq!(of(&told, &["DescribeSubnets"]), 1, "one look: {told:?}");
+    let looks = of(&told, &["DescribeSubnets"]);
+    // One that doubts, and perhaps by now the second one that must agree.
+    assert!((1..=2).contains(&looks), "{told:?}");
     metadata.look().await;
     daemon.finish().await;
 }
