@@ -336,6 +336,14 @@ pub struct Observed {
     pub interface_tables: Vec<u32>,
 }
 
+impl Observed {
+    /// Whether the pod table has a route to an address by a link.
+    pub fn leads(&self, address: IpAddr, link_index: u32) -> bool {
+        let mut routes = self.endpoints.iter();
+        routes.any(|route| (route.address, route.link_index) == (address, link_index))
+    }
+}
+
 /// What the kernel refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {

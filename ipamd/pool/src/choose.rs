@@ -30,11 +30,7 @@ pub struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn kind(&self) -> SlotKind {
-        if self.slot.prefix_len() == self.slot.max_prefix_len() {
-            SlotKind::Address
-        } else {
-            SlotKind::Prefix
-        }
+        SlotKind::of(&self.slot)
     }
 }
 

@@ -12,11 +12,7 @@ impl Slot {
     /// Is it a single address or a prefix?
     #[must_use]
     pub fn kind(&self) -> SlotKind {
-        if self.cidr.prefix_len() == self.cidr.max_prefix_len() {
-            SlotKind::Address
-        } else {
-            SlotKind::Prefix
-        }
+        SlotKind::of(&self.cidr)
     }
 
     /// Addresses in it; a /80 and anything as large counts as `u32::MAX`.

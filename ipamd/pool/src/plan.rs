@@ -158,11 +158,11 @@ pub(crate) fn amount(count: u64, kind: SlotKind) -> String {
 }
 
 /// An address without its length, a prefix with it.
-fn slot_name(cidr: &IpNet) -> String {
-    if cidr.prefix_len() == cidr.max_prefix_len() {
-        cidr.addr().to_string()
-    } else {
-        cidr.to_string()
+#[must_use]
+pub fn slot_name(cidr: &IpNet) -> String {
+    match SlotKind::of(cidr) {
+        SlotKind::Address => cidr.addr().to_string(),
+        SlotKind::Prefix => cidr.to_string(),
     }
 }
 

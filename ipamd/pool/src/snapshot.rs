@@ -24,6 +24,18 @@ pub enum SlotKind {
     Prefix,
 }
 
+impl SlotKind {
+    /// What a range is: a /32 (/128) is a single address, anything shorter a prefix.
+    #[must_use]
+    pub fn of(cidr: &IpNet) -> Self {
+        if cidr.prefix_len() == cidr.max_prefix_len() {
+            Self::Address
+        } else {
+            Self::Prefix
+        }
+    }
+}
+
 /// What the cloud can do, as far as the planner cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CloudAbilities {

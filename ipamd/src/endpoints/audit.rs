@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
-use veni_dataplane::{EndpointLinks, KernelError, LinkKey, Observed, PodAddress};
+use veni_dataplane::{EndpointLinks, KernelError, LinkKey, Observed, ObservedLink, PodAddress};
 
 use super::record::{Record, RecordState};
 use super::{Endpoints, end_process};
@@ -63,11 +63,16 @@ impl Endpoints {
         let known: Vec<LinkKey> = ready.iter().chain(&stuck).map(Record::link_key).collect();
         let observed = self.tools.kernel.observe(&known).await?;
         for record in ready {
-            if record.link_in(&observed).is_none_or(|link| link.dying) {
-                self.disown(&record, &observed);
-                self.release_vanished(&record).await;
-            } else if let Some(missing) = missing(&record, &observed) {
-                self.repair_host_side(&record, &missing).await;
+            match record.link_in(&observed).filter(|link| !link.dying) {
+                None => {
+                    self.disown(&record, &observed);
+                    self.release_vanished(&record).await;
+                }
+                Some(link) => {
+                    if let Some(missing) = missing(&record, link, &observed) {
+                        self.repair_host_side(&record, &missing).await;
+                    }
+                }
             }
         }
         for record in stuck {
@@ -87,8 +92,8 @@ impl Endpoints {
         let observed = self.tools.kernel.observe(&[]).await?;
         let mut repaired = false;
         for record in records {
-            if record.link_in(&observed).is_some_and(|link| !link.dying)
-                && let Some(missing) = missing(&record, &observed)
+            if let Some(link) = record.link_in(&observed).filter(|link| !link.dying)
+                && let Some(missing) = missing(&record, link, &observed)
             {
                 repaired |= self.repair_host_side(&record, &missing).await;
             }
@@ -183,12 +188,8 @@ impl Endpoints {
 }
 
 /// What an endpoint whose link lives lacks on the host, in words.
-fn missing(record: &Record, observed: &Observed) -> Option<String> {
-    let link = record.link_in(observed)?;
-    let leads_to_it = |pod: &PodAddress| {
-        let mut routes = observed.endpoints.iter();
-        routes.any(|route| (route.address, route.link_index) == (pod.address, link.index))
-    };
+fn missing(record: &Record, link: &ObservedLink, observed: &Observed) -> Option<String> {
+    let leads_to_it = |pod: &PodAddress| observed.leads(pod.address, link.index);
     if !record.plan.routed().iter().all(leads_to_it) {
         return Some("host routes were missing".to_owned());
     }

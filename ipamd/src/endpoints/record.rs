@@ -94,14 +94,10 @@ impl Record {
                 .find(|link| link.name == self.plan.host_link && link.mac == self.plan.host_mac);
         };
         let link = links.find(|link| link.index == known.host_index)?;
-        let routed = self.plan.routed();
-        let leads_to_it = |pod: &PodAddress| {
-            let mut routes = observed.endpoints.iter();
-            routes.any(|route| (route.address, route.link_index) == (pod.address, link.index))
-        };
+        let leads_to_it = |pod: &PodAddress| observed.leads(pod.address, link.index);
         let agrees = link.name == self.plan.host_link
             || link.mac == self.plan.host_mac
-            || routed.iter().any(leads_to_it);
+            || self.plan.routed().iter().any(leads_to_it);
         agrees.then_some(link)
     }
 

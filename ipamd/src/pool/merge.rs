@@ -53,14 +53,6 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// An interface is gone. One on another network card had no rules, and shares its
-    /// device index with one that may have.
-    pub(super) fn unplugged(&mut self, gone: &Interface) {
-        if gone.on_default_card() {
-            self.unplugged.push(gone.device_index);
-        }
-    }
-
     pub(super) fn doubt(&mut self, trust_after: Instant) {
         let earlier = self
             .look_again
@@ -231,7 +223,7 @@ impl PoolState {
                 }
                 Verdict::Gone => {
                     if let Some(gone) = self.interfaces.remove(&id) {
-                        merge.unplugged(&gone.cloud);
+                        merge.unplugged.extend(index_of_rules(&gone.cloud));
                     }
                     merge.departed.push(id);
                 }
@@ -306,6 +298,12 @@ fn returned(what: &dyn fmt::Display) -> String {
     format!(
         "{what} was given back, and the cloud lists it since, for {seconds} s and more: it is the node's again, by somebody's hand"
     )
+}
+
+/// The device index by which an interface's rules go with it. One on another network
+/// card had none, and shares its index with one that may have.
+pub(super) fn index_of_rules(gone: &Interface) -> Option<u32> {
+    gone.on_default_card().then_some(gone.device_index)
 }
 
 pub(crate) fn described_cidrs(interface: &Interface) -> Vec<IpNet> {

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
+use veni_pool::plan::slot_name;
 use veni_provider::{Interface, InterfaceId};
 
-use super::merge::Merge;
+use super::merge::{Merge, index_of_rules};
+use super::pick::count_in;
 use super::presence::{Lack, Patience, Presence};
 use super::state::{Held, Holder, PoolState};
 use super::task::PoolTask;
@@ -155,10 +157,7 @@ impl PoolState {
     pub(super) fn drop_gone(&mut self, listed: &BTreeSet<IpNet>) -> Dropped {
         let mut dropped = Dropped::default();
         let leases = &self.leases;
-        let used = |cidr: &IpNet| {
-            let mut pods = leases.range(cidr.network()..=cidr.broadcast());
-            pods.next().is_some() && !listed.contains(cidr)
-        };
+        let used = |cidr: &IpNet| count_in(leases, cidr, |_| true) > 0 && !listed.contains(cidr);
         self.interfaces.retain(|id, interface| {
             let departs = interface.presence.is_gone();
             interface.held.retain(|cidr, held| {
@@ -170,10 +169,7 @@ impl PoolState {
             });
             if departs && interface.held.is_empty() {
                 dropped.changes.push(format!("interface {id} is gone"));
-                // One on another card had no rules, and shares its index with one that may.
-                let rules_of = interface.cloud.on_default_card();
-                let index = rules_of.then_some(interface.cloud.device_index);
-                dropped.unplugged.extend(index);
+                dropped.unplugged.extend(index_of_rules(&interface.cloud));
                 return false;
             }
             true
@@ -235,7 +231,7 @@ impl PoolState {
                 let (for_s, verdict) = (seconds(since), verdict(&presence));
                 let mut text = format!(
                     "the cloud does not list {} on {id}, since {for_s} s: {verdict}",
-                    name(cidr)
+                    slot_name(cidr)
                 );
                 let pods: Vec<&str> = self
                     .pods_in(cidr)
@@ -350,17 +346,9 @@ fn again(what: &str) -> String {
 
 /// The first of some ranges, and how many more there are.
 fn several(cidrs: &[IpNet]) -> Option<String> {
-    let first = name(cidrs.first()?);
+    let first = slot_name(cidrs.first()?);
     Some(match cidrs.len() {
         1 => first,
         count => format!("{first} and {} more", count - 1),
     })
-}
-
-/// An address without its length, a prefix with it.
-fn name(cidr: &IpNet) -> String {
-    match cidr.prefix_len() == cidr.max_prefix_len() {
-        true => cidr.addr().to_string(),
-        false => cidr.to_string(),
-    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use veni_pool::SlotKind;
 use veni_provider::{AddressSlots, Family, Interface, InterfaceId, InterfaceState};
 
 use super::merge::described_cidrs;
@@ -57,11 +58,11 @@ struct Call {
 
 impl Call {
     fn matches(&self, cidr: &IpNet) -> bool {
-        let single = cidr.prefix_len() == cidr.max_prefix_len();
-        match self.slots {
-            AddressSlots::Addresses { family, .. } => single && family_of(cidr) == family,
-            AddressSlots::Prefixes { family, .. } => !single && family_of(cidr) == family,
-        }
+        let (kind, family) = match self.slots {
+            AddressSlots::Addresses { family, .. } => (SlotKind::Address, family),
+            AddressSlots::Prefixes { family, .. } => (SlotKind::Prefix, family),
+        };
+        (SlotKind::of(cidr), family_of(cidr)) == (kind, family)
     }
 
     /// Ranges that it may bring yet.
@@ -302,11 +303,8 @@ impl Origins {
         let calls = self.record.calls.get_mut(interface).into_iter().flatten();
         let mut calls: Vec<&mut Call> = calls.collect();
         for family in [Family::V4, Family::V6] {
-            for single in [true, false] {
-                let alike = |cidr: &&IpNet| {
-                    let is_single = cidr.prefix_len() == cidr.max_prefix_len();
-                    family_of(cidr) == family && is_single == single
-                };
+            for kind in [SlotKind::Address, SlotKind::Prefix] {
+                let alike = |cidr: &&IpNet| (SlotKind::of(cidr), family_of(cidr)) == (kind, family);
                 let come: Vec<IpNet> = unknown.iter().filter(alike).copied().collect();
                 let Some(first) = come.first() else { continue };
                 let asking = calls.iter().filter(|call| call.matches(first));

@@ -5,6 +5,7 @@
 //! over, the best one, and with it what that route hides. So a table of our own has
 //! copies of the main table's other routes, and is asked next.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -98,6 +99,7 @@ fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<RouteMessage>,
 /// What forwarded packets may follow of the main table.
 fn copies(main: &[RouteMessage], secondary: &[u32]) -> Vec<RouteMessage> {
     let mut copies: Vec<RouteMessage> = Vec::new();
+    let mut taken = BTreeSet::new();
     for message in main.iter().filter(|message| is_for_forwarded(message)) {
         let Some(reduced) = without_links(message, secondary) else {
             continue;
@@ -109,7 +111,7 @@ fn copies(main: &[RouteMessage], secondary: &[u32]) -> Vec<RouteMessage> {
         }
         // Of routes that differ in their next hops alone the kernel takes the first.
         for copy in way.into_iter().chain([copy]) {
-            if copies.iter().all(|other| key(other) != key(&copy)) {
+            if taken.insert(key(&copy)) {
                 copies.push(copy);
             }
         }
@@ -235,8 +237,11 @@ fn is_next_hop_object(attribute: &RouteAttribute) -> bool {
     matches!(attribute, RouteAttribute::NhId(_))
 }
 
-/// What the kernel tells routes of one table apart by.
-fn key(message: &RouteMessage) -> (Option<IpAddr>, u8, u8, u32) {
+/// What the kernel tells routes of one table apart by: destination, its length, type of
+/// service, metric.
+type Key = (Option<IpAddr>, u8, u8, u32);
+
+fn key(message: &RouteMessage) -> Key {
     let header = &message.header;
     (
         route::destination(message),
@@ -272,9 +277,14 @@ fn replace(
     surplus: impl Fn(&RouteMessage) -> bool,
 ) -> Result<(), KernelError> {
     wanted.sort_by_key(|message| std::cmp::Reverse(message.header.destination_prefix_length));
+    // By what tells them apart: a main table may have thousands of routes.
+    let mut there: BTreeMap<Key, Vec<&RouteMessage>> = BTreeMap::new();
+    for message in present {
+        there.entry(key(message)).or_default().push(message);
+    }
     let missing = wanted.iter().filter(|message| {
-        let same = |other: &&RouteMessage| equal(other, message);
-        present.iter().find(same).is_none()
+        let mut alike = there.get(&key(message)).into_iter().flatten();
+        !alike.any(|other| equal(other, message))
     });
     let mut changes: Vec<Change> = missing
         .map(|message| {
@@ -287,9 +297,10 @@ fn replace(
             .unless(Refusal::no_way)
         })
         .collect();
-    let gone = present.iter().filter(|message| {
-        surplus(message) && wanted.iter().all(|other| key(other) != key(message))
-    });
+    let kept: BTreeSet<Key> = wanted.iter().map(key).collect();
+    let gone = present
+        .iter()
+        .filter(|message| surplus(message) && !kept.contains(&key(message)));
     changes.extend(gone.map(|message| {
         Change::new(
             RouteNetlinkMessage::DelRoute(message.clone()),

@@ -128,7 +128,7 @@ fn run(mut sources: Vec<Source>, own: &[u32], ended: &OwnedFd, teller: &Teller) 
             Err(error) => {
                 tracing::error!(
                     %error,
-                    "failed to read the kernel's notifications: what others change is noticed by the slow audit alone"
+                    "failed to read the kernel's notifications: what others change is noticed later, by the slow audit"
                 );
                 changes = Changes::ANYTHING;
                 false
