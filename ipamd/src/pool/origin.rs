@@ -37,6 +37,13 @@ pub(crate) enum Origin {
     Others,
 }
 
+impl Origin {
+    /// Whether pods may have addresses of such a range.
+    pub(crate) fn is_lent(self) -> bool {
+        self != Self::Others
+    }
+}
+
 /// What one interface holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Holding {
@@ -154,13 +161,20 @@ impl Origins {
         }
     }
 
-    /// Who assigned a range of an interface. Before an inventory has shown the
+    /// Who assigned the ranges of an interface. Before an inventory has shown the
     /// interface nobody knows, and what was remembered of it goes on serving pods.
-    pub(crate) fn of(&self, interface: &InterfaceId, cidr: &IpNet) -> Origin {
-        match self.record.interfaces.get(interface) {
+    pub(crate) fn on(&self, interface: &InterfaceId) -> impl Fn(&IpNet) -> Origin {
+        let holding = self.record.interfaces.get(interface);
+        move |cidr| match holding {
             None => Origin::Found,
             Some(holding) => *holding.ranges.get(cidr).unwrap_or(&Origin::Others),
         }
+    }
+
+    /// Who assigned one range of an interface.
+    #[cfg(test)]
+    pub(crate) fn of(&self, interface: &InterfaceId, cidr: &IpNet) -> Origin {
+        self.on(interface)(cidr)
     }
 
     /// Whether Veni may detach an interface: it made it, and nobody else's ranges are

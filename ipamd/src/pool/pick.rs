@@ -75,11 +75,12 @@ impl PoolState {
         waits: bool,
     ) -> Vec<Candidate<'a>> {
         let needs_rule = !interface.cloud.primary && self.capabilities.source_routing;
+        let origin_of = self.origins.on(&interface.cloud.id);
         let held = interface.held.iter();
         let slots: Vec<(IpNet, u32, bool)> = held
             .filter(|(cidr, _)| family_of(cidr) == family)
             .map(|(cidr, held)| {
-                let lent = held.serves() && self.is_lent(interface, cidr);
+                let lent = held.serves() && origin_of(cidr).is_lent();
                 let usable = lent && (!needs_rule || interface.wired.contains(cidr));
                 (*cidr, self.in_use_in(cidr), usable)
             })

@@ -9,6 +9,7 @@ use veni_api::v1;
 use veni_provider::{Interface, InterfaceState, Inventory};
 
 use super::jobs::Work;
+use super::origin::Origin;
 use super::pick::{capacity, count_in};
 use super::state::{Held, PoolInterface, PoolState, family_of};
 use super::task::PoolTask;
@@ -35,6 +36,7 @@ impl PoolState {
         let mut counts = LevelCounts::default();
         for interface in self.interfaces.values() {
             counts.interfaces += u32::from(interface.cloud.on_default_card());
+            let origin_of = self.origins.on(&interface.cloud.id);
             for (cidr, held) in &interface.held {
                 if family_of(cidr) != family {
                     continue;
@@ -45,7 +47,7 @@ impl PoolState {
                     continue;
                 }
                 let capacity = capacity(cidr);
-                let capacity = capacity.saturating_sub(self.unavailable(interface, cidr));
+                let capacity = capacity.saturating_sub(self.unavailable(origin_of(cidr), cidr));
                 counts.total += capacity;
                 counts.prefixes += u32::from(cidr.prefix_len() != cidr.max_prefix_len());
                 if interface.serves() && held.serves() {
@@ -99,8 +101,8 @@ impl PoolState {
     }
 
     /// The state of an address that no pod has and that does not cool.
-    fn unused_state(&self, interface: &PoolInterface, cidr: &IpNet, held: &Held) -> &'static str {
-        match self.is_lent(interface, cidr) {
+    fn unused_state(&self, origin: Origin, cidr: &IpNet, held: &Held) -> &'static str {
+        match origin.is_lent() {
             _ if held.releasing => "releasing",
             _ if !held.presence.is_certain() => "missing",
             false => "foreign",
@@ -138,13 +140,15 @@ impl PoolState {
     fn interface_report(&self, interface: &PoolInterface, now: Instant) -> v1::PoolInterface {
         let mut addresses = Vec::new();
         let mut prefixes = Vec::new();
+        let origin_of = self.origins.on(&interface.cloud.id);
         for (cidr, held) in &interface.held {
+            let origin = origin_of(cidr);
             if cidr.prefix_len() == cidr.max_prefix_len() {
-                let otherwise = self.unused_state(interface, cidr, held);
+                let otherwise = self.unused_state(origin, cidr, held);
                 addresses.push(self.address_report(cidr.addr(), otherwise, now));
             } else {
                 let unavailable = match held.presence.is_certain() {
-                    true => self.unavailable(interface, cidr).min(capacity(cidr)),
+                    true => self.unavailable(origin, cidr).min(capacity(cidr)),
                     false => capacity(cidr),
                 };
                 prefixes.push(self.prefix_report(cidr, unavailable, now));

@@ -62,14 +62,9 @@ impl PoolState {
             .compare(ranges, |address| leases.contains_key(&address))
     }
 
-    /// Whether pods may have addresses of a range.
-    pub(super) fn is_lent(&self, interface: &PoolInterface, cidr: &IpNet) -> bool {
-        self.origins.of(&interface.cloud.id, cidr) != Origin::Others
-    }
-
     /// Addresses of a range that no pod may have although none has them.
-    pub(super) fn unavailable(&self, interface: &PoolInterface, cidr: &IpNet) -> u32 {
-        match self.is_lent(interface, cidr) {
+    pub(super) fn unavailable(&self, origin: Origin, cidr: &IpNet) -> u32 {
+        match origin.is_lent() {
             true => {
                 let idle = |address: &IpAddr| {
                     !self.leases.contains_key(address) && !self.cooling.contains_key(address)
@@ -81,6 +76,7 @@ impl PoolState {
             false => {
                 let taken = count_in(&self.leases, cidr, |_| true);
                 let taken = taken.saturating_add(count_in(&self.cooling, cidr, |_| true));
+                // As the planner counts it, to whom a /80 is larger than to the daemon.
                 let bits = u32::from(cidr.max_prefix_len() - cidr.prefix_len());
                 let all = 1_u32.checked_shl(bits).unwrap_or(u32::MAX);
                 all.saturating_sub(taken)
@@ -89,19 +85,17 @@ impl PoolState {
     }
 
     /// Whether a range is never given back.
-    pub(super) fn is_kept(&self, interface: &PoolInterface, cidr: &IpNet) -> bool {
-        self.origins.of(&interface.cloud.id, cidr) != Origin::Veni
-            || self.node_addresses.within(cidr).next().is_some()
+    pub(super) fn is_kept(&self, origin: Origin, cidr: &IpNet) -> bool {
+        origin != Origin::Veni || self.node_addresses.within(cidr).next().is_some()
     }
 
     /// Whether an interface is never detached: Veni did not make it, or something on
     /// it is kept.
     pub(super) fn stays_attached(&self, interface: &PoolInterface) -> bool {
+        let origin_of = self.origins.on(&interface.cloud.id);
+        let mut held = interface.held.keys();
         !self.origins.may_detach(&interface.cloud.id)
-            || interface
-                .held
-                .keys()
-                .any(|cidr| self.is_kept(interface, cidr))
+            || held.any(|cidr| self.is_kept(origin_of(cidr), cidr))
     }
 }
 

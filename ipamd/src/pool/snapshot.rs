@@ -132,17 +132,21 @@ impl PoolState {
     }
 
     fn slots(&self, interface: &PoolInterface, family: Family, now: Instant) -> Vec<Slot> {
-        let slot = |(cidr, held): (&ipnet::IpNet, &super::state::Held)| Slot {
-            cidr: *cidr,
-            assigned: count_in(&self.leases, cidr, |_| true),
-            cooling: count_in(&self.cooling, cidr, |cooling| cooling.until > now),
-            unavailable: self.unavailable(interface, cidr),
-            kept: self.is_kept(interface, cidr),
-            releasing: !held.serves(),
-            in_doubt: match held.releasing {
-                true => self.tombstones.get(cidr).is_some_and(Tombstone::was_lost),
-                false => !held.presence.is_certain(),
-            },
+        let origin_of = self.origins.on(&interface.cloud.id);
+        let slot = |(cidr, held): (&ipnet::IpNet, &super::state::Held)| {
+            let origin = origin_of(cidr);
+            Slot {
+                cidr: *cidr,
+                assigned: count_in(&self.leases, cidr, |_| true),
+                cooling: count_in(&self.cooling, cidr, |cooling| cooling.until > now),
+                unavailable: self.unavailable(origin, cidr),
+                kept: self.is_kept(origin, cidr),
+                releasing: !held.serves(),
+                in_doubt: match held.releasing {
+                    true => self.tombstones.get(cidr).is_some_and(Tombstone::was_lost),
+                    false => !held.presence.is_certain(),
+                },
+            }
         };
         interface
             .held

@@ -241,9 +241,19 @@ impl PoolState {
         waiting: impl Iterator<Item = &'a AttachmentKey>,
     ) -> u32 {
         let leased = self.leases.values().map(|holder| &holder.key);
-        let all: BTreeSet<&AttachmentKey> = leased.chain(waiting).collect();
-        let containers: BTreeSet<&str> = all.iter().map(|key| key.container_id.as_str()).collect();
-        u32::try_from(all.len() - containers.len()).unwrap_or(u32::MAX)
+        let all: Vec<&AttachmentKey> = leased.chain(waiting).collect();
+        // A container has one first interface. This is asked after every ADD, and on most
+        // nodes no pod has another.
+        let beside = all.iter().filter(|key| !key.is_first_interface());
+        let containers: BTreeSet<&str> = beside.map(|key| key.container_id.as_str()).collect();
+        if containers.is_empty() {
+            return 0;
+        }
+        let theirs = all.into_iter();
+        let theirs: BTreeSet<&AttachmentKey> = theirs
+            .filter(|key| containers.contains(key.container_id.as_str()))
+            .collect();
+        u32::try_from(theirs.len() - containers.len()).unwrap_or(u32::MAX)
     }
 
     /// Notes that an attachment has addresses already: recovery.
@@ -377,7 +387,10 @@ impl PoolState {
                     .filter_map(held)
                     .all(|one| one.presence.is_certain())
         };
-        let kept = |known: &PoolInterface| cidrs.iter().any(|cidr| self.is_kept(known, cidr));
+        let kept = |known: &PoolInterface| {
+            let origin_of = self.origins.on(&known.cloud.id);
+            cidrs.iter().any(|cidr| self.is_kept(origin_of(cidr), cidr))
+        };
         let known = self.interfaces.get(interface);
         known.is_some_and(|known| certain(known) && !kept(known)) && !cidrs.iter().any(used)
     }

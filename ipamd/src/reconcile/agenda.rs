@@ -7,6 +7,9 @@ use veni_dataplane::{Changes, RepairKind};
 
 /// Between two comparisons of one kind: what is told meanwhile waits.
 const GAP: Duration = Duration::from_millis(300);
+/// Likewise, of what other programs change all the time without taking anything of ours:
+/// a comparison of the node executes a program.
+const BUSY_GAP: Duration = Duration::from_secs(1);
 /// Likewise, of everything, where notifications were lost. That may go on for as long as
 /// somebody rewrites large tables, and must still be within what a repair may take.
 const OVERRUN_GAP: Duration = Duration::from_secs(1);
@@ -14,6 +17,7 @@ const OVERRUN_GAP: Duration = Duration::from_secs(1);
 /// Facts that are acted on one by one, what their repairs are, and where they stand.
 struct Fact {
     kinds: &'static [RepairKind],
+    gap: Duration,
     get: fn(&Changes) -> bool,
     set: fn(&mut Changes, bool),
 }
@@ -21,31 +25,37 @@ struct Fact {
 const FACTS: [Fact; 6] = [
     Fact {
         kinds: &[RepairKind::Link],
+        gap: BUSY_GAP,
         get: |changes| changes.links,
         set: |changes, value| changes.links = value,
     },
     Fact {
         kinds: &[RepairKind::Address],
+        gap: BUSY_GAP,
         get: |changes| changes.addresses,
         set: |changes, value| changes.addresses = value,
     },
     Fact {
         kinds: &[RepairKind::Rule, RepairKind::Route],
+        gap: GAP,
         get: |changes| changes.rules_and_routes,
         set: |changes, value| changes.rules_and_routes = value,
     },
     Fact {
         kinds: &[RepairKind::PodRoute],
+        gap: GAP,
         get: |changes| changes.pods,
         set: |changes, value| changes.pods = value,
     },
     Fact {
         kinds: &[RepairKind::Setting],
+        gap: GAP,
         get: |changes| changes.settings,
         set: |changes, value| changes.settings = value,
     },
     Fact {
         kinds: &[RepairKind::Nftables],
+        gap: GAP,
         get: |changes| changes.nftables,
         set: |changes, value| changes.nftables = value,
     },
@@ -83,7 +93,7 @@ impl Agenda {
     ) -> Option<Instant> {
         let gap = match self.waiting.overrun {
             true => OVERRUN_GAP,
-            false => GAP,
+            false => FACTS[which].gap,
         };
         let rested = self.compared[which].map(|compared| compared + gap);
         rested
@@ -155,6 +165,20 @@ mod tests {
             "another kind does not wait"
         );
         assert_eq!(agenda.take(start + GAP, calm), RULES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn links_and_addresses_of_others_are_followed_at_most_once_a_second() {
+        let (mut agenda, start) = (Agenda::default(), Instant::now());
+        let churn = Changes {
+            links: true,
+            addresses: true,
+            ..Changes::NONE
+        };
+        agenda.note(churn);
+        assert_eq!(agenda.take(start, calm), churn, "the first at once");
+        agenda.note(churn);
+        assert_eq!(agenda.due(calm), Some(start + BUSY_GAP));
     }
 
     #[test]
