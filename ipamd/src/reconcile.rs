@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use veni_dataplane::{DataPlane, NodePlan, RepairKind, Watch};
+use veni_dataplane::{Changes, DataPlane, NodePlan, RepairKind, Watch};
 
 use crate::endpoints::Endpoints;
 use crate::node::untranslated;
@@ -38,6 +38,32 @@ pub(crate) struct Reconciler {
     /// Run folder, with the plugin's notes, and this boot.
     pub(crate) folder: PathBuf,
     pub(crate) boot: String,
+}
+
+/// What may not be as it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Concerned {
+    /// The node's rules, tables and settings.
+    node: bool,
+    /// The interfaces' rules and routes.
+    interfaces: bool,
+    /// The host's routes to pods.
+    pods: bool,
+}
+
+impl Concerned {
+    fn by(due: Changes) -> Self {
+        // With a link's last address, and with the node's own, the kernel removes routes
+        // of ours and tells of the address alone. A link that somebody has taken out of
+        // the pods' group was one of the node's.
+        let others = due.links || due.addresses;
+        let interfaces = others || due.rules_and_routes || due.settings;
+        Self {
+            node: interfaces || due.nftables,
+            interfaces,
+            pods: others || due.pods,
+        }
+    }
 }
 
 impl Reconciler {
@@ -73,16 +99,14 @@ impl Reconciler {
         if due.overrun {
             tracing::debug!("the kernel could not tell all that changed: everything is compared");
         }
-        // With a link's last address, and with the node's own, the kernel removes routes
-        // of ours and tells of the address alone.
-        if due.rules_and_routes || due.settings || due.nftables || due.links || due.addresses {
+        let concerned = Concerned::by(due);
+        if concerned.node {
             self.compare_node().await;
         }
-        if due.rules_and_routes || due.settings || due.links || due.addresses {
+        if concerned.interfaces {
             self.pool.recheck();
         }
-        // A link that somebody has taken out of the pods' group was one of the node's.
-        if due.pods || due.links || due.addresses {
+        if concerned.pods {
             match self.endpoints.repair_routes().await {
                 Ok(false) => {}
                 Ok(true) => self.repairs.repaired(RepairKind::PodRoute),
@@ -117,6 +141,69 @@ impl Reconciler {
                 self.warnings.set(report.warnings);
             }
             Err(error) => tracing::warn!(%error, "failed to keep the node set up"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_leads_to_the_comparison_of_all_that_may_have_gone_with_it() {
+        let nothing = Changes::NONE;
+        for (due, (node, interfaces, pods)) in [
+            (nothing, (false, false, false)),
+            (
+                Changes {
+                    links: true,
+                    ..nothing
+                },
+                (true, true, true),
+            ),
+            (
+                Changes {
+                    addresses: true,
+                    ..nothing
+                },
+                (true, true, true),
+            ),
+            (
+                Changes {
+                    rules_and_routes: true,
+                    ..nothing
+                },
+                (true, true, false),
+            ),
+            (
+                Changes {
+                    settings: true,
+                    ..nothing
+                },
+                (true, true, false),
+            ),
+            (
+                Changes {
+                    nftables: true,
+                    ..nothing
+                },
+                (true, false, false),
+            ),
+            (
+                Changes {
+                    pods: true,
+                    ..nothing
+                },
+                (false, false, true),
+            ),
+            (Changes::ANYTHING, (true, true, true)),
+        ] {
+            let expected = Concerned {
+                node,
+                interfaces,
+                pods,
+            };
+            assert_eq!(Concerned::by(due), expected, "{due:?}");
         }
     }
 }
