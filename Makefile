@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # Clippy, where installed, stands in for the compiler, so that lint and test share one build.
-lint test: export RUSTC_WORKSPACE_WRAPPER = $(notdir $(shell command -v clippy-driver))
+lint test histories torture scale: export RUSTC_WORKSPACE_WRAPPER = $(notdir $(shell command -v clippy-driver))
 
 # The plugin is linked statically: it starts for every pod, and a dynamic linker costs it 0.6 ms.
 # With musl's standard library at hand 0.25 ms less.
@@ -15,9 +15,9 @@ PLUGIN := cargo rustc --package veni-cni --bin veni-cni --profile plugin \
 PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 
 # What a release can do; Amazon's SDK takes its time to compile.
-FEATURES := ipamd/aws,veni/aws
+FEATURES := ipamd/aws,ipamd/kube,veni/aws
 
-.PHONY: help demo test lint bench mutants build localstack clean
+.PHONY: help demo test histories torture scale lint bench mutants build localstack clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,22 @@ demo: ## two nodes, a mock cloud and real pods on this machine, in a minute afte
 test: ## all test lanes (LANES="unit netns" picks)
 	@tests/tools/require test
 	@tests/tools/run-lanes $(LANES)
+
+# The features of all lanes, so that their build is used.
+LANES_BUILD := --workspace --features ipamd/aws,veni/aws,veni-suites/aws,veni-suites/kube
+
+histories: ## histories of a node from seeds, held against a model (SEEDS=100000, FIRST=0; SEEDS=1 FIRST=1234 replays one)
+	cargo test $(LANES_BUILD) --test component every_history -- --nocapture
+
+torture: ## pods, kills and deletions by hand on the real kernel (MINUTES=30, SEED=1)
+	cargo build --all-targets $(LANES_BUILD)
+	cargo test $(LANES_BUILD) --test netns torture:: -- --nocapture
+
+scale: ## a thousand pods on one node: ADD as it fills, and the restart after kill -9
+	cargo build --all-targets $(LANES_BUILD)
+	cargo test $(LANES_BUILD) --test scale -- --nocapture
+
+export SEEDS FIRST MINUTES SEED
 
 lint: ## formatting, clippy, scripts, licences and the dependency rules
 	@tests/tools/require lint
@@ -48,10 +64,11 @@ mutants: ## changes to the planner's code that its tests do not notice (an hour;
 	@tests/tools/require test
 	@tests/tools/mutants $(PACKAGE)
 
-build: ## the release: ipamd, veni and the static plugin, in target/release (FEATURES= leaves EC2 out)
+build: ## the release: ipamd, veni, its manual pages and the static plugin, in target/release (FEATURES= leaves EC2 out)
 	cargo build --release --package ipamd --package veni --features "$(FEATURES)"
 	$(PLUGIN)
 	cp $(PLUGIN_FILE) $(TARGET)/release/veni-cni
+	$(TARGET)/release/veni man $(TARGET)/release/man
 
 localstack: ## an EC2 that behaves as EC2 documents, on 127.0.0.1:4566, until interrupted
 	localstack/ec2/run

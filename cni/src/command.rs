@@ -12,8 +12,6 @@ use crate::environment::{Command, Environment};
 use crate::netconf::Netconf;
 use crate::{netns, pending, result, version};
 
-const PLUGIN_VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// Serves a command whose input is sound. The answer is empty where the
 /// specification has none.
 ///
@@ -72,10 +70,10 @@ impl Call<'_> {
         let request = AddRequest {
             attachment: Some(self.attachment()),
             pod: Some(environment.pod.clone()),
-            netns_path: environment.netns.clone(),
             mtu: self.netconf.mtu,
             is_default_gateway: self.netconf.is_default_gateway,
-            plugin_version: PLUGIN_VERSION.to_owned(),
+            port_mappings: self.netconf.port_mappings.clone(),
+            bandwidth: self.netconf.bandwidth,
         };
         let response = self
             .daemon
@@ -114,7 +112,6 @@ impl Call<'_> {
         let request = DelRequest {
             attachment: Some(self.attachment()),
             pod: Some(self.environment.pod.clone()),
-            plugin_version: PLUGIN_VERSION.to_owned(),
         };
         self.daemon
             .call(

@@ -192,3 +192,41 @@ fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn details(reason: CallError) -> (u32, String) {
+        let daemon = Daemon::new(PathBuf::from("/run/veni/cni.sock"), Command::Add);
+        let failure = daemon.failure(reason);
+        (failure.code, failure.details)
+    }
+
+    #[test]
+    fn who_may_not_connect_is_told_so_and_not_to_try_again() {
+        let down = |kind| details(CallError::Down(io::Error::from(kind)));
+        let (refused, text) = down(io::ErrorKind::PermissionDenied);
+        assert_eq!(refused, code::IO_FAILURE);
+        assert!(text.contains("only root may call the plugin"), "{text}");
+        assert_eq!(down(io::ErrorKind::NotFound).0, code::TRY_AGAIN_LATER);
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_sources() {
+        #[derive(Debug)]
+        struct Outer(io::Error);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the call failed")
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let error = Outer(io::Error::other("the pipe broke"));
+        assert_eq!(chain(&error), "the call failed: the pipe broke");
+    }
+}

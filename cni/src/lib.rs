@@ -6,6 +6,8 @@
 //! specification. Lines for people go to standard error. Neither has characters that
 //! would steer a terminal.
 
+mod any_case;
+pub mod bandwidth;
 pub mod command;
 pub mod daemon;
 pub mod environment;
@@ -14,6 +16,7 @@ pub mod log;
 pub mod netconf;
 pub mod netns;
 pub mod pending;
+pub mod port_mappings;
 pub mod previous;
 pub mod result;
 pub mod version;

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use veni_api::failure::{CniFailure, code};
+use veni_api::v1::{Bandwidth, PortMapping};
 
+use crate::bandwidth;
 use crate::environment::{Command, judge_identifier};
 use crate::log;
+use crate::port_mappings;
 use crate::previous::PreviousResult;
 use crate::version::{self, SpecVersion};
 
@@ -43,6 +46,10 @@ pub struct Netconf {
     pub mtu: u32,
     /// Whether the interface takes the pod's default route; `None` leaves it to its name.
     pub is_default_gateway: Option<bool>,
+    /// Ports of the node that lead to the pod.
+    pub port_mappings: Vec<PortMapping>,
+    /// Limits of the pod's bandwidth.
+    pub bandwidth: Option<Bandwidth>,
     /// DNS settings to pass on, empty when there are none.
     pub dns: Map<String, Value>,
     /// Result of the plugin before us (ADD) or of our ADD (CHECK).
@@ -77,6 +84,8 @@ impl Netconf {
             run_dir: fields.run_dir(),
             mtu: 0,
             is_default_gateway: None,
+            port_mappings: Vec::new(),
+            bandwidth: None,
             dns: Map::new(),
             previous: None,
             valid: Vec::new(),
@@ -89,7 +98,11 @@ impl Netconf {
             fields.plugin_log();
         }
         match command {
-            Command::Add => netconf.previous = fields.previous_of_chain(version),
+            Command::Add => {
+                netconf.previous = fields.previous_of_chain(version);
+                netconf.port_mappings = fields.port_mappings();
+                netconf.bandwidth = fields.bandwidth();
+            }
             Command::Check => netconf.previous = fields.previous_of_check(interface_name),
             Command::Gc => netconf.valid = fields.valid_attachments(),
             Command::Del | Command::Status | Command::Version => {}
@@ -133,6 +146,14 @@ impl<'a> Fields<'a> {
     fn wrong(&mut self, name: &str, value: &Value, reason: &str) {
         self.problems
             .push(format!("{name}={}: {reason}", shortened(value)));
+    }
+
+    fn port_mappings(&mut self) -> Vec<PortMapping> {
+        let (mappings, problems) = port_mappings::of_config(self.config);
+        for problem in problems {
+            self.wrong(&problem.place, &problem.value, problem.reason);
+        }
+        mappings
     }
 
     fn string(&mut self, name: &str) -> Option<&'a str> {
@@ -258,6 +279,12 @@ impl<'a> Fields<'a> {
             );
         }
         value.as_bool()
+    }
+
+    fn bandwidth(&mut self) -> Option<Bandwidth> {
+        bandwidth::of_config(self.config, |name, value, reason| {
+            self.wrong(name, value, reason)
+        })
     }
 
     fn dns(&mut self) -> Map<String, Value> {

@@ -3,22 +3,23 @@
 //! anything else.
 //!
 //! A note is JSON: `version` (1), `network`, `containerId`, `interfaceName`,
-//! `timeMs` (of the DEL, milliseconds since the epoch) and `bootId` (empty when
-//! it could not be read). It appears whole, by a rename; a name that starts
+//! `timeMs` and `bootMs` (of the DEL, milliseconds since the epoch and since the boot; the
+//! second by a clock that nobody sets) and `bootId` (empty when it could not be read). It appears whole, by a rename; a name that starts
 //! with a dot is one that was not finished. The daemon ignores a note that is
 //! older than the ADD it would undo.
 //!
 //! There is a note only for what the daemon's journal has, so that they do not grow
 //! while the daemon is down and sandboxes are tried again and again. One that is not
-//! left costs nothing for good: with the pod's namespace its link goes, and by that the
-//! daemon finds it.
+//! left costs an address until the pod has gone: with its namespace its link goes, and by
+//! that the daemon finds it.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use veni_api::file_names;
 use veni_api::v1::Attachment;
@@ -57,16 +58,21 @@ impl Note {
 
 /// Leaves a note below `run_dir` that `attachment` is to be released. A second
 /// one for the same attachment replaces the first. `None` where no note is needed: the
-/// daemon has no such attachment, or there are too many notes.
+/// daemon has no such attachment.
 ///
 /// # Errors
-/// Those of making the folder and writing the file; nothing half written stays.
+/// Those of making the folder and writing the file, and [`io::ErrorKind::StorageFull`]
+/// where there are too many notes; nothing half written stays.
 pub fn leave(run_dir: &Path, attachment: &Attachment) -> io::Result<Option<Note>> {
     let folder = run_dir.join(veni_api::PENDING_DIR);
-    let name = file_names::note(attachment);
+    let name = file_names::note(file_names::parts(attachment));
     let path = folder.join(&name);
-    if !is_in_journal(run_dir, attachment) || (!path.exists() && is_full(&folder)) {
+    if !is_in_journal(run_dir, attachment) {
         return Ok(None);
+    }
+    if !path.exists() && is_full(&folder) {
+        let reason = format!("{MOST_NOTES} notes are there already");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
     }
     DirBuilder::new()
         .recursive(true)
@@ -99,7 +105,7 @@ pub fn is_out_of_room(error: &io::Error) -> bool {
 fn is_in_journal(run_dir: &Path, attachment: &Attachment) -> bool {
     match std::fs::read_dir(run_dir.join(veni_api::ENDPOINTS_DIR)) {
         Ok(entries) => {
-            let prefix = file_names::entry_prefix(attachment);
+            let prefix = file_names::entry_prefix(file_names::parts(attachment));
             let begins = |name: &std::ffi::OsStr| {
                 let name = name.as_encoded_bytes();
                 name.starts_with(prefix.as_bytes())
@@ -133,6 +139,13 @@ fn write(path: &Path, content: &Value) -> io::Result<()> {
     file.write_all(content.to_string().as_bytes())
 }
 
+/// By the clock that the daemon compares with, `CLOCK_BOOTTIME`.
+fn boot_millis() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let since = Duration::try_from(now).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn content(attachment: &Attachment) -> Value {
     let milliseconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -143,6 +156,7 @@ fn content(attachment: &Attachment) -> Value {
         "containerId": attachment.container_id,
         "interfaceName": attachment.interface_name,
         "timeMs": u64::try_from(milliseconds).unwrap_or(u64::MAX),
+        "bootMs": boot_millis(),
         "bootId": boot_id().unwrap_or_default(),
     })
 }

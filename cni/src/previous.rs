@@ -15,7 +15,7 @@ pub struct PreviousResult {
     pub interfaces: Vec<Value>,
     /// Addresses, each an object with an `address` in CIDR form.
     pub ips: Vec<Value>,
-    /// Routes.
+    /// Routes of the pod, passed on as they are.
     pub routes: Vec<Value>,
     /// DNS settings.
     pub dns: Map<String, Value>,

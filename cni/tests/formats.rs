@@ -418,6 +418,41 @@ fn each_wrong_field_is_refused_with_its_code() {
 }
 
 #[test]
+fn a_version_that_is_not_spoken_keeps_no_pod_from_being_deleted() {
+    let config = json!({"cniVersion": "9.9.9", "name": "veni", "type": "veni-cni"});
+    let read = |command| Netconf::try_from_json(&config, command, "eth0");
+    assert_eq!(read(Command::Add).expect_err("not spoken").code, 1);
+    assert_eq!(read(Command::Del).expect("is deleted").name, "veni");
+}
+
+#[test]
+fn a_run_folder_may_be_as_long_as_a_socket_in_it_can_be_named() {
+    // 107 bytes, with `/cni.sock` in it.
+    let read = |length: usize| {
+        let folder = format!("/{}", "x".repeat(length - 1));
+        let config = json!({
+            "cniVersion": "1.0.0", "name": "veni", "type": "veni-cni", "runDir": folder,
+        });
+        Netconf::try_from_json(&config, Command::Add, "eth0")
+    };
+    assert!(read(98).is_ok());
+    assert_eq!(read(99).expect_err("too long").code, 7);
+}
+
+#[test]
+fn a_configuration_of_four_mebibytes_is_read_and_a_longer_one_is_not() {
+    let told = |length: usize| {
+        let mut config = json!({"cniVersion": "1.0.0", "name": "a"}).to_string();
+        config.push_str(&" ".repeat(length - config.len()));
+        let (output, _) = run("ADD", config.as_bytes());
+        let error: Value = serde_json::from_slice(&output).expect("an error object");
+        error["code"].as_u64()
+    };
+    assert_eq!(told(4 << 20), Some(4), "the namespace is not there");
+    assert_eq!(told((4 << 20) + 1), Some(6));
+}
+
+#[test]
 fn fields_that_nobody_knows_are_ignored_and_defaults_hold() {
     let config = json!({
         "cniVersion": "1.1.0", "name": "veni", "type": "veni-cni", "capabilities": {"x": true},
@@ -529,12 +564,12 @@ fn the_shipped_configuration_list_is_one_that_the_plugin_takes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/10-veni.conflist");
     let text = std::fs::read_to_string(path).expect("the shipped list");
     let list: Value = serde_json::from_str(&text).expect("json");
-    // Any portmap that is about speaks it; ipamd offers more where it knows better.
+    // All runtimes know the first; the second brings GC and STATUS.
     assert_eq!(list["cniVersion"], "1.0.0");
-    assert_eq!(list["cniVersions"], Value::Null);
-    assert_eq!(list["plugins"][1]["type"], "portmap");
+    assert_eq!(list["cniVersions"], json!(["1.0.0", "1.1.0"]));
+    assert_eq!(list["plugins"].as_array().map(Vec::len), Some(1));
     assert_eq!(
-        list["plugins"][1]["capabilities"],
+        list["plugins"][0]["capabilities"],
         json!({"portMappings": true})
     );
     // As a runtime makes a plugin's configuration out of a list.

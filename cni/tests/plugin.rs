@@ -42,6 +42,64 @@ fn notes(run_dir: &Path) -> Vec<Value> {
 }
 
 #[test]
+fn add_passes_the_ports_on_that_the_runtime_wants_to_lead_to_the_pod() {
+    let node = Node::serving(Answers::default());
+    let pod = Namespace::new();
+    let wanted =
+        json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]});
+    let plugin = Plugin::new(&node, "ADD").netns(&pod);
+    let outcome = plugin.config("runtimeConfig", wanted).run();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let seen = node.seen();
+    let mapping = &seen.adds[0].port_mappings[0];
+    assert_eq!((mapping.host_port, mapping.pod_port), (8080, 80));
+    assert_eq!(mapping.protocol, "tcp");
+}
+
+#[test]
+fn add_passes_the_limits_on_that_the_runtime_asks_for_and_refuses_what_is_none() {
+    let node = Node::serving(Answers::default());
+    let pod = Namespace::new();
+    let add = |bandwidth: Value| {
+        let plugin = Plugin::new(&node, "ADD").netns(&pod);
+        plugin
+            .config("runtimeConfig", json!({ "bandwidth": bandwidth }))
+            .run()
+    };
+    let refused = add(json!({"ingressRate": "10M"}));
+    assert_eq!(refused.json()["code"], 7, "{refused:?}");
+    let outcome = add(json!({"IngressRate": 10_000_000, "EgressRate": 0}));
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let seen = node.seen();
+    assert_eq!(seen.adds.len(), 1, "what is wrong is not passed on");
+    let bandwidth = seen.adds[0].bandwidth.expect("limits");
+    assert_eq!(
+        (bandwidth.ingress_rate, bandwidth.egress_rate),
+        (10_000_000, 0)
+    );
+}
+
+#[test]
+fn add_refuses_ports_that_cannot_be_read_and_names_them_before_it_calls_the_daemon() {
+    let node = Node::serving(Answers::default());
+    let pod = Namespace::new();
+    let wrong =
+        json!({"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "ip"}]});
+    let plugin = Plugin::new(&node, "ADD").netns(&pod);
+    let outcome = plugin.config("runtimeConfig", wrong.clone()).run();
+    assert_ne!(outcome.code, 0);
+    let text = format!("{outcome:?}");
+    assert!(
+        text.contains("runtimeConfig.portMappings[0].protocol"),
+        "{text}"
+    );
+    assert!(node.seen().adds.is_empty());
+    let plugin = Plugin::new(&node, "DEL").netns(&pod);
+    let outcome = plugin.config("runtimeConfig", wrong).run();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+#[test]
 fn add_passes_the_namespace_it_was_given_and_prints_the_daemons_answer() {
     let node = Node::serving(Answers::default());
     let pod = Namespace::new();
@@ -56,7 +114,6 @@ fn add_passes_the_namespace_it_was_given_and_prints_the_daemons_answer() {
     );
     let request = &seen.adds[0];
     assert_eq!(request.attachment, Some(attachment("eth0")));
-    assert_eq!(request.netns_path, pod.path());
     assert_eq!((request.mtu, request.is_default_gateway), (1400, None));
     let pod_told = request.pod.clone().expect("the pod of CNI_ARGS");
     assert_eq!(
@@ -299,12 +356,24 @@ fn del_without_a_daemon_succeeds_and_leaves_one_note_per_attachment() {
     assert_eq!(found.len(), 2, "{found:?}");
     for (note, interface) in found.iter_mut().zip(["eth0", "eth1"]) {
         let time = note["timeMs"].take().as_u64().expect("a time");
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("an uptime");
+        let uptime: f64 = uptime
+            .split(' ')
+            .next()
+            .expect("a number")
+            .parse()
+            .expect("a number");
+        let boot = note["bootMs"].take().as_f64().expect("a time") / 1000.0;
+        assert!(
+            (uptime - 60.0..=uptime + 1.0).contains(&boot),
+            "{boot} of {uptime}"
+        );
         assert!(time > 1_600_000_000_000, "milliseconds since the epoch");
         assert_eq!(
             *note,
             json!({
                 "version": 1, "network": "veni", "containerId": "c1",
-                "interfaceName": interface, "timeMs": null, "bootId": boot_id(),
+                "interfaceName": interface, "timeMs": null, "bootMs": null, "bootId": boot_id(),
             })
         );
     }

@@ -1,44 +1,73 @@
-//! The composition root: what the daemon is made of, and the order in which it
-//! starts. Which provider, which tasks and how it serves and stops stand beside.
+//! The composition root: what the daemon is made of, and the order in which it starts,
+//! serves and ends. Which provider, and who owns the tasks and the servers, stands beside.
 
-#[cfg(feature = "aws")]
-mod aws;
+mod adapter;
+mod metrics;
+mod observers;
 mod provider;
-mod serving;
+mod servers;
 mod tasks;
 
+pub use crate::cloud_metrics::RequestMetrics;
+pub use metrics::Metrics;
+pub use provider::aws::AwsChoice;
 #[cfg(feature = "aws")]
-pub use aws::settings as aws_settings;
+pub use provider::aws::settings as aws_settings;
+pub use provider::providers;
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use veni_dataplane::DataPlane;
 use veni_dataplane::plan::egress_range;
+use veni_dataplane::{DataPlane, NodePlan, Watch};
 use veni_provider::Provider;
 
+use self::adapter::Start;
+use self::observers::Observers;
+use self::servers::Servers;
+use self::tasks::Tasks;
 use crate::assigned::{AssignedFile, Keeper, recall};
-use crate::cloud::{first_look, limited, remembered};
-use crate::config::{CloudProfile, Config, ProviderChoice, Setting};
+use crate::cloud::limited;
+use crate::cloud_rules::CloudRules;
+use crate::cluster::custom_network::CustomNetworkTask;
+use crate::cluster::expected::tell_expected;
+use crate::cluster::files::Files;
+#[cfg(feature = "kube")]
+use crate::cluster::kubernetes::Kubernetes;
+use crate::cluster::{Cluster, ClusterNews, Place};
+use crate::config::{Config, EffectiveSetting};
 use crate::endpoints::{EndpointSettings, Endpoints, Tools};
-use crate::eni_config::Place;
 use crate::events::Events;
 use crate::host::HostWatch;
+use crate::host::install::Order;
 use crate::journal::Journal;
-use crate::metrics::Metrics;
-use crate::node::{egress, egress_of_pods, node_plan, own_addresses, place, prepare};
-use crate::node_warnings::NodeWarnings;
-use crate::operator::OperatorDesk;
-use crate::pool::{Known, Pool, PoolTask, Worlds};
-use crate::progress::Progress;
-use crate::recovery::{node_local, report_repairs};
+use crate::log_levels::LogLevels;
+use crate::node::{egress, egress_of_pods, node_plan, own_addresses, place};
+use crate::node_addresses;
+use crate::node_check::Checker;
+use crate::node_metrics::{Sampler, Sources};
+use crate::noted_dels::work_off_notes;
+use crate::pool::{Backends, Operations, Pool, PoolTask, Seed};
+use crate::reconcile::{Reconciler, ReconcilerHandle, Requests};
 use crate::repairs::Repairs;
-use crate::run_dir::{NodeClaim, RunDir};
-use crate::targets::{check, facts, pool_settings};
+use crate::run_dir::{BoundSocket, NodeClaim, RunDir};
+use crate::serve::introspection::Shown;
+use crate::serve::metrics::Asked;
+use crate::serve::operator::{Known, OperatorServer, Ready};
+use crate::start::first_inventory::{first_inventory, remembered};
+use crate::start::recovery::{node_local, report_repairs};
+use crate::start::{found, prepare};
+use crate::targets::{check, facts, pool_settings, targets_in_words};
+
+/// Where the kernel tells of the connections that it tracks.
+const NETFILTER: &str = "/proc/sys/net/netfilter";
+/// How long ADDs and DELs may go on after the daemon was told to stop.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The daemon's parts, running.
 pub struct App {
@@ -46,60 +75,78 @@ pub struct App {
     pub endpoints: Arc<Endpoints>,
     /// Pool.
     pub pool: Pool,
+    /// What is known of the cluster; its sources write here.
+    pub cluster: Cluster,
     /// Events.
     pub events: Events,
     /// Metrics.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
+    checker: Checker,
     place: Place,
     run_dir: RunDir,
     config: Config,
-    settings: Vec<Setting>,
-    tasks: JoinSet<()>,
-    /// Stops what serves endpoints; the pool stops after them.
-    stop_pool: CancellationToken,
+    settings: Vec<EffectiveSetting>,
+    /// Targets in force, each as `NAME=value`.
+    targets: Vec<String>,
+    /// What endpoints need: they are stopped after the last of them.
+    tasks: Tasks,
 }
 
-/// Who is told how a start goes.
-#[derive(Debug, Clone, Default)]
-struct Observers {
-    metrics: Arc<Metrics>,
-    progress: Progress,
-    node: NodeWarnings,
-}
-
-/// Runs a daemon until `shutdown`.
+/// Runs a daemon until `shutdown`. Operators may change the log's `levels`.
 ///
 /// # Errors
-/// The run folder is taken, the AWS plugin runs on this node, the kernel cannot
+/// The run folder is taken, the cloud's own plugin runs on this node, the kernel cannot
 /// be used at all, the settings make no provider.
 pub async fn run(
     config: Config,
     run_dir: &Path,
+    levels: LogLevels,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let run_dir = RunDir::try_new(run_dir)?;
     let _claim = NodeClaim::try_new()?;
-    let watch = watch(&config);
-    watch.begin()?;
-    let socket = run_dir.listen(veni_api::OPERATOR_SOCKET)?;
-    let node = watch.node().clone();
-    let desk = OperatorDesk::open(socket, config.settings(None), watch, &shutdown).await;
+    let adapter = provider::adapter(&config.provider)?;
+    let watch = HostWatch::new(&config.host, adapter.host_checks());
+    watch.begin().await?;
+    // Both before anything else writes to the run folder, which may be full.
+    let operators = run_dir.bind(veni_api::OPERATOR_SOCKET)?;
+    let plugins = run_dir.bind(veni_api::CNI_SOCKET)?;
+    let (node, cluster_warnings) = (watch.node().clone(), watch.cluster().clone());
+    let known = Known {
+        settings: config.settings(&providers(), None),
+        watch,
+        levels,
+    };
+    let mut operators = OperatorServer::open(operators.listen()?, known, &shutdown).await;
+    if let Some(address) = config.health {
+        operators.serve_health(address, shutdown.clone());
+    }
     let observers = Observers {
-        metrics: Arc::default(),
-        progress: desk.progress().clone(),
+        metrics: Metrics::default(),
+        progress: operators.progress().clone(),
         node,
+        cluster_warnings,
+        ..Observers::default()
     };
     let remembered = remembered(&Journal::new(run_dir.folder(), run_dir.boot()))?;
-    let connected = tokio::select! {
+    // Before anybody is waited for: mistakes in the files show without a cloud.
+    if let Some(settings) = &config.custom_network {
+        Files::new(settings.clone()).begin(&observers.cluster)?;
+    }
+    let start = Start {
+        config: &config,
+        remembered: remembered.as_ref(),
+        observers: &observers,
+    };
+    let provider = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        connected = provider::connect(&config, remembered.as_ref(), &observers) => connected?,
+        connected = adapter.connect(&start) => connected?,
     };
-    let (provider, profile) = connected;
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
     let started = App::start_observed(
         config,
-        profile,
+        adapter.rules(),
         run_dir,
         provider,
         Arc::new(kernel),
@@ -107,13 +154,13 @@ pub async fn run(
         &shutdown,
     );
     match started.await? {
-        Some(app) => app.serve(desk, shutdown).await,
+        Some(app) => app.serve(plugins, operators, shutdown).await,
         None => Ok(()),
     }
 }
 
 impl App {
-    /// Starts a daemon with this provider and kernel: recovery first, so that
+    /// Starts a daemon with this provider, its cloud's rules and this kernel: recovery first, so that
     /// it is ready when this returns. `None` when it was told to stop before.
     ///
     /// # Errors
@@ -121,110 +168,271 @@ impl App {
     /// cannot do.
     pub async fn start(
         config: Config,
-        profile: CloudProfile,
+        rules: &CloudRules,
         run_dir: RunDir,
         provider: Arc<dyn Provider>,
         kernel: Arc<dyn DataPlane>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
         let nobody = Observers::default();
-        Self::start_observed(config, profile, run_dir, provider, kernel, nobody, shutdown).await
+        Self::start_observed(config, rules, run_dir, provider, kernel, nobody, shutdown).await
     }
 
     /// Likewise, with observers that the provider has been told of.
     async fn start_observed(
         config: Config,
-        profile: CloudProfile,
+        rules: &CloudRules,
         run_dir: RunDir,
         provider: Arc<dyn Provider>,
         kernel: Arc<dyn DataPlane>,
         observers: Observers,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
-        let Observers {
-            metrics,
-            progress,
-            node: warnings,
-        } = observers;
         let events = Events::default();
         let journal = Journal::new(run_dir.folder(), run_dir.boot());
-        let provider = limited(&config, provider, &metrics, &events);
-        let Some(look) = first_look(&journal, &provider, &progress, shutdown).await? else {
+        let Observers {
+            metrics, progress, ..
+        } = &observers;
+        let provider = limited(&config, provider, &metrics.calls, &events);
+        let Some(first) = first_inventory(&journal, &provider, progress, shutdown).await? else {
             return Ok(None);
         };
-        let (node, can) = (&look.memory.node, provider.capabilities());
-        check(&config, profile, node, can)?;
-        let settings = pool_settings(&config, profile, node, can);
-        let in_force = config.settings(Some(&facts(profile, node, &settings)));
-        let place = place(&config, node);
-        metrics.set_max_interfaces(node.limits.interfaces);
-        let own = own_addresses(&look.memory.inventory);
+        let initialising = Instant::now();
+        let (node, can) = (&first.memory.node, provider.capabilities());
+        check(&config, rules, node, can)?;
+        let settings = pool_settings(&config, rules, node, can);
+        let targets = targets_in_words(&config, rules, can);
+        let in_force = config.settings(&providers(), Some(&facts(rules, node, &settings)));
+        let own = own_addresses(&first.memory.inventory);
         let egress = egress(&config, &own);
         let of_pods = node_local(&journal)?;
         let translated = egress.or_else(|| egress_of_pods(of_pods, &own));
-        let node_plan = node_plan(&config, &look.memory, &own, translated);
-        let report = (&progress, &warnings);
+        let node_plan = node_plan(&config, &first.memory, &own, translated);
+        let report = (progress, &observers.node);
         // What changes while all is compared for the first time is compared once more.
         let watch = kernel.watch();
         let Some(recovered) = prepare(&kernel, &node_plan, &journal, report, shutdown).await?
         else {
             return Ok(None);
         };
+        metrics.repairs.node_compared(true);
+        report_repairs(&recovered.repairs, &events, &metrics.repairs);
         let (pool, commands) = Pool::channel();
         let tools = Tools {
             pool: pool.clone(),
             kernel: Arc::clone(&kernel),
             journal: journal.clone(),
             events: events.clone(),
-            metrics: Arc::clone(&metrics),
+            metrics: metrics.endpoints.clone(),
+            repairs: metrics.repairs.clone(),
         };
         let (endpoints, reaper) = Endpoints::new(endpoint_settings(&config, own, egress), tools);
-        report_repairs(&recovered.repairs, &events, &metrics);
-        let repairs = Repairs::new(events.clone(), Arc::clone(&metrics));
-        let mut known = Known::of(&look, &recovered, &settings, can, run_dir.was_ready());
         let file = AssignedFile::new(&config.state_dir, run_dir.boot());
-        let recalled = recall(&journal, &file, &node.instance_id, &events).await;
-        known.recall(recalled, &look, &settings);
+        let assigned = recall(&journal, &file, &node.instance_id, &events).await;
+        let found = found(&first, &recovered, assigned, run_dir.was_ready());
+        let seed = Seed::of(found, &settings, can, &journal);
         let (record, writer) = Keeper::new(journal.clone(), file, events.clone());
         endpoints.restore(recovered.records);
+        let repairs = Repairs::new(events.clone(), metrics.repairs.clone());
+        let (reconciler, requests) = ReconcilerHandle::channel();
+        let checker = Checker {
+            kernel: Arc::clone(&kernel),
+            provider: Arc::clone(&provider),
+            pool: pool.clone(),
+            endpoints: Arc::clone(&endpoints),
+            journal: journal.clone(),
+            repairs: repairs.clone(),
+            reconciler,
+        };
         let task = PoolTask::new(
-            known,
+            seed,
             settings,
-            Worlds {
+            Backends {
                 provider,
+                operations: Operations::new(journal.clone()),
                 kernel: Arc::clone(&kernel),
                 repairs: repairs.clone(),
             },
             (journal, record),
-            events.clone(),
-            Arc::clone(&metrics),
+            (events.clone(), metrics.pool.clone()),
             (pool.clone(), commands),
         );
+        let mut tasks = Tasks::default();
+        tasks.spawn(task.run(tasks.stop_token()));
+        tasks.spawn(reaper.run(tasks.stop_token()));
+        tasks.spawn(writer);
         let mut app = Self {
+            place: place(&config, node),
+            cluster: observers.cluster.clone(),
+            metrics: observers.metrics.clone(),
             endpoints,
             pool,
             events,
-            metrics,
-            place,
+            checker,
             run_dir,
             config,
             settings: in_force,
-            tasks: JoinSet::new(),
-            stop_pool: CancellationToken::new(),
+            targets,
+            tasks,
         };
-        app.spawn_core(task, reaper);
-        app.tasks.spawn(writer);
-        app.spawn_node_addresses(Arc::clone(&kernel));
-        app.spawn_reconciler(kernel, watch, (node_plan, warnings), repairs);
+        app.follow(kernel, (watch, node_plan), (repairs, requests), observers);
+        app.metrics.start.node_initialised(initialising);
         Ok(Some(app))
     }
-}
 
-/// The host is watched where the daemon manages its network, which a node of a
-/// mock cloud is not.
-fn watch(config: &Config) -> HostWatch {
-    let real = matches!(config.provider, ProviderChoice::Aws(_));
-    HostWatch::new(&config.host, real)
+    /// Follows what others change in the kernel and in the cluster.
+    fn follow(
+        &mut self,
+        kernel: Arc<dyn DataPlane>,
+        (watch, plan): (Watch, NodePlan),
+        (repairs, requests): (Repairs, Requests),
+        observers: Observers,
+    ) {
+        let (pool, stop) = (&self.pool, self.tasks.stop_token());
+        let reconciler = Reconciler {
+            requests,
+            kernel: Arc::clone(&kernel),
+            pool: pool.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            repairs,
+            plan,
+            warnings: observers.node,
+            further: self.config.network.untranslated.clone(),
+            interval: self.config.timing.audit,
+            folder: self.run_dir.folder().to_owned(),
+            boot: self.run_dir.boot().to_owned(),
+        };
+        self.tasks.spawn(reconciler.run(watch, stop.clone()));
+        let node_addresses = node_addresses::follow(kernel, pool.clone(), stop.clone());
+        self.tasks.spawn(node_addresses);
+        let expected = tell_expected(self.cluster.clone(), pool.clone(), stop.clone());
+        self.tasks.spawn(expected);
+        let news = ClusterNews {
+            warnings: observers.cluster_warnings,
+            events: self.events.clone(),
+        };
+        #[cfg(feature = "kube")]
+        if let Some(settings) = &self.config.kubernetes {
+            let custom_network = self.config.custom_network.as_ref();
+            let source = Kubernetes {
+                settings: settings.clone(),
+                node: self.config.name().to_owned(),
+                node_is_in_a_file: custom_network.is_some_and(|one| one.node.is_some()),
+                cluster: self.cluster.clone(),
+                news: news.clone(),
+            };
+            self.tasks.spawn(source.run(stop.clone()));
+        }
+        if let Some(settings) = &self.config.custom_network {
+            let files = Files::new(settings.clone());
+            let files = files.run(self.cluster.clone(), news.clone(), stop.clone());
+            let follower = CustomNetworkTask {
+                settings: settings.clone(),
+                place: self.place.clone(),
+                in_force: observers.eni_config,
+                pool: pool.clone(),
+                news,
+            };
+            self.tasks.spawn(files);
+            self.tasks.spawn(follower.run(self.cluster.clone(), stop));
+        }
+    }
+
+    /// Works off the notes about DELs that came while no daemon ran. Nobody is answered before.
+    pub async fn make_up_for_dels(&self) {
+        let (folder, boot) = (self.run_dir.folder(), self.run_dir.boot());
+        work_off_notes(folder, boot, &self.endpoints).await;
+    }
+
+    /// Serves the plugin, operators, metrics and introspection until `shutdown`,
+    /// then ends in order:
+    /// no new request, ADDs and DELs under way, the pool.
+    ///
+    /// # Errors
+    /// The plugin's socket cannot listen; a server or a task has failed.
+    async fn serve(
+        mut self,
+        plugins: BoundSocket,
+        operators: OperatorServer,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let cni = plugins.listen()?;
+        // Listening, then notes, then answering: a plugin that finds nobody
+        // leaves a note before there is a socket, or is answered after.
+        self.make_up_for_dels().await;
+        let folder = self.run_dir.folder().to_owned();
+        let mut servers = Servers::new(shutdown.clone());
+        servers.cni(cni, Arc::clone(&self.endpoints));
+        let watch = operators.watch().clone();
+        if let Some(address) = self.config.metrics {
+            servers.metrics(address, self.asked(), watch.clone());
+        }
+        if let Some(address) = self.config.introspection.clone() {
+            servers.introspection(address, self.shown(), watch.clone());
+        }
+        servers.mark_ready(self.run_dir.ready_mark());
+        let ready = Ready {
+            pool: self.pool.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            events: self.events.clone(),
+            checker: self.checker.clone(),
+            settings: self.settings.clone(),
+            node_name: self.config.node_name.clone(),
+            targets: self.targets.clone(),
+        };
+        servers.operators(operators, ready).await;
+        let order = Order::try_new(&self.config, &folder);
+        servers.install(order, watch, self.events.clone());
+        self.metrics.start.ready();
+        tracing::info!(run_dir = %folder.display(), "ready");
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            failure = self.tasks.failed() => return Err(failure),
+            failure = servers.failed() => return Err(failure),
+        }
+        tracing::info!("stopping");
+        self.stop().await;
+        servers.end().await;
+        Ok(())
+    }
+
+    /// For metrics.
+    fn asked(&self) -> Asked {
+        let sources = Sources {
+            netfilter: NETFILTER.into(),
+            statistics: Arc::new(veni_dataplane::link_statistics),
+        };
+        Asked {
+            registry: Arc::clone(&self.metrics.registry),
+            sampler: Sampler::new(self.metrics.node.clone(), sources),
+            pool: self.pool.clone(),
+        }
+    }
+
+    /// For introspection.
+    fn shown(&self) -> Shown {
+        Shown {
+            pool: self.pool.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            settings: self.settings.clone(),
+            custom: self.config.custom_network.clone(),
+            place: self.place.clone(),
+            cluster: self.cluster.clone(),
+        }
+    }
+
+    /// Ends what is under way, journalled; pods keep their network.
+    pub async fn stop(self) {
+        self.pool.close();
+        if tokio::time::timeout(GRACE, self.endpoints.drained())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some adds or dels did not end in time; the next start undoes them");
+        }
+        self.tasks.stop().await;
+    }
 }
 
 fn endpoint_settings(
@@ -242,3 +450,6 @@ fn endpoint_settings(
         no_ipv6: config.kernel.no_pod_ipv6,
     }
 }
+
+#[cfg(all(test, feature = "mock"))]
+mod tests;

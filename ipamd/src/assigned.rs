@@ -5,19 +5,21 @@
 //! own: a disk that is slow, full or read-only delays no pod. What it cannot keep, the
 //! next start takes for somebody else's, and keeps.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::crash;
 use crate::events::{EventKind, Events};
-use crate::journal::{self, Journal, Shelf};
-use crate::pool::{AssignedRecord, Recalled};
+use crate::journal::{self, AssignedRecord, Folder, Journal};
+use crate::pool::Recalled;
+use crate::private_file;
+use crate::retry::grown;
 
 /// The file's name in the state folder.
 const FILE: &str = "assigned.json";
@@ -69,21 +71,13 @@ impl AssignedFile {
     }
 
     fn write(&self, record: &AssignedRecord) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)?;
-        let beside = self.path().with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(journal::encode(&self.boot, record)?.as_bytes())?;
-        file.sync_all()?;
-        crash::point("assigned.written");
-        fs::rename(&beside, self.path())?;
+        private_file::make_folder(&self.folder)?;
+        let text = journal::encode(&self.boot, record)?;
+        private_file::replace_after(&self.path(), &text, |file| {
+            file.sync_all()?;
+            crash::point_in_passing("assigned.written");
+            Ok(())
+        })?;
         File::open(&self.folder)?.sync_all()
     }
 }
@@ -96,18 +90,28 @@ pub(crate) async fn recall(
     node: &str,
     events: &Events,
 ) -> Option<Recalled> {
-    let written = journal.read::<AssignedRecord>(Shelf::Assigned);
-    let written = written.inspect_err(
-        |error| tracing::warn!(%error, "the journal does not tell what Veni assigned"),
-    );
-    let records = written.map(|shelf| shelf.current).unwrap_or_default();
+    let (records, damaged) = match journal.read::<AssignedRecord>(Folder::Assigned) {
+        Ok(contents) => (contents.current, contents.damaged),
+        Err(error) => {
+            tracing::warn!(%error, "the journal does not tell what Veni assigned");
+            (Vec::new(), Vec::new())
+        }
+    };
+    for (name, reason) in damaged {
+        let text = format!(
+            "dropped the damaged journal entry {name} of what Veni assigned: {reason}; what its \
+             last calls brought to the primary interface is kept"
+        );
+        tracing::error!("{text}");
+        events.emit(EventKind::Repair, text);
+    }
     let mut records = records.into_iter().map(|(_, record)| record);
     if let Some(record) = records.find(|record| record.node == node) {
         let this_boot = true;
         return Some(Recalled { record, this_boot });
     }
     let (this, node) = (file.clone(), node.to_owned());
-    let read = tokio::task::spawn_blocking(move || this.read(&node)).await;
+    let read = beside(move || this.read(&node)).await;
     let path = file.path().display().to_string();
     match read.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(Some(recalled)) => Some(recalled),
@@ -152,7 +156,7 @@ impl Keeper {
 
     /// Keeps a record: at once for a daemon of this boot, soon for one after a reboot.
     pub(crate) fn keep(&self, record: AssignedRecord) {
-        if let Err(error) = self.journal.write(Shelf::Assigned, ENTRY, &record) {
+        if let Err(error) = self.journal.write(Folder::Assigned, ENTRY, &record) {
             tracing::warn!(%error, "a restart would not know what Veni assigned last");
         }
         let settled = record.settled();
@@ -176,6 +180,7 @@ async fn write_each(
     let (mut failures, mut retry_at) = (0_u32, None::<Instant>);
     loop {
         let over = tokio::select! {
+            biased;
             changed = records.changed() => changed.is_err(),
             () = sleep_until(retry_at) => false,
         };
@@ -186,7 +191,7 @@ async fn write_each(
             continue;
         };
         let this = file.clone();
-        let written = tokio::task::spawn_blocking(move || this.write(&record)).await;
+        let written = beside(move || this.write(&record)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) if failures > 0 => {
                 tracing::info!(
@@ -199,14 +204,25 @@ async fn write_each(
             Err(error) => {
                 report(&file, &error, failures, &events);
                 failures = failures.saturating_add(1);
-                let doubled = FIRST_PAUSE * 2_u32.saturating_pow(failures.min(10) - 1);
-                retry_at = Some(Instant::now() + doubled.min(LONGEST_PAUSE));
+                retry_at = Some(Instant::now() + grown(FIRST_PAUSE, LONGEST_PAUSE, failures));
             }
         }
         if over {
             return;
         }
     }
+}
+
+/// Does what may wait for a disk on a thread of its own. In a replayed history a thread would
+/// end when it likes, so there it is done in its place.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    #[cfg(feature = "replay")]
+    if crate::replay::now().is_some() {
+        return Ok(work());
+    }
+    spawn_blocking(work).await
 }
 
 async fn sleep_until(at: Option<Instant>) {

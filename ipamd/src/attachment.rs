@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
-use veni_api::v1;
+use veni_provider::random;
 
 /// Digits of a hash in a link's name: with a prefix of four letters it has 15.
 const NAME_DIGITS: usize = 11;
@@ -31,9 +30,14 @@ impl AttachmentKey {
         self.interface_name == FIRST_INTERFACE
     }
 
+    /// Network, container id and interface name, as names of files are made of them.
+    pub fn parts(&self) -> [&str; 3] {
+        [&self.network, &self.container_id, &self.interface_name]
+    }
+
     /// Hexadecimal SHA-1 of the key. For names, not for secrecy.
     pub fn hash(&self) -> String {
-        veni_api::file_names::attachment_hash(&self.into())
+        veni_api::file_names::attachment_hash(self.parts())
     }
 }
 
@@ -44,26 +48,6 @@ impl fmt::Display for AttachmentKey {
             "{}/{}/{}",
             self.network, self.container_id, self.interface_name
         )
-    }
-}
-
-impl From<v1::Attachment> for AttachmentKey {
-    fn from(attachment: v1::Attachment) -> Self {
-        Self {
-            network: attachment.network,
-            container_id: attachment.container_id,
-            interface_name: attachment.interface_name,
-        }
-    }
-}
-
-impl From<&AttachmentKey> for v1::Attachment {
-    fn from(key: &AttachmentKey) -> Self {
-        Self {
-            network: key.network.clone(),
-            container_id: key.container_id.clone(),
-            interface_name: key.interface_name.clone(),
-        }
     }
 }
 
@@ -85,26 +69,6 @@ impl PodName {
     }
 }
 
-impl From<v1::Pod> for PodName {
-    fn from(pod: v1::Pod) -> Self {
-        Self {
-            namespace: pod.namespace,
-            name: pod.name,
-            uid: pod.uid,
-        }
-    }
-}
-
-impl From<&PodName> for v1::Pod {
-    fn from(pod: &PodName) -> Self {
-        Self {
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-        }
-    }
-}
-
 /// Names of the host's end to try, best first. Operators know the first from
 /// the AWS plugin; the second is the attachment's own.
 pub fn host_link_names(prefix: &str, key: &AttachmentKey, pod: &PodName) -> Vec<String> {
@@ -120,7 +84,7 @@ pub fn host_link_names(prefix: &str, key: &AttachmentKey, pod: &PodName) -> Vec<
 /// A random, locally administered unicast MAC (IEEE 802: second bit set, first
 /// bit clear). Given at creation, or udev would rewrite it.
 pub fn random_mac() -> [u8; 6] {
-    let mut mac: [u8; 6] = rand::rng().random();
+    let mut mac: [u8; 6] = random::any();
     mac[0] = (mac[0] & 0xfc) | 0x02;
     mac
 }

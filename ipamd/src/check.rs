@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process::ExitCode;
 
-use ipamd::config::{Config, ConfigError, Remark, in_blocks, misspelt, variables};
-use ipamd::eni_config;
+use ipamd::cluster::files::Files;
+use ipamd::config::{Config, ConfigError, Providers, Remark, in_blocks, misspelt, variables};
 use veni_terminal::{eprintln, print, println};
 
 /// The sum of a check.
@@ -88,18 +88,23 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Checks the environment; prints what it sets, or all settings, as in force.
-pub(crate) fn run(all: bool, host_name: &str) -> anyhow::Result<ExitCode> {
-    let lookup = |name: &str| std::env::var(name).ok();
+/// Checks the environment, and what options set; prints what they set, or all settings, as in
+/// force.
+pub(crate) fn run(
+    all: bool,
+    host_name: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<ExitCode> {
+    let providers = ipamd::app::providers();
     // White space alone counts as unset.
     let is_set = |name: &str| lookup(name).is_some_and(|text| !text.trim().is_empty());
-    let set: BTreeSet<&str> = variables()
+    let set: BTreeSet<&str> = variables(&providers)
         .map(|one| one.name)
         .filter(|name| is_set(name))
         .collect();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let mut remarks = misspelt(names);
-    let config = match read_all(&lookup, host_name) {
+    let mut remarks = misspelt(&providers, names);
+    let config = match read_all(&providers, lookup, host_name) {
         Ok(config) => config,
         Err(mut error) => {
             error.remarks = [remarks, error.remarks].concat();
@@ -112,7 +117,7 @@ pub(crate) fn run(all: bool, host_name: &str) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let mut settings = config.settings(None);
+    let mut settings = config.settings(&providers, None);
     settings.retain(|setting| all || set.contains(setting.variable.name));
     print!("{}", in_blocks(&settings));
     remarks.extend(config.remarks);
@@ -126,17 +131,18 @@ pub(crate) fn run(all: bool, host_name: &str) -> anyhow::Result<ExitCode> {
 /// Reads the settings and the files that they name: all that is wrong in either is
 /// told at once.
 fn read_all(
+    providers: &Providers,
     lookup: &dyn Fn(&str) -> Option<String>,
     host_name: &str,
 ) -> Result<Config, ConfigError> {
-    let custom = Config::custom_network(lookup, host_name);
-    let wrong = custom.as_ref().map(eni_config::problems);
+    let custom = Config::custom_network(providers, lookup, host_name);
+    let wrong = custom.map(|settings| Files::new(settings).problems());
     let wrong: Vec<String> = wrong
         .unwrap_or_default()
         .into_iter()
         .map(|problem| format!("{:#}", anyhow::Error::from(problem)))
         .collect();
-    match Config::try_new(lookup, host_name) {
+    match Config::try_new(providers, lookup, host_name) {
         Ok(config) if wrong.is_empty() => Ok(config),
         Ok(config) => Err(ConfigError {
             problems: wrong,

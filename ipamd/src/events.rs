@@ -1,15 +1,18 @@
-//! What happens, as a stream that operators can follow, and the pool's levels
-//! beside it.
+//! What happens, as a stream that operators can follow; the last events are remembered. Each
+//! event carries the pool's levels at its moment, which the pool's owner sets here.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
-use veni_api::v1;
+
+use crate::clock::unix_millis;
 
 /// Events that a slow reader may fall behind before it misses some.
 const BACKLOG: usize = 1024;
+
+/// Events that are remembered for who comes later.
+const REMEMBERED: usize = 512;
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,85 +27,152 @@ pub enum EventKind {
     Repair,
     /// The pool changed otherwise.
     Pool,
+    /// The daemon changed what others put on the host.
+    Host,
 }
 
-impl EventKind {
-    /// Its name in the API.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Del => "del",
-            Self::Cloud => "cloud",
-            Self::Repair => "repair",
-            Self::Pool => "pool",
-        }
-    }
-}
-
-/// The pool's levels, written by the owner task, read by anybody.
-#[derive(Debug, Default)]
+/// The pool in numbers: addresses of the first family that it serves, and ADDs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Levels {
-    /// Free addresses.
-    pub free: AtomicU32,
-    /// Assigned ones.
-    pub assigned: AtomicU32,
-    /// Cooling ones.
-    pub cooling: AtomicU32,
-    /// Waiting ADDs.
-    pub waiting: AtomicU32,
-    /// Cloud calls since the start.
-    pub cloud_calls: AtomicU64,
+    /// Addresses that a pod could have at once.
+    pub free: u32,
+    /// Addresses that pods have.
+    pub assigned: u32,
+    /// Addresses in cooldown.
+    pub cooling: u32,
+    /// ADDs that wait for an address.
+    pub waiting: u32,
 }
 
-/// The stream of events. Cheap to clone.
+/// Something has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, milliseconds since the epoch.
+    pub time_ms: u64,
+    /// What it is about.
+    pub kind: EventKind,
+    /// What it was, in words.
+    pub message: String,
+    /// The pool's levels as they were last set.
+    pub levels: Levels,
+    /// Cloud calls that have ended since the start.
+    pub cloud_calls: u64,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    levels: Levels,
+    cloud_calls: u64,
+}
+
+/// The stream of events. Cheap to clone; clones are one stream.
 #[derive(Debug, Clone)]
 pub struct Events {
-    sender: broadcast::Sender<v1::Event>,
-    levels: Arc<Levels>,
+    sender: broadcast::Sender<Event>,
+    /// The last events, the oldest first.
+    past: Arc<Mutex<VecDeque<Event>>>,
+    numbers: Arc<Mutex<Numbers>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
         Self {
             sender: broadcast::channel(BACKLOG).0,
-            levels: Arc::default(),
+            past: Arc::default(),
+            numbers: Arc::default(),
         }
     }
 }
 
 impl Events {
-    /// The pool's levels.
-    pub fn levels(&self) -> &Levels {
-        &self.levels
-    }
-
     /// Tells everybody who listens.
     pub fn emit(&self, kind: EventKind, message: String) {
-        let read = |level: &AtomicU32| level.load(Ordering::Relaxed);
-        let event = v1::Event {
+        let (levels, cloud_calls) = self.with_numbers(|all| (all.levels, all.cloud_calls));
+        let event = Event {
             time_ms: unix_millis(),
-            kind: kind.label().to_owned(),
+            kind,
             message,
-            free: read(&self.levels.free),
-            assigned: read(&self.levels.assigned),
-            cooling: read(&self.levels.cooling),
-            waiting: read(&self.levels.waiting),
-            cloud_calls: self.levels.cloud_calls.load(Ordering::Relaxed),
+            levels,
+            cloud_calls,
         };
+        // One is sent while it is remembered, so that who asks for both misses none and
+        // hears none twice.
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        if past.len() == REMEMBERED {
+            past.pop_front();
+        }
+        past.push_back(event.clone());
         // An error only says that nobody listens.
         drop(self.sender.send(event));
     }
 
-    /// Listens from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<v1::Event> {
+    /// The events that are remembered, the oldest first, and those from now on.
+    pub fn with_past(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        (past.iter().cloned().collect(), self.sender.subscribe())
+    }
+
+    /// Listens from now on. A listener that falls 1024 events behind misses the oldest,
+    /// and the receiver tells it how many.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.sender.subscribe()
+    }
+
+    /// Sets the levels that events carry from now on.
+    pub(crate) fn set_levels(&self, levels: Levels) {
+        self.with_numbers(|all| all.levels = levels);
+    }
+
+    /// Counts a cloud call that has ended.
+    pub(crate) fn count_cloud_call(&self) {
+        self.with_numbers(|all| all.cloud_calls = all.cloud_calls.saturating_add(1));
+    }
+
+    /// Cloud calls that have ended since the start.
+    pub fn cloud_calls(&self) -> u64 {
+        self.with_numbers(|all| all.cloud_calls)
+    }
+
+    fn with_numbers<T>(&self, read: impl FnOnce(&mut Numbers) -> T) -> T {
+        // Each number is whole whoever died while writing another.
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        read(&mut numbers)
     }
 }
 
-/// Milliseconds since the epoch, by the machine's clock.
-pub fn unix_millis() -> u64 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_events_are_remembered_and_none_is_told_twice() {
+        let events = Events::default();
+        for number in 0..REMEMBERED + 2 {
+            events.emit(EventKind::Pool, number.to_string());
+        }
+        let (past, mut coming) = events.with_past();
+        assert_eq!(past.len(), REMEMBERED);
+        assert_eq!(past[0].message, "2", "the oldest are forgotten");
+        assert!(coming.try_recv().is_err(), "what is past is not to come");
+        events.emit(EventKind::Pool, "next".to_owned());
+        assert_eq!(coming.try_recv().expect("an event").message, "next");
+    }
+
+    #[test]
+    fn an_event_carries_the_levels_and_calls_of_its_moment() {
+        let events = Events::default();
+        let mut listener = events.clone().subscribe();
+        let levels = Levels {
+            free: 3,
+            ..Levels::default()
+        };
+        events.count_cloud_call();
+        events.set_levels(levels);
+        events.emit(EventKind::Pool, "said".to_owned());
+        events.set_levels(Levels::default());
+        let event = listener.try_recv().expect("an event");
+        assert_eq!(event.levels, levels);
+        assert_eq!((event.cloud_calls, event.kind), (1, EventKind::Pool));
+        assert_eq!(event.message, "said");
+    }
 }

@@ -1,5 +1,5 @@
 //! What the daemon must not forget: one small file per attachment, one per
-//! release that is under way, and the last inventory.
+//! release that is under way, one per interface's routing table, and the last inventory.
 //!
 //! A file is written beside its place and renamed into it, without fsync: the
 //! journal is for the death of the daemon, not of the machine, after which
@@ -10,24 +10,35 @@
 //! the caller's to decide about; what cannot be removed is remembered here and
 //! removed when that is possible again.
 
+mod assigned_record;
+mod cloud_memory;
+pub mod endpoint;
+mod interface_table;
+mod pending_release;
+mod running_change;
+
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::run_dir::write_private;
+use crate::private_file;
+pub(crate) use assigned_record::{AssignedRecord, Assignment, Origin};
+pub(crate) use cloud_memory::CloudMemory;
+pub(crate) use interface_table::InterfaceTable;
+pub(crate) use pending_release::PendingRelease;
+pub(crate) use running_change::{Call, RunningChange};
 
 /// Version of the files' format.
 const FORMAT: u32 = 1;
 
 /// The folders of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shelf {
+pub enum Folder {
     /// One file per attachment.
     Endpoints,
     /// One file per release of addresses to the cloud.
@@ -36,20 +47,26 @@ pub enum Shelf {
     Cloud,
     /// What Veni assigned to the node's interfaces.
     Assigned,
+    /// One file per routing table that an interface has.
+    Tables,
+    /// One file per change that runs in the cloud on its own.
+    Operations,
 }
 
-impl Shelf {
-    fn folder(self) -> &'static str {
+impl Folder {
+    fn name(self) -> &'static str {
         match self {
             Self::Endpoints => "endpoints",
             Self::Releases => "releases",
             Self::Cloud => "cloud",
             Self::Assigned => "assigned",
+            Self::Tables => "tables",
+            Self::Operations => "operations",
         }
     }
 }
 
-/// What a shelf holds.
+/// What a folder holds.
 #[derive(Debug)]
 pub struct Contents<T> {
     /// Entries of this boot, by name.
@@ -103,43 +120,37 @@ impl Journal {
     /// what it was before, and nothing half written stays.
     pub fn write<T: Serialize>(
         &self,
-        shelf: Shelf,
+        folder: Folder,
         name: &str,
         entry: &T,
     ) -> Result<(), JournalError> {
-        let path = self.path(shelf, name);
-        self.replace(&path, entry)
-            .map_err(|source| failed("write", &path, source))?;
-        self.lock_remaining().remove(&path);
-        Ok(())
+        let path = self.path(folder, name);
+        // First, or what is removed again and again might be the new entry.
+        let was_over = self.lock_remaining().remove(&path);
+        self.replace(&path, entry).map_err(|source| {
+            if was_over {
+                self.lock_remaining().insert(path.clone());
+            }
+            failed("write", &path, source)
+        })
     }
 
     fn replace<T: Serialize>(&self, path: &Path, entry: &T) -> io::Result<()> {
         let text = encode(&self.boot, entry)?;
-        let beside = path.with_extension("new");
-        let mut written = write_private(&beside, &text);
-        if let (Err(error), Some(folder)) = (&written, path.parent())
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            // The first entry, or somebody has removed the folder.
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-            written = write_private(&beside, &text);
+        match (private_file::replace(path, &text), path.parent()) {
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                // The first entry, or somebody has removed the folder.
+                private_file::make_folder(folder)?;
+                private_file::replace(path, &text)
+            }
+            (replaced, _) => replaced,
         }
-        written
-            .and_then(|()| fs::rename(&beside, path))
-            .inspect_err(|_| {
-                // Best effort: a read removes it too.
-                drop(fs::remove_file(&beside));
-            })
     }
 
     /// Removes an entry; one that is not there is none to remove. One that cannot
     /// be removed now is by [`Journal::remove_remaining`].
-    pub fn remove(&self, shelf: Shelf, name: &str) {
-        self.remove_file(self.path(shelf, name));
+    pub fn remove(&self, folder: Folder, name: &str) {
+        self.remove_file(self.path(folder, name));
     }
 
     fn remove_file(&self, path: PathBuf) {
@@ -171,13 +182,13 @@ impl Journal {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a shelf. Files that were being written when the daemon died, and
+    /// Reads a folder. Files that were being written when the daemon died, and
     /// damaged ones, are removed.
     ///
     /// # Errors
     /// The folder or a file cannot be read.
-    pub fn read<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Contents<T>, JournalError> {
-        let folder = self.folder.join(shelf.folder());
+    pub fn read<T: DeserializeOwned>(&self, folder: Folder) -> Result<Contents<T>, JournalError> {
+        let folder = self.folder.join(folder.name());
         let mut contents = Contents {
             current: Vec::new(),
             earlier: Vec::new(),
@@ -214,8 +225,8 @@ impl Journal {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn peek<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Vec<T>, JournalError> {
-        let folder = self.folder.join(shelf.folder());
+    pub fn peek<T: DeserializeOwned>(&self, folder: Folder) -> Result<Vec<T>, JournalError> {
+        let folder = self.folder.join(folder.name());
         let paths = list(&folder)?.flatten().map(|entry| entry.path());
         let whole = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
         let parsed = whole.filter_map(|path| decode::<T>(&fs::read(path).ok()?).ok());
@@ -223,10 +234,28 @@ impl Journal {
         Ok(current.map(|(_, entry)| entry).collect())
     }
 
-    fn path(&self, shelf: Shelf, name: &str) -> PathBuf {
-        self.folder
-            .join(shelf.folder())
-            .join(format!("{name}.json"))
+    /// The names of a folder's entries of this boot that can be read, and nothing is
+    /// removed.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn names<T: DeserializeOwned>(
+        &self,
+        folder: Folder,
+    ) -> Result<BTreeSet<String>, JournalError> {
+        let folder = self.folder.join(folder.name());
+        let paths = list(&folder)?.flatten().map(|entry| entry.path());
+        let whole = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        let names = whole.filter_map(|path| {
+            let (boot, _) = decode::<T>(&fs::read(&path).ok()?).ok()?;
+            let name = path.file_stem()?.to_string_lossy().into_owned();
+            (boot == self.boot).then_some(name)
+        });
+        Ok(names.collect())
+    }
+
+    fn path(&self, folder: Folder, name: &str) -> PathBuf {
+        self.folder.join(folder.name()).join(format!("{name}.json"))
     }
 }
 
@@ -303,15 +332,15 @@ mod tests {
     fn what_is_written_is_read_until_it_is_removed() {
         let folder = tempfile::tempdir().expect("temp folder");
         let journal = Journal::new(folder.path(), "boot-1");
-        journal.write(Shelf::Endpoints, "a", &1).expect("writes");
-        journal.write(Shelf::Endpoints, "a", &2).expect("replaces");
-        let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
+        journal.write(Folder::Endpoints, "a", &1).expect("writes");
+        journal.write(Folder::Endpoints, "a", &2).expect("replaces");
+        let contents = journal.read::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(contents.current, [("a".to_owned(), 2)]);
         for _ in 0..2 {
             // Twice is no error.
-            journal.remove(Shelf::Endpoints, "a");
+            journal.remove(Folder::Endpoints, "a");
         }
-        let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
+        let contents = journal.read::<u32>(Folder::Endpoints).expect("reads");
         assert!(contents.current.is_empty());
     }
 
@@ -319,10 +348,10 @@ mod tests {
     fn entries_of_an_earlier_boot_are_told_apart() {
         let folder = tempfile::tempdir().expect("temp folder");
         let before = Journal::new(folder.path(), "boot-1");
-        before.write(Shelf::Endpoints, "old", &1).expect("writes");
+        before.write(Folder::Endpoints, "old", &1).expect("writes");
         let now = Journal::new(folder.path(), "boot-2");
-        now.write(Shelf::Endpoints, "new", &2).expect("writes");
-        let contents = now.read::<u32>(Shelf::Endpoints).expect("reads");
+        now.write(Folder::Endpoints, "new", &2).expect("writes");
+        let contents = now.read::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(names(&contents.current), ["new"]);
         assert_eq!(names(&contents.earlier), ["old"]);
     }
@@ -333,20 +362,20 @@ mod tests {
         let journal = Journal::new(folder.path(), "boot-1");
         for name in ["good", "torn", "edited"] {
             journal
-                .write(Shelf::Endpoints, name, &"text")
+                .write(Folder::Endpoints, name, &"text")
                 .expect("writes");
         }
-        let shelf = folder.path().join("journal/endpoints");
-        let text = fs::read_to_string(shelf.join("torn.json")).expect("reads");
-        fs::write(shelf.join("torn.json"), &text[..text.len() - 4]).expect("writes");
+        let endpoints = folder.path().join("journal/endpoints");
+        let text = fs::read_to_string(endpoints.join("torn.json")).expect("reads");
+        fs::write(endpoints.join("torn.json"), &text[..text.len() - 4]).expect("writes");
         let edited = text.replace("text", "next");
-        fs::write(shelf.join("edited.json"), edited).expect("writes");
-        fs::write(shelf.join("half.new"), "{").expect("writes");
-        let mut contents = journal.read::<String>(Shelf::Endpoints).expect("reads");
+        fs::write(endpoints.join("edited.json"), edited).expect("writes");
+        fs::write(endpoints.join("half.new"), "{").expect("writes");
+        let mut contents = journal.read::<String>(Folder::Endpoints).expect("reads");
         contents.damaged.sort();
         assert_eq!(names(&contents.current), ["good"]);
         assert_eq!(names(&contents.damaged), ["edited", "torn"]);
-        let left = fs::read_dir(&shelf).expect("lists").count();
+        let left = fs::read_dir(&endpoints).expect("lists").count();
         assert_eq!(left, 1, "only the good file stays");
     }
 
@@ -354,14 +383,14 @@ mod tests {
     fn a_peek_shows_what_is_whole_and_of_this_boot_and_removes_nothing() {
         let folder = tempfile::tempdir().expect("temp folder");
         let before = Journal::new(folder.path(), "boot-1");
-        before.write(Shelf::Endpoints, "old", &1).expect("writes");
+        before.write(Folder::Endpoints, "old", &1).expect("writes");
         let journal = Journal::new(folder.path(), "boot-2");
-        journal.write(Shelf::Endpoints, "new", &2).expect("writes");
-        let damaged = journal.path(Shelf::Endpoints, "damaged");
+        journal.write(Folder::Endpoints, "new", &2).expect("writes");
+        let damaged = journal.path(Folder::Endpoints, "damaged");
         fs::write(damaged, "nonsense").expect("writes");
-        let shown = journal.peek::<u32>(Shelf::Endpoints).expect("reads");
+        let shown = journal.peek::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(shown, [2]);
-        let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
+        let contents = journal.read::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(names(&contents.damaged), ["damaged"]);
         assert_eq!(names(&contents.earlier), ["old"]);
     }
@@ -371,31 +400,33 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp folder");
         let journal = Journal::new(folder.path(), "boot-1");
         for name in ["gone", "kept"] {
-            journal.write(Shelf::Endpoints, name, &1).expect("writes");
+            journal.write(Folder::Endpoints, name, &1).expect("writes");
         }
-        let (shelf, aside) = (
+        let (endpoints, aside) = (
             folder.path().join("journal/endpoints"),
             folder.path().join("aside"),
         );
         // A file in the folder's place refuses everything.
-        fs::rename(&shelf, &aside).expect("moves");
-        fs::write(&shelf, "").expect("writes");
+        fs::rename(&endpoints, &aside).expect("moves");
+        fs::write(&endpoints, "").expect("writes");
         for name in ["gone", "kept"] {
-            journal.remove(Shelf::Endpoints, name);
+            journal.remove(Folder::Endpoints, name);
         }
         let error = journal
-            .write(Shelf::Endpoints, "kept", &2)
+            .write(Folder::Endpoints, "kept", &2)
             .expect_err("is refused");
         assert!(
             error.to_string().contains("journal/endpoints/kept.json"),
             "{error}"
         );
         journal.remove_remaining();
-        fs::remove_file(&shelf).expect("removes");
-        fs::rename(&aside, &shelf).expect("moves");
-        journal.write(Shelf::Endpoints, "kept", &3).expect("writes");
+        fs::remove_file(&endpoints).expect("removes");
+        fs::rename(&aside, &endpoints).expect("moves");
+        journal
+            .write(Folder::Endpoints, "kept", &3)
+            .expect("writes");
         journal.remove_remaining();
-        let contents = journal.read::<u32>(Shelf::Endpoints).expect("reads");
+        let contents = journal.read::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(contents.current, [("kept".to_owned(), 3)]);
     }
 
@@ -404,12 +435,12 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("temp folder");
         let journal = Journal::new(folder.path(), "boot-1");
-        let nothing = journal.peek::<u32>(Shelf::Releases).expect("reads");
+        let nothing = journal.peek::<u32>(Folder::Releases).expect("reads");
         assert!(nothing.is_empty());
         for _ in 0..2 {
-            let contents = journal.read::<u32>(Shelf::Releases).expect("reads");
+            let contents = journal.read::<u32>(Folder::Releases).expect("reads");
             assert!(contents.current.is_empty());
-            journal.write(Shelf::Releases, "a", &1).expect("writes");
+            journal.write(Folder::Releases, "a", &1).expect("writes");
             let file = folder.path().join("journal/releases/a.json");
             for (path, mode) in [(file.parent().expect("a folder"), 0o700), (&file, 0o600)] {
                 let found = fs::metadata(path).expect("it is there");

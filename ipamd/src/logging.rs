@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use veni_terminal::{eprintln, printable};
 
 use crate::config::{Config, LogFormat, LogTarget};
+use crate::log_levels::LogLevels;
 
 /// How often it is looked whether the file is still in its place.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -51,12 +54,21 @@ pub enum LoggingError {
     Twice,
 }
 
-/// Sets the log of the process up, once.
+/// Reads a filter. Unless it names them, it has no lines of the client of Kubernetes: that
+/// calls each failed try an error, which the daemon tells once, when it repeats.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn filter_of(text: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("kube_client=off,{text}"))
+}
+
+/// Sets the log of the process up, once. Its levels can be changed while it runs.
 ///
 /// # Errors
 /// See [`LoggingError`].
-pub fn init(config: &Config) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| LoggingError::Filter {
+pub fn init(config: &Config) -> Result<LogLevels, LoggingError> {
+    let filter = filter_of(&config.log_filter).map_err(|error| LoggingError::Filter {
         filter: config.log_filter.clone(),
         reason: error.to_string(),
     })?;
@@ -76,15 +88,16 @@ pub fn init(config: &Config) -> Result<(), LoggingError> {
             BoxMakeWriter::new(move || Edge::new(Shared(Arc::clone(&file)), format))
         }
     };
-    let builder = fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_target(false);
-    let set = match config.log_format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(filter);
+    let lines = fmt::layer().with_writer(writer).with_target(false);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    set.map_err(|_| LoggingError::Twice)
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    subscriber.try_init().map_err(|_| LoggingError::Twice)?;
+    let apply = move |new| handle.reload(new).map_err(|error| error.to_string());
+    Ok(LogLevels::new(config.log_filter.clone(), apply))
 }
 
 /// Where events leave the daemon, one in each write: nothing in them steers a

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use ipamd::config::{Config, in_blocks, in_one_line, misspelt};
+use ipamd::config::{Config, TAKE_OVER, in_blocks, in_one_line, misspelt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use veni_terminal::{eprintln, print};
@@ -25,6 +25,11 @@ struct Arguments {
     /// Folder of sockets and journal, on a file system that a reboot empties.
     #[arg(long, env = "VENI_RUN_DIR", default_value = veni_api::DEFAULT_RUN_DIR)]
     run_dir: PathBuf,
+
+    /// Rename configurations of other networks that the runtime would use in place of Veni's;
+    /// likewise VENI_TAKE_OVER=true.
+    #[arg(long)]
+    take_over: bool,
 
     /// Print every setting with its default and effect, and exit.
     #[arg(long)]
@@ -45,13 +50,24 @@ struct Arguments {
     list_crash_points: bool,
 }
 
+impl Arguments {
+    /// The environment, and what an option says in place of it.
+    fn lookup(&self) -> impl Fn(&str) -> Option<String> + use<> {
+        let take_over = self.take_over;
+        move |name| match name {
+            TAKE_OVER if take_over => Some("true".to_owned()),
+            name => std::env::var(name).ok(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.settings {
         return outcome(print_defaults());
     }
     if arguments.check_settings {
-        return outcome(check::run(arguments.all, &host_name()));
+        return outcome(check::run(arguments.all, &host_name(), &arguments.lookup()));
     }
     #[cfg(feature = "crash-points")]
     if arguments.list_crash_points {
@@ -83,8 +99,9 @@ fn names_set() -> impl Iterator<Item = String> {
 
 /// Prints the settings with their defaults.
 fn print_defaults() -> anyhow::Result<ExitCode> {
-    let config = Config::defaults(&host_name())?;
-    print!("{}", in_blocks(&config.settings(None)));
+    let providers = ipamd::app::providers();
+    let config = Config::defaults(&providers, &host_name())?;
+    print!("{}", in_blocks(&config.settings(&providers, None)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,18 +110,23 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         rustix::process::geteuid().is_root(),
         "ipamd changes the node's network: it needs root"
     );
-    let lookup = |name: &str| std::env::var(name).ok();
-    let config = Config::try_new(&lookup, &host_name())?;
-    ipamd::logging::init(&config)?;
+    let lookup = arguments.lookup();
+    let providers = ipamd::app::providers();
+    let config = Config::try_new(&providers, &lookup, &host_name())?;
+    let levels = ipamd::logging::init(&config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = config.name(),
         run_dir = %arguments.run_dir.display(),
         "ipamd"
     );
-    let settings = in_one_line(&config.settings(None));
+    let settings = in_one_line(&config.settings(&providers, None));
     tracing::info!(settings, "effective configuration");
-    for remark in config.remarks.iter().chain(&misspelt(names_set())) {
+    for remark in config
+        .remarks
+        .iter()
+        .chain(&misspelt(&providers, names_set()))
+    {
         remark.log();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -128,9 +150,29 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             stop.cancel();
         });
-        ipamd::app::run(config, &arguments.run_dir, shutdown).await
+        ipamd::app::run(config, &arguments.run_dir, levels, shutdown).await
     });
     // A write to a disk that hangs must not keep the node claimed.
     runtime.shutdown_timeout(LAST_WRITES);
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_to_take_over_is_the_setting() {
+        for (arguments, expected) in [(vec!["ipamd"], false), (vec!["ipamd", "--take-over"], true)]
+        {
+            let lookup = Arguments::parse_from(arguments).lookup();
+            let provider = |name: &str| match name {
+                "VENI_PROVIDER" => Some("mock".to_owned()),
+                name => lookup(name),
+            };
+            let providers = ipamd::app::providers();
+            let config = Config::try_new(&providers, &provider, "node").expect("good settings");
+            assert_eq!(config.host.take_over, expected);
+        }
+    }
 }

@@ -2,61 +2,15 @@
 //! again and again.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio_util::sync::CancellationToken;
-use veni_dataplane::{DataPlane, NodePlan};
+use veni_dataplane::NodePlan;
 use veni_provider::{Family, Inventory, Node};
 
+use crate::cluster::{Place, region_of};
 use crate::config::Config;
-use crate::eni_config::{Place, region_of};
-use crate::journal::Journal;
-use crate::node_warnings::NodeWarnings;
-use crate::pool::CloudMemory;
-use crate::progress::Progress;
-use crate::recovery::{Recovered, RecoveryError, recover};
+use crate::journal::CloudMemory;
 use crate::targets::families;
-
-/// Between two tries of something that the kernel refused at the start.
-const KERNEL_PAUSE: Duration = Duration::from_secs(2);
-
-/// The kernel may refuse for a moment, or until somebody loads a module: the
-/// daemon says so and tries again. `None` on shutdown.
-pub(crate) async fn prepare(
-    kernel: &Arc<dyn DataPlane>,
-    plan: &NodePlan,
-    journal: &Journal,
-    (progress, warnings): (&Progress, &NodeWarnings),
-    shutdown: &CancellationToken,
-) -> anyhow::Result<Option<Recovered>> {
-    loop {
-        match prepare_once(kernel, plan, journal, warnings).await {
-            Ok(recovered) => return Ok(Some(recovered)),
-            Err(RecoveryError::Kernel(error)) => {
-                tracing::error!(%error, "not ready: the kernel refused");
-                progress.waits_for(format!("the kernel refused, and is asked again: {error}"));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(KERNEL_PAUSE) => {}
-        }
-    }
-}
-
-async fn prepare_once(
-    kernel: &Arc<dyn DataPlane>,
-    plan: &NodePlan,
-    journal: &Journal,
-    warnings: &NodeWarnings,
-) -> Result<Recovered, RecoveryError> {
-    warnings.set(kernel.prepare_node(plan).await?.warnings);
-    recover(journal, kernel).await
-}
 
 /// The primary interface's own addresses, IPv4 first.
 pub(crate) fn own_addresses(inventory: &Inventory) -> Vec<IpAddr> {

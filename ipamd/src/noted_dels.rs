@@ -15,7 +15,7 @@ use serde::Deserialize;
 use veni_api::file_names;
 
 use crate::attachment::AttachmentKey;
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, NoteTime};
 
 /// Longest note that is read, bytes: a few names.
 const LONGEST_NOTE: u64 = 64 * 1024;
@@ -33,7 +33,19 @@ struct Note {
     container_id: String,
     interface_name: String,
     time_ms: u64,
+    /// Plugins of older builds do not tell.
+    #[serde(default)]
+    boot_ms: Option<u64>,
     boot_id: String,
+}
+
+impl Note {
+    fn when(&self) -> NoteTime {
+        NoteTime {
+            unix_ms: self.time_ms,
+            boot_ms: self.boot_ms,
+        }
+    }
 }
 
 /// Works off the notes about endpoints that are there, and removes those that nobody
@@ -46,7 +58,7 @@ pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<E
         return;
     }
     for record in endpoints.list() {
-        let path = folder.join(file_names::note(&(&record.key).into()));
+        let path = folder.join(file_names::note(record.key.parts()));
         if path.exists()
             && work_off(&path, &record.key, boot, endpoints).await
             && let Err(error) = fs::remove_file(&path)
@@ -56,7 +68,7 @@ pub(crate) async fn work_off_notes(run_dir: &Path, boot: &str, endpoints: &Arc<E
     }
     let names = || {
         let records = endpoints.list().into_iter();
-        records.map(|record| file_names::note(&(&record.key).into()))
+        records.map(|record| file_names::note(record.key.parts()))
     };
     match remove_stale(&folder, || names().collect(), UNDER_WAY) {
         Ok(0) => {}
@@ -129,7 +141,7 @@ async fn work_off(
     if !note.boot_id.is_empty() && note.boot_id != boot {
         return true;
     }
-    match endpoints.delete_noted(key, note.time_ms).await {
+    match endpoints.delete_noted(key, note.when()).await {
         Ok(_) => true,
         Err(failure) => {
             tracing::warn!(attachment = %key, error = failure.message, "a noted del failed and will be repeated");

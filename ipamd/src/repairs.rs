@@ -3,27 +3,29 @@
 //! so once, because neither of the two would ever win.
 
 mod contest;
+mod metrics;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 use veni_dataplane::{Repair, RepairKind};
+use veni_provider::random;
 
 use crate::events::{EventKind, Events};
-use crate::metrics::Metrics;
 use contest::Contest;
+pub(crate) use metrics::RepairMetrics;
 
 /// Who is told of repairs. Clones share what they know.
 #[derive(Debug, Clone)]
 pub(crate) struct Repairs {
     events: Events,
-    metrics: Arc<Metrics>,
+    metrics: RepairMetrics,
     contests: Arc<Mutex<HashMap<RepairKind, Contest>>>,
 }
 
 impl Repairs {
-    pub(crate) fn new(events: Events, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(events: Events, metrics: RepairMetrics) -> Self {
         Self {
             events,
             metrics,
@@ -33,7 +35,7 @@ impl Repairs {
 
     /// Tells operators of what was repaired.
     pub(crate) fn tell(&self, repairs: &[Repair]) {
-        for Repair { what, .. } in repairs {
+        for what in repairs.iter().map(Repair::before) {
             tracing::info!(what, "repaired");
             self.metrics.repaired();
             self.events
@@ -44,12 +46,17 @@ impl Repairs {
         }
     }
 
+    /// Notes that the node's own set-up has been compared with the kernel, or could not be.
+    pub(crate) fn node_compared(&self, succeeded: bool) {
+        self.metrics.node_compared(succeeded);
+    }
+
     /// Notes a repair that was told already.
     pub(crate) fn repaired(&self, kind: RepairKind) {
         let begun = {
             let mut contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
             let contest = contests.entry(kind).or_default();
-            contest.repaired(Instant::now(), rand::random_range(0.75..1.25))
+            contest.repaired(Instant::now(), random::within(0.75..1.25))
         };
         if let Some(pause) = begun {
             let kind = name(kind);
@@ -70,6 +77,17 @@ impl Repairs {
         }
     }
 
+    /// The kinds that somebody contests, and that are left alone for a while.
+    pub(crate) fn contested(&self) -> Vec<RepairKind> {
+        let contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let contested = contests.iter();
+        contested
+            .filter(|(_, contest)| contest.until().is_some_and(|until| until > now))
+            .map(|(kind, _)| *kind)
+            .collect()
+    }
+
     /// Until when notifications about these kinds are not acted on; may be past. They
     /// are told of as one, so all wait for the one that waits longest.
     pub(crate) fn backed_off_until(&self, kinds: &[RepairKind]) -> Option<Instant> {
@@ -80,15 +98,16 @@ impl Repairs {
 }
 
 /// As operators call it.
-fn name(kind: RepairKind) -> &'static str {
+pub(crate) fn name(kind: RepairKind) -> &'static str {
     match kind {
         RepairKind::Rule => "rules (ip rule)",
         RepairKind::Route => "routes of interfaces",
-        RepairKind::PodRoute => "routes to pods",
+        RepairKind::PodRoute => "routes and host ports of pods",
         RepairKind::Address => "addresses of interfaces",
         RepairKind::Link => "links",
         RepairKind::Setting => "settings (sysctl)",
-        RepairKind::Nftables => "the nftables table (inet veni)",
+        RepairKind::Nftables => "the nftables tables (inet veni, inet veni_host_ports)",
+        RepairKind::Limit => "limits of pods' bandwidth (tc)",
     }
 }
 
@@ -108,7 +127,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_contest_that_is_over_does_not_end_another_kind_s() {
-        let repairs = Repairs::new(Events::default(), Arc::default());
+        let repairs = Repairs::new(Events::default(), RepairMetrics::default());
         let both = [RepairKind::Rule, RepairKind::Route];
         assert_eq!(repairs.backed_off_until(&both), None);
         contested(&repairs, RepairKind::Route).await;

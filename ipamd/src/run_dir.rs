@@ -8,17 +8,22 @@ mod socket_table;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::UnixListener;
 use veni_api::READY_FILE;
 
+use crate::private_file;
 pub use claim::NodeClaim;
 
 /// Name of the lock file; it holds the owner's process id.
 const LOCK: &str = "ipamd.lock";
+/// Connections to a socket that wait to be accepted: a burst of plugins.
+const BACKLOG: i32 = 1024;
 
 /// Why the run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +103,7 @@ impl RunDir {
         // Without a slash at the end, which would follow a symbolic link.
         let folder: PathBuf = folder.components().collect();
         if fs::symlink_metadata(&folder).is_err() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(modes::FOLDER)
-                .create(&folder)
-                .map_err(refused("make", &folder))?;
+            private_file::make_folder(&folder).map_err(refused("make", &folder))?;
         }
         modes::enforce_on_folder(&folder)?;
         let lock = take(&folder)?;
@@ -131,27 +132,56 @@ impl RunDir {
 
     /// The mark that says so.
     pub fn ready_mark(&self) -> ReadyMark {
-        ReadyMark {
-            path: self.folder.join(READY_FILE),
-            boot: self.boot.clone(),
-        }
+        ReadyMark::new(&self.folder, &self.boot)
     }
 
-    /// Listens on a socket of the folder that root alone may use. One that a
-    /// dead daemon has left is replaced.
+    /// Takes the name of a socket of the folder that root alone may use; one that a dead
+    /// daemon has left is replaced. Nobody can connect before it listens.
+    ///
+    /// A full file system has room for it only in the place of the old one. So names are
+    /// taken before anything else of the daemon writes to the folder.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn listen(&self, name: &str) -> Result<UnixListener, RunDirError> {
+    pub fn bind(&self, name: &str) -> Result<BoundSocket, RunDirError> {
         let path = self.folder.join(name);
-        let refused = |source| refused("listen on", &path)(source);
+        let refused = |source| refused("make the socket", &path)(source);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(refused(source)),
             _ => {}
         }
-        let listener = UnixListener::bind(&path).map_err(refused)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
-        Ok(listener)
+        let socket = bound(&path).map_err(|errno| refused(errno.into()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(private_file::FILE))
+            .map_err(refused)?;
+        Ok(BoundSocket { path, socket })
+    }
+}
+
+fn bound(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// A socket that has its name and refuses connections until it listens.
+#[derive(Debug)]
+pub struct BoundSocket {
+    path: PathBuf,
+    socket: OwnedFd,
+}
+
+impl BoundSocket {
+    /// Accepts connections from now on.
+    ///
+    /// # Errors
+    /// Those of listen(2).
+    pub fn listen(self) -> Result<UnixListener, RunDirError> {
+        let Self { path, socket } = self;
+        rustix::net::listen(&socket, BACKLOG)
+            .map_err(io::Error::from)
+            .and_then(|()| UnixListener::from_std(socket.into()))
+            .map_err(refused("listen on", &path))
     }
 }
 
@@ -164,7 +194,14 @@ pub struct ReadyMark {
 }
 
 impl ReadyMark {
-    fn is_set(&self) -> bool {
+    pub(crate) fn new(folder: &Path, boot: &str) -> Self {
+        Self {
+            path: folder.join(READY_FILE),
+            boot: boot.to_owned(),
+        }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
         fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == self.boot)
     }
 
@@ -177,29 +214,8 @@ impl ReadyMark {
         if self.is_set() {
             return Ok(());
         }
-        let beside = self.path.with_extension("new");
-        let written =
-            write_private(&beside, &self.boot).and_then(|()| fs::rename(&beside, &self.path));
-        written.map_err(|source| {
-            // Best effort: the first error is the one worth telling.
-            drop(fs::remove_file(&beside));
-            refused("write", &self.path)(source)
-        })
+        private_file::replace(&self.path, &self.boot).map_err(refused("write", &self.path))
     }
-}
-
-/// Writes a file that root alone may read.
-///
-/// # Errors
-/// Those of open(2) and write(2); what was written so far stays.
-pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(modes::FILE)
-        .open(path)?;
-    file.write_all(content.as_bytes())
 }
 
 /// Takes the folder's lock and writes our process id into it.
@@ -211,7 +227,7 @@ fn take(folder: &Path) -> Result<File, RunDirError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(modes::FILE)
+        .mode(private_file::FILE)
         .custom_flags(no_link)
         .open(&path)
         .map_err(refused("open", &path))?;
@@ -263,6 +279,25 @@ mod tests {
         );
         drop(first);
         RunDir::try_new(folder.path()).expect("free again");
+    }
+
+    #[tokio::test]
+    async fn a_socket_refuses_connections_until_it_listens_and_replaces_a_dead_daemons() {
+        use std::os::unix::net::UnixStream;
+
+        let folder = tempfile::tempdir().expect("temp folder");
+        let run_dir = RunDir::try_new(folder.path()).expect("takes it");
+        let path = folder.path().join("cni.sock");
+        for _ in 0..2 {
+            let socket = run_dir.bind("cni.sock").expect("binds");
+            let mode = fs::metadata(&path).expect("it is there").permissions();
+            assert_eq!(mode.mode() & 0o7777, private_file::FILE);
+            let refused = UnixStream::connect(&path).expect_err("nobody listens");
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            let listening = socket.listen().expect("listens");
+            UnixStream::connect(&path).expect("connects");
+            listening.accept().await.expect("accepts");
+        }
     }
 
     #[test]

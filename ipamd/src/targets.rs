@@ -1,31 +1,30 @@
 //! From settings and node to the pool's targets.
 
-use std::time::Duration;
-
-use veni_pool::max_pods::{self, Machine, Settings};
 use veni_pool::{Scheme, SlotKind, Targets};
 use veni_provider::{Capabilities, Family, Node};
 
-use crate::config::{CloudProfile, Config, NodeFacts, TargetSettings};
+use crate::clock::millis;
+use crate::cloud_rules::{CloudRules, PodLimits};
+use crate::config::{Config, NodeFacts, TargetSettings};
 use crate::pool::PoolSettings;
 
 /// Refuses settings that this node cannot follow at all, and says which it
 /// follows in part.
 ///
 /// # Errors
-/// IPv6 on an instance type of AWS without delegated prefixes.
+/// IPv6 on an instance type that has neither prefixes nor single addresses of it for
+/// pods.
 pub(crate) fn check(
     config: &Config,
-    profile: CloudProfile,
+    rules: &CloudRules,
     node: &Node,
     can: &Capabilities,
 ) -> anyhow::Result<()> {
     let kind = &node.instance_type;
-    let of_aws = profile == CloudProfile::Aws;
     anyhow::ensure!(
-        !(of_aws && config.network.ipv6 && !can.ipv6_prefixes),
-        "ENABLE_IPv6=true: instance type {kind} takes no IPv6 prefixes; use a type that runs on \
-         the Nitro hypervisor or on bare metal, or set ENABLE_IPv6=false"
+        !config.network.ipv6 || can.ipv6_prefixes || can.ipv6_addresses,
+        "ENABLE_IPv6=true: instance type {kind} takes no IPv6 prefixes; {}",
+        rules.instead_of_ipv6
     );
     if config.targets.mode != mode_of(&config.targets, can) {
         tracing::warn!(
@@ -45,31 +44,23 @@ fn mode_of(targets: &TargetSettings, can: &Capabilities) -> SlotKind {
     }
 }
 
+/// The settings, as far as this node can follow them.
+fn targets_on(config: &Config, can: &Capabilities) -> TargetSettings {
+    TargetSettings {
+        mode: mode_of(&config.targets, can),
+        ..config.targets.clone()
+    }
+}
+
 /// What the pool shall hold on this node.
 pub(crate) fn pool_settings(
     config: &Config,
-    profile: CloudProfile,
+    rules: &CloudRules,
     node: &Node,
     can: &Capabilities,
 ) -> PoolSettings {
-    let targets = &TargetSettings {
-        mode: mode_of(&config.targets, can),
-        ..config.targets.clone()
-    };
+    let targets = &targets_on(config, can);
     let custom = config.custom_network.is_some();
-    let scheme = match profile {
-        CloudProfile::Aws => Scheme::Aws {
-            warm_eni: targets.warm_eni,
-            warm_ip: targets.warm_ip,
-            minimum_ip: targets.minimum_ip,
-            warm_prefix: targets.warm_prefix,
-        },
-        CloudProfile::Azure => Scheme::Azure {
-            batch: targets.batch,
-            request_percent: targets.request_percent,
-            release_percent: targets.release_percent,
-        },
-    };
     let with_delay = |mode, scheme| Targets {
         release_delay_ms: millis(targets.release_delay),
         detach_age_ms: millis(targets.detach_age),
@@ -77,7 +68,7 @@ pub(crate) fn pool_settings(
         ..Targets::with(mode, scheme)
     };
     PoolSettings {
-        targets: with_delay(targets.mode, scheme),
+        targets: with_delay(targets.mode, (rules.scheme)(targets)),
         targets_v6: with_delay(
             SlotKind::Prefix,
             // A single /80 outlasts the node; none is needed to spare.
@@ -88,25 +79,29 @@ pub(crate) fn pool_settings(
                 warm_prefix: None,
             },
         ),
-        targets_in_words: in_words(targets, custom, profile),
-        node_name: config.node_name.clone().unwrap_or_default(),
-        max_pods: max_pods_of(targets, custom, profile, node),
+        max_pods: targets.max_pods.unwrap_or_else(|| {
+            (rules.max_pods)(&PodLimits {
+                node,
+                targets,
+                custom_networking: custom,
+            })
+        }),
         max_interfaces: targets.max_eni,
         cooldown: config.timing.cooldown,
         inventory_interval: config.timing.inventory,
         denied_retry: config.timing.denied_retry,
         subnet_retry: config.timing.subnet_retry,
         doubt_time: config.timing.doubt,
-        glance_interval: config.timing.glance,
+        local_view_interval: config.timing.local_view,
         interface_mtu: config.network.interface_mtu,
         families: families(config),
     }
 }
 
 /// What the node has told, for the settings in force.
-pub(crate) fn facts(profile: CloudProfile, node: &Node, settings: &PoolSettings) -> NodeFacts {
+pub(crate) fn facts(rules: &CloudRules, node: &Node, settings: &PoolSettings) -> NodeFacts {
     NodeFacts {
-        profile,
+        profile: rules.profile,
         instance_type: node.instance_type.clone(),
         max_interfaces: node.limits.interfaces,
         max_pods: settings.max_pods,
@@ -126,68 +121,20 @@ pub(crate) fn families(config: &Config) -> Vec<Family> {
         .collect()
 }
 
-fn max_pods_of(
-    targets: &TargetSettings,
-    custom_networking: bool,
-    profile: CloudProfile,
-    node: &Node,
-) -> u32 {
-    if let Some(pods) = targets.max_pods {
-        return pods;
-    }
-    match profile {
-        CloudProfile::Aws => {
-            let machine = Machine {
-                interfaces: node.limits.interfaces,
-                addresses_per_interface: node.limits.ipv4_per_interface,
-                vcpus: (node.limits.vcpus > 0).then_some(node.limits.vcpus),
-            };
-            let settings = Settings {
-                max_interfaces: targets.max_eni,
-                custom_networking,
-                // The recommendation is for who sets kubelet's number. Here it would
-                // refuse pods that kubelet has been told to take.
-                uncapped: true,
-                ..Settings::new(targets.mode)
-            };
-            max_pods::aws(&machine, &settings).pods
-        }
-        CloudProfile::Azure => max_pods::azure(targets.mode, false).pods,
-    }
-}
-
-fn in_words(
-    targets: &TargetSettings,
-    custom_networking: bool,
-    profile: CloudProfile,
+/// The targets in force on this node, each as `NAME=value`.
+pub(crate) fn targets_in_words(
+    config: &Config,
+    rules: &CloudRules,
+    can: &Capabilities,
 ) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut say = |name: &str, value: Option<u32>| {
-        words.extend(value.map(|value| format!("{name}={value}")));
-    };
-    match profile {
-        CloudProfile::Aws => {
-            let by_addresses = targets.warm_ip.is_some() || targets.minimum_ip.is_some();
-            say("WARM_IP_TARGET", targets.warm_ip);
-            say("MINIMUM_IP_TARGET", targets.minimum_ip);
-            if !by_addresses && targets.mode == SlotKind::Prefix {
-                say("WARM_PREFIX_TARGET", targets.warm_prefix);
-            }
-            if !by_addresses && targets.mode == SlotKind::Address {
-                say("WARM_ENI_TARGET", Some(targets.warm_eni));
-            }
-            say("MAX_ENI", targets.max_eni);
-        }
-        CloudProfile::Azure => {
-            say("VENI_POOL_BATCH", Some(targets.batch));
-            say("VENI_POOL_REQUEST_PERCENT", Some(targets.request_percent));
-            say("VENI_POOL_RELEASE_PERCENT", Some(targets.release_percent));
-        }
-    }
+    let targets = &targets_on(config, can);
+    let followed = (rules.followed)(targets).into_iter();
+    let followed = followed.map(|(name, value)| format!("{name}={value}"));
+    let mut words: Vec<String> = followed.collect();
     if targets.mode == SlotKind::Prefix {
         words.push("ENABLE_PREFIX_DELEGATION=true".to_owned());
     }
-    if custom_networking {
+    if config.custom_network.is_some() {
         words.push("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned());
     }
     if !targets.provisioning {
@@ -196,15 +143,14 @@ fn in_words(
     words
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
-    use veni_provider::Limits;
+    use std::time::Duration;
+
+    use veni_provider::{Limits, SourceRouting};
 
     use super::*;
+    use crate::cloud_rules::{AWS, AZURE};
 
     fn config(pairs: &[(&str, &str)]) -> Config {
         let lookup = |name: &str| {
@@ -212,7 +158,7 @@ mod tests {
             let found = all.find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Config::try_new(&lookup, "i-1").expect("the settings are valid")
+        Config::try_new(&crate::app::providers(), &lookup, "i-1").expect("the settings are valid")
     }
 
     /// An m4.large: Xen, two interfaces of ten addresses.
@@ -231,13 +177,14 @@ mod tests {
         }
     }
 
+    /// What EC2 can do for a node, where single IPv6 addresses are the node's own.
     fn can(prefixes: bool) -> Capabilities {
         Capabilities {
             attach_while_running: true,
             ipv4_prefixes: prefixes,
             ipv6_prefixes: prefixes,
-            ipv6_addresses: true,
-            source_routing: true,
+            ipv6_addresses: false,
+            source_routing: SourceRouting::BySource,
             release: true,
             batch: 50,
             settle_time: Duration::ZERO,
@@ -247,46 +194,52 @@ mod tests {
     #[test]
     fn prefix_delegation_falls_back_to_addresses_where_the_type_has_no_prefixes() {
         let config = config(&[("ENABLE_PREFIX_DELEGATION", "true")]);
-        let of = |prefixes| pool_settings(&config, CloudProfile::Aws, &old_node(), &can(prefixes));
+        let of = |prefixes| pool_settings(&config, &AWS, &old_node(), &can(prefixes));
         assert_eq!(of(true).targets.mode, SlotKind::Prefix);
         // 2 × (10 − 1) × 16 + 2: what is recommended is kubelet's business.
         assert_eq!(of(true).max_pods, 290);
         assert_eq!(of(false).targets.mode, SlotKind::Address);
         // 2 × (10 − 1) + 2, and what is said is what is done.
         assert_eq!(of(false).max_pods, 20);
-        assert_eq!(of(false).targets_in_words, ["WARM_ENI_TARGET=1"]);
-        let checked = check(&config, CloudProfile::Aws, &old_node(), &can(false));
+        let words = targets_in_words(&config, &AWS, &can(false));
+        assert_eq!(words, ["WARM_ENI_TARGET=1"]);
+        let checked = check(&config, &AWS, &old_node(), &can(false));
         checked.expect("single addresses do");
     }
 
     #[test]
     fn ipv6_is_refused_where_the_type_has_no_prefixes() {
         let config = config(&[("ENABLE_IPv6", "true")]);
-        let of = |profile, prefixes| check(&config, profile, &old_node(), &can(prefixes));
-        let error = of(CloudProfile::Aws, false).expect_err("is refused");
+        let of = |prefixes| check(&config, &AWS, &old_node(), &can(prefixes));
+        let error = of(false).expect_err("is refused");
         let text = error.to_string();
         assert!(
             text.starts_with("ENABLE_IPv6=true: ") && text.contains("m4.large"),
             "{text}"
         );
-        of(CloudProfile::Aws, true).expect("Nitro does");
-        of(CloudProfile::Azure, false).expect("Azure has no prefixes at all");
+        of(true).expect("Nitro does");
+        let singles = Capabilities {
+            ipv6_addresses: true,
+            ..can(false)
+        };
+        let checked = check(&config, &AZURE, &old_node(), &singles);
+        checked.expect("Azure has single addresses");
     }
 
     #[cfg(feature = "aws")]
     #[test]
     fn custom_networking_takes_the_primary_interface_out_of_the_number_of_pods() {
-        let of = |custom| {
-            let config = config(&[
+        let with = |custom| {
+            config(&[
                 ("VENI_PROVIDER", "aws"),
                 ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", custom),
-            ]);
-            pool_settings(&config, CloudProfile::Aws, &old_node(), &can(true))
+            ])
         };
-        assert_eq!(of("false").max_pods, 20);
-        let custom = of("true");
-        assert_eq!(custom.max_pods, 11);
+        let max_pods =
+            |custom| pool_settings(&with(custom), &AWS, &old_node(), &can(true)).max_pods;
+        assert_eq!(max_pods("false"), 20);
+        assert_eq!(max_pods("true"), 11);
         let said = "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true".to_owned();
-        assert!(custom.targets_in_words.contains(&said));
+        assert!(targets_in_words(&with("true"), &AWS, &can(true)).contains(&said));
     }
 }

@@ -1,5 +1,5 @@
-//! Executes `ip` and `nft` inside a network namespace, feeding them text on
-//! their standard input, and turns what they complain about into errors.
+//! Executes `ip` and `nft` inside a network namespace. Feeds them text on their
+//! standard input, and turns their complaints into errors.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use crate::error::LabError;
 use crate::namespace::enter;
 
-/// Where `ip` and `nft` live on systems whose users' PATH leaves them out.
+/// Folders of `ip` and `nft`, which a user's PATH does not contain on some systems.
 const SYSTEM_FOLDERS: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 
-/// PATH with the system's folders behind it.
+/// The caller's PATH, with the system's folders appended.
 pub(crate) fn search_path() -> String {
     match std::env::var("PATH") {
         Ok(path) if !path.is_empty() => format!("{path}:{SYSTEM_FOLDERS}"),
@@ -41,7 +41,8 @@ pub(crate) async fn run_in(
             .spawn()
             .map_err(|error| missing_program(program, error))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that stops reading says why on stderr.
+            // Ignored: a program that stops reading says why on stderr, which is the
+            // better error.
             if let Err(error) = stdin.write_all(input.as_bytes())
                 && error.kind() != io::ErrorKind::BrokenPipe
             {

@@ -1,4 +1,4 @@
-//! What a lab is made of.
+//! The configuration of a lab: its name, its folder, its control plane and its nodes.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use veni_provider_mock::{CloudConfig, NodeConfig};
 use crate::folder::default_folder;
 use crate::internet::INTERNET_V6;
 
-/// What a lab is made of.
+/// The configuration of a lab.
 #[derive(Debug, Clone)]
 pub struct LabConfig {
-    /// Its name; labs with different names live side by side.
+    /// Its name. Labs with different names can run side by side.
     pub name: String,
-    /// Its folder; must not hold anything else.
+    /// Its folder. It must contain nothing else, because the lab empties it.
     pub folder: PathBuf,
     /// Its control plane, with the nodes.
     pub plane: PlaneConfig,
 }
 
-/// What says which interfaces and addresses the nodes have.
+/// What decides which interfaces and addresses the nodes have.
 #[derive(Debug, Clone)]
 pub enum PlaneConfig {
     /// The mock cloud, in the lab's own process.
@@ -76,7 +76,7 @@ impl LabConfig {
 }
 
 /// Gives a cloud IPv6: a /56 for the network, a /64 for each subnet
-/// (RFC 3849, documentation); its internet host has an address of it, too.
+/// (RFC 3849, documentation). The internet host gets an address of that family, too.
 pub fn with_ipv6(mut cloud: CloudConfig) -> CloudConfig {
     let range = |third: u16, length: u8| {
         let base = Ipv6Addr::new(0x2001, 0xdb8, 0x10, third, 0, 0, 0, 0);

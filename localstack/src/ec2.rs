@@ -2,7 +2,8 @@
 //! instances, the roads by which the nodes reach EC2, and what an administrator
 //! and a test may ask of it.
 //!
-//! The truth for the wires is the hook's state, which no describe lag hides.
+//! The wires follow the hook's state and not EC2's Describe, because a describe lag
+//! must delay clients and not packets.
 
 mod config;
 mod follow;
@@ -25,7 +26,7 @@ use veni_provider_mock::dump::InterfaceDump;
 use crate::emulator::{Control, Emulator};
 use crate::error::LabError;
 use crate::metadata::{Service, access_key_id};
-use crate::plane::Ground;
+use crate::plane::Network;
 use crate::processes::Processes;
 use crate::roads::Road;
 
@@ -38,7 +39,8 @@ const REGION: &str = "us-east-1";
 const ADMINISTRATOR: &str = "administrator";
 /// TCP port of EC2's API on the internet host.
 const API_PORT: u16 = 4566;
-/// Installing LocalStack takes a minute or two on a machine that has it not yet.
+/// How long the server may take to be ready. The first start on a machine installs
+/// LocalStack, which takes a minute or two.
 const INSTALLATION: Duration = Duration::from_secs(600);
 
 /// A lab's part of LocalStack's EC2.
@@ -50,7 +52,7 @@ pub struct Ec2Cloud {
     client: Client,
     network: network::Network,
     internet: Vec<IpAddr>,
-    /// The generation of the VPC's state that the wires were told last.
+    /// The generation of the VPC's state that the wires last acted on.
     generation: watch::Sender<u64>,
     roads: Option<Roads>,
 }
@@ -63,8 +65,8 @@ struct Roads {
 }
 
 impl Ec2Cloud {
-    /// Starts a server where the lab shall have its own, and makes the VPC and
-    /// the instances.
+    /// Starts a server, unless the configuration names a running one, and makes the
+    /// VPC and the instances.
     pub(crate) async fn start(
         config: Ec2Config,
         folder: &Path,
@@ -154,8 +156,8 @@ impl Ec2Cloud {
         Ok(state::State::read(told)?.interfaces_of(instance))
     }
 
-    pub(crate) fn ground(&self) -> Ground {
-        Ground {
+    pub(crate) fn network(&self) -> Network {
+        Network {
             networks: self.network.ranges.clone(),
             internet: self.internet.clone(),
             instances: self.network.instances.clone(),
@@ -191,7 +193,7 @@ impl Ec2Cloud {
 
     pub(crate) fn environment(&self, host_root: &Path) -> Vec<(&'static str, String)> {
         let endpoint = format!("http://{}", self.endpoint());
-        // Files of the machine and of its user are none of a node.
+        // A node must not see the AWS configuration of the machine or its user.
         let none = || "/dev/null".to_owned();
         vec![
             ("VENI_PROVIDER", "aws".to_owned()),
@@ -203,7 +205,7 @@ impl Ec2Cloud {
         ]
     }
 
-    /// Removes the VPC with everything in it from a server that lives on.
+    /// Removes the VPC with everything in it from a server that outlives the lab.
     pub(crate) async fn clear(&mut self) -> Result<(), LabError> {
         if self.emulator.is_some() {
             return Ok(()); // it goes with its server

@@ -1,8 +1,8 @@
-//! LocalStack's EC2 with the fidelity hook, as a process that this one owns.
+//! LocalStack's EC2 with the fidelity hook, as a child of this process.
 //!
-//! [`Emulator::start`] runs `localstack/ec2/run`; the server ends when the value
-//! is dropped, and when this process is gone. What the hook can be asked and told
-//! is [`Control`]. Nothing here speaks to EC2 itself: that needs Amazon's SDK.
+//! [`Emulator::start`] runs `localstack/ec2/run`. The server ends when the value
+//! is dropped and when this process ends. [`Control`] speaks to the hook. Nothing
+//! here speaks to EC2 itself, because that needs Amazon's SDK.
 
 mod control;
 mod http;
@@ -20,11 +20,11 @@ use crate::error::LabError;
 use crate::last_words::end_of_log;
 pub use control::{Control, Fill};
 
-/// How often is looked whether the server has become ready.
+/// Pause between two checks of whether the server is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the server may take to end in order before it is killed.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// What is quoted of the server's log when it fails, lines.
+/// Lines of the server's log that an error quotes.
 const LAST_WORDS: usize = 40;
 
 /// A running LocalStack.
@@ -36,8 +36,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts the server with its files in a folder, which is made where needed
-    /// and must be no other server's. Port 0 takes a free one. The first start on
+    /// Starts the server with its files in a folder. It makes the folder if needed;
+    /// no other server may use it. Port 0 stands for a free port. The first start on
     /// a machine installs LocalStack, which takes a minute or two: await
     /// [`Emulator::ready`].
     ///
@@ -53,6 +53,7 @@ impl Emulator {
             .try_clone()
             .map_err(LabError::io(format!("write {}", log.display())))?;
         let child = Command::new(run_script)
+            // The server must not outlive this process, even if that is killed.
             .args(["--listen", &address.to_string(), "--exit-with-parent"])
             .arg("--data")
             .arg(data)
@@ -76,6 +77,7 @@ impl Emulator {
         let control = self.control();
         let deadline = Instant::now() + patience;
         loop {
+            // Before the question: a port of a dead server may answer for somebody else.
             if let Some(status) = self.ended()? {
                 return Err(self.failed(&format!("it ended with {status}")));
             }
@@ -90,7 +92,7 @@ impl Emulator {
         }
     }
 
-    /// Where it answers.
+    /// The address at which it answers.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -124,7 +126,7 @@ impl Emulator {
         told.map_err(LabError::io("look after LocalStack's process"))
     }
 
-    /// Ends it in order and waits until it is gone; killed when it takes longer
+    /// Tells the server to end and waits until it is gone. Kills it if it takes longer
     /// than a few seconds.
     ///
     /// # Errors
@@ -156,8 +158,8 @@ impl Emulator {
 }
 
 impl Drop for Emulator {
-    /// Its state is in memory and its folder is the caller's: nothing is lost by
-    /// killing it, and a drop must not wait for seconds.
+    /// Kills the server, because a drop must not wait for seconds. Nothing is lost: its
+    /// state is in memory and its folder is the caller's.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();
@@ -166,7 +168,7 @@ impl Drop for Emulator {
     }
 }
 
-/// The address, with a free port in the place of port 0.
+/// The address, with a free port instead of port 0.
 fn with_port(listen: SocketAddr) -> Result<SocketAddr, LabError> {
     if listen.port() != 0 {
         return Ok(listen);

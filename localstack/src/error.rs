@@ -6,25 +6,25 @@ use std::path::PathBuf;
 /// Why a lab could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// Namespaces need privileges.
+    /// The process may not make namespaces: it needs root.
     #[error("a lab makes network namespaces, which needs root: run it with sudo")]
     NotRoot,
-    /// Somebody runs this lab already.
+    /// Another process runs this lab.
     #[error(
         "the lab in {folder} is running already (process {pid}): stop it with `veni lab down`, or choose another `--name`"
     )]
     Running {
-        /// Its folder.
+        /// The lab's folder.
         folder: PathBuf,
-        /// Its process; 0 when it does not say.
+        /// Id of that process; 0 when its lock file does not name it.
         pid: u32,
     },
-    /// The folder is somebody else's.
+    /// The folder belongs to another user, or is not a folder.
     #[error("{folder} is not a lab's folder of ours ({reason}): remove it or choose another name")]
     ForeignFolder {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, in words.
         reason: String,
     },
     /// A path is too long for a unix socket.
@@ -34,7 +34,7 @@ pub enum LabError {
     LongPath {
         /// The socket's path.
         path: PathBuf,
-        /// Its length.
+        /// Its length, bytes.
         length: usize,
     },
     /// A program that the lab executes failed.

@@ -1,5 +1,5 @@
-//! From what a control plane holds to what must be plugged in where; and the
-//! mock cloud, made and served.
+//! Turns a control plane's state into a wiring, which says what must be plugged in
+//! where. Also makes the mock cloud and serves it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A lab's folder: where its files are, who owns it, and what an earlier run
-//! that was killed has left in it.
+//! A lab's folder: the paths in it, the lock that says who owns it, and the clean-up
+//! after an earlier run that was killed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -11,9 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::LabError;
 use crate::processes::end_leftovers;
 
-/// Held with a lock as long as the lab runs; holds the process id.
+/// The lock file. The lab locks it as long as it runs; it contains the process id.
 const LOCK: &str = "lock";
-/// The lab's processes, for the one who cleans up after a kill.
+/// The list of the lab's processes, for the clean-up after a kill.
 pub(crate) const PROCESSES: &str = "processes";
 /// Longest path that fits into a unix socket's address, bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -26,18 +26,18 @@ pub fn default_folder(name: &str) -> PathBuf {
     parent.join(format!("veni-lab-{name}"))
 }
 
-/// A lab's folder, owned: the lock is held as long as this value lives, and the
-/// folder goes with it.
+/// A lab's folder, with its lock. Dropping the value removes the folder and releases
+/// the lock.
 #[derive(Debug)]
 pub struct LabFolder {
     path: PathBuf,
-    // Never read: it is the lock.
+    // Nobody reads it: as long as it is open, the lock holds.
     _lock: File,
 }
 
 impl LabFolder {
-    /// Takes a folder, making it where needed. What a killed lab has left in it
-    /// (processes, sockets, files) is ended and removed first.
+    /// Takes a folder, and makes it if needed. First ends the processes and removes the
+    /// files that a killed lab has left in it.
     ///
     /// # Errors
     /// `Running` when a lab lives in it, `ForeignFolder` when it is not a folder
@@ -104,22 +104,23 @@ impl LabFolder {
 
 impl Drop for LabFolder {
     fn drop(&mut self) {
-        // Removed in order already, as a rule; otherwise as far as possible.
+        // After a shutdown in order the folder is gone already. Otherwise this removes
+        // what it can, because a drop has nobody to report to.
         let _gone = fs::remove_dir_all(&self.path);
     }
 }
 
 fn read_pid(lock: &mut File) -> u32 {
     let mut text = String::new();
-    // A lab that has just started may not have written it yet.
+    // A lab that has just started may not have written its id yet.
     match lock.rewind().and_then(|()| lock.read_to_string(&mut text)) {
         Ok(_) => text.trim().parse().unwrap_or_default(),
         Err(_) => 0,
     }
 }
 
-/// Makes a folder that only we can enter, or accepts one that is so already:
-/// its default place is open to everybody.
+/// Makes a folder that only this user can enter, or accepts such a folder. The
+/// default place is /tmp, where anybody could have put one.
 fn make_private(path: &Path) -> Result<(), LabError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => return Ok(()),

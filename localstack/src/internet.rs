@@ -91,7 +91,7 @@ impl Internet {
 
     pub(crate) async fn remove(self) {
         self.responder.abort();
-        // Its socket would keep the namespace.
+        // The responder's socket would keep the namespace alive.
         let _aborted = self.responder.await;
         self.namespace.remove().await;
     }
@@ -101,7 +101,7 @@ impl Internet {
 async fn respond(namespace: &Path) -> Result<AbortOnDropHandle<()>, LabError> {
     let operation = "start the internet host's responder";
     let listener = enter(namespace, || {
-        // Both families where the kernel has IPv6.
+        // The IPv6 socket serves both families; a kernel without IPv6 has none.
         let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, RESPONDER_PORT))
             .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, RESPONDER_PORT)))?;
         listener.set_nonblocking(true)?;

@@ -1,5 +1,5 @@
-//! A lab: its control plane, its VPC, the internet host and the nodes, and the
-//! task that plugs and pulls as the control plane changes.
+//! A running lab. It owns the control plane, the VPC, the internet host, the nodes, and
+//! the task that plugs interfaces in and pulls them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -29,10 +29,11 @@ use crate::source_check::Dropped;
 use crate::vpc::Vpc;
 use crate::wiring::Wiring;
 
-/// A cloud that takes longer than this does not answer any more.
+/// How long the cloud may take to answer before it counts as silent.
 const CLOUD_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running lab. Dropped without [`Lab::shutdown`] it goes as well, a little later.
+/// A running lab. [`Lab::shutdown`] removes it; a drop does so too, a little later and
+/// without telling of errors.
 #[derive(Debug)]
 pub struct Lab {
     name: String,
@@ -43,18 +44,18 @@ pub struct Lab {
     vpc: PathBuf,
     processes: Arc<Processes>,
     wires: mpsc::Sender<Question>,
-    // Ends the tasks when the lab is dropped.
+    // Tells the tasks to end when the lab is dropped.
     stop: DropGuard,
     rewiring: JoinHandle<Vpc>,
 }
 
 impl Lab {
-    /// Brings a lab up: its cloud can be reached as [`Lab::environment`] says,
+    /// Brings a lab up. Afterwards nodes reach its cloud as [`Lab::environment`] says, and
     /// every node's primary interface is plugged in and configured.
     ///
     /// # Errors
-    /// `NotRoot`, `Running`, `ForeignFolder` before anything is made; whatever
-    /// the kernel or the cloud refuse afterwards. Nothing is left then.
+    /// `NotRoot`, `Running`, `ForeignFolder` before it makes anything; later, what the
+    /// kernel or the cloud refuses. After an error nothing is left.
     pub async fn start(config: LabConfig) -> Result<Self, LabError> {
         if !rustix::process::geteuid().is_root() {
             return Err(LabError::NotRoot);
@@ -63,7 +64,7 @@ impl Lab {
         match Self::start_in(&folder, config).await {
             Ok(build) => Ok(build(folder)),
             Err(error) => {
-                // The first error is the one that tells.
+                // Report the first error; one of the clean-up would hide it.
                 let _second = folder.remove();
                 Err(error)
             }
@@ -91,7 +92,7 @@ impl Lab {
                 rewiring: network.rewiring,
             }),
             Err(error) => {
-                // The first error is the one that tells.
+                // Report the first error; one of the clean-up would hide it.
                 let _second = plane.clear().await;
                 let _third = plane.end().await;
                 Err(error)
@@ -136,15 +137,15 @@ impl Lab {
         }
     }
 
-    /// The settings by which a node's daemon finds its cloud. Variables of the
-    /// caller's own that begin with `AWS_` must not reach it besides.
+    /// The settings by which a node's daemon finds its cloud. The daemon must not inherit
+    /// other variables that begin with `AWS_` from the caller.
     pub fn environment(&self, node: &Node) -> Vec<(String, String)> {
         self.plane.environment(node, self.folder.path())
     }
 
     /// Addresses of the internet host.
     pub fn internet_addresses(&self) -> Vec<IpAddr> {
-        self.plane.ground().internet
+        self.plane.network().internet
     }
 
     /// The node at an index, from 0.
@@ -185,12 +186,13 @@ impl Lab {
         &self.vpc
     }
 
-    /// Namespace of the host outside of the VPC; a responder there tells who calls.
+    /// Namespace of the host outside of the VPC. A responder there tells each caller the
+    /// address it sees.
     pub fn internet(&self) -> &Namespace {
         self.internet.namespace()
     }
 
-    /// Register of processes that are ended when a killed lab is cleaned up.
+    /// Register of processes that the next run ends if this one is killed.
     pub fn processes(&self) -> &Arc<Processes> {
         &self.processes
     }
@@ -203,8 +205,8 @@ impl Lab {
         Pod::create(name, node.number, Arc::clone(&self.processes)).await
     }
 
-    /// Waits until the wires are as the cloud says at the time of the call, and
-    /// returns what is plugged in.
+    /// Waits until the wires are as the cloud says at the time of the call. Returns what is
+    /// plugged in.
     ///
     /// # Errors
     /// `Silent` when LocalStack does not answer; `Tool` with the kernel's reason
@@ -220,8 +222,8 @@ impl Lab {
         }
     }
 
-    /// What is plugged in: what the cloud says, or what was last plugged in where
-    /// the cloud does not answer in time.
+    /// What is plugged in: as the cloud says, or, if it does not answer in time, as it last
+    /// was.
     ///
     /// # Errors
     /// `Tool` with the kernel's reason when it refused a change.
@@ -260,16 +262,14 @@ impl Lab {
             .collect())
     }
 
-    /// Takes everything down: what is the lab's in the cloud, the cloud's server,
-    /// the namespaces, the folder. Programs that were started in the namespaces
-    /// must have ended before.
+    /// Removes everything: what the lab made in the cloud, the cloud's server, the
+    /// namespaces, the folder. Programs in the namespaces must have ended before.
     ///
     /// # Errors
-    /// `Io` when the folder cannot be removed, `Emulator` when LocalStack refuses
-    /// to let something go, `Silent` when it does not answer; everything else is
-    /// gone then.
+    /// `Io` when the folder cannot be removed, `Emulator` when LocalStack refuses a
+    /// deletion, `Silent` when it does not answer. Everything else is gone even then.
     pub async fn shutdown(mut self) -> Result<(), LabError> {
-        // While the wires still follow: LocalStack's answers wait for them.
+        // Before the wires stop following, because LocalStack's answers wait for them.
         let cleared = self.plane.clear().await;
         drop(self.stop);
         if let Ok(vpc) = self.rewiring.await {
@@ -282,7 +282,7 @@ impl Lab {
     }
 }
 
-/// The namespaces and the wires, before they are a lab's.
+/// The namespaces and the wires of a lab that is still being built.
 struct Network {
     nodes: Vec<Node>,
     internet: Internet,
@@ -299,15 +299,17 @@ impl Network {
         plane: &mut ControlPlane,
         processes: &Processes,
     ) -> Result<Self, LabError> {
-        let ground = plane.ground();
-        let mut vpc = Vpc::create(name, &ground.networks).await?;
+        let network = plane.network();
+        let mut vpc = Vpc::create(name, &network.networks).await?;
+        // Register each holder as soon as it runs: if this process is killed, the next run
+        // ends what the register names.
         processes.add(vpc.namespace().holder(), "holder of the VPC")?;
         let vpc_path = vpc.namespace().path().to_owned();
-        let internet = Internet::create(name, &vpc_path, &ground.internet).await?;
+        let internet = Internet::create(name, &vpc_path, &network.internet).await?;
         processes.add(internet.namespace().holder(), "holder of the internet host")?;
         let mut nodes = try_join_all(
             (1..)
-                .zip(&ground.instances)
+                .zip(&network.instances)
                 .map(|(number, instance)| make_node(number, instance, folder)),
         )
         .await?;
@@ -322,6 +324,8 @@ impl Network {
         let instances = nodes.iter();
         let instances = instances.map(|node| (node.instance_id.clone(), node.number));
         let mut follower = plane.follow(instances.collect());
+        // Plug the primary interfaces in before anything runs on the nodes, as a machine has
+        // its first interface when it boots.
         let first = follower.now().await?;
         vpc.rewire(first.wiring, &holders).await?;
         for node in &mut nodes {
@@ -330,10 +334,11 @@ impl Network {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
         let (wires, requests) = mpsc::channel(16);
-        // What EC2 tells waits for the wires: they follow before anybody asks.
+        // EC2's answers wait for the wires, so these must follow before anybody asks.
         let rewiring = tokio::spawn(rewire(vpc, follower, holders, requests, stop.clone()));
         let inside = internet.namespace().path();
         if let Err(error) = plane.open(folder, &vpc_path, inside, stop).await {
+            // Wait for the task, so that the caller cleans up behind it and not beside it.
             drop(guard);
             drop(rewiring.await);
             return Err(error);

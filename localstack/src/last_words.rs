@@ -1,16 +1,16 @@
-//! The end of a program's log, for the error of its failure: a program that was
-//! started again and again says the same each time, which is told once.
+//! Quotes the end of a program's log in the error about its failure. A program that
+//! was started again and again repeats its lines; the quote has each line once.
 
 use std::fs;
 use std::path::Path;
 
-/// The first lines of the daemon's log are long and say nothing of a failure.
+/// The text of a line to leave out: it is long and says nothing about a failure.
 const LEFT_OUT: &str = "effective configuration";
-/// Of a long log only so many last lines are looked at.
+/// Lines at the end of a log that are considered.
 const LOOKED_AT: usize = 500;
 
-/// The end of a log in a clause: at most so many different lines, or that there
-/// is none.
+/// The end of a log as a clause of a sentence: at most so many different lines, or the
+/// statement that the log is empty.
 pub fn end_of_log(log: &Path, lines: usize) -> String {
     let text = fs::read(log).unwrap_or_default();
     let told = different_lines(&String::from_utf8_lossy(&text));
@@ -21,7 +21,7 @@ pub fn end_of_log(log: &Path, lines: usize) -> String {
     format!("the end of its log:\n{}", end.join("\n"))
 }
 
-/// Each line as it was said last, with how often it was said.
+/// The different lines, each as it appeared last, with the number of times.
 fn different_lines(text: &str) -> Vec<String> {
     let all: Vec<&str> = text.lines().collect();
     let mut told: Vec<(&str, usize)> = Vec::new();
@@ -47,7 +47,7 @@ fn different_lines(text: &str) -> Vec<String> {
     counted.collect()
 }
 
-/// A line without the time that it begins with.
+/// A line without its time stamp, by which equal lines differ.
 fn without_time(line: &str) -> &str {
     let is_time =
         |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && word.ends_with('Z');

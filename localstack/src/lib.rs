@@ -4,17 +4,17 @@
 //!
 //! [`Lab::start`] brings one up inside the calling process; `veni lab` and the
 //! tests use the same calls. What a lab makes in the kernel lives in unnamed
-//! namespaces that end with the process that made them, also when it is killed;
-//! files stay in one folder, which the next start of the same lab empties.
+//! namespaces. They end with the process that made them, even if it is killed. Files
+//! stay in one folder, which the next start of the same lab empties.
 //!
-//! The wires are honest: the VPC forwards a packet only if its source address
-//! is one that the control plane has assigned to the interface it came from,
-//! so a wrong route or a lost address loses packets here as it would in a cloud.
+//! The VPC checks sources as a cloud does: it forwards a packet only if the control
+//! plane has assigned the packet's source address to the interface that it came
+//! from. So a wrong route or a lost address loses packets here, too.
 //!
 //! The wires follow a change some 20 ms after the control plane has made it.
-//! LocalStack's answer waits for them. The mock cloud makes a change in the middle
-//! of a call's latency, so the wires are there when the answer is; with a mock
-//! cloud without latency, await [`Lab::settled`] first.
+//! LocalStack holds its answer until then. The mock cloud makes a change in the middle
+//! of a call's latency, so the wires are ready before the answer comes. If your mock
+//! cloud has no latency, await [`Lab::settled`] after a change.
 
 mod command;
 mod config;

@@ -1,11 +1,11 @@
-//! Instance metadata (EC2's IMDS, version 2): what a program on an instance is
-//! told of itself at 169.254.169.254.
+//! Instance metadata (EC2's IMDS, version 2): what an instance's programs learn about
+//! their instance at 169.254.169.254.
 //!
-//! [`View`] is what EC2 says of all instances, [`answer`] the pure function from
-//! it to the service's tree, and [`Service`] the HTTP service on a listener that
-//! the caller has bound: session tokens, hop limit, refusals as EC2 documents
-//! them. The service shows a new view a configurable time after it was published,
-//! because the real one lags behind EC2, and can be made to fail.
+//! [`View`] is what EC2 says about all instances. [`answer`] is the pure function from
+//! it to the service's tree. [`Service`] serves that over HTTP on a listener that the
+//! caller has bound, with session tokens, hop limit and refusals as EC2 documents them.
+//! It shows a new view a configurable time after its publication, because the real
+//! service lags behind EC2, and it can be made to fail.
 //!
 //! Every version of the tree (`/latest/…`, `/2021-07-15/…`) has the same
 //! content. Signatures of the identity document, public addresses and user data

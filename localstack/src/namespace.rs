@@ -1,9 +1,9 @@
 //! Unnamed network namespaces, each kept alive by a small child process.
 //!
-//! The child waits for the end of its standard input, which is a pipe that this
-//! process holds: when this process ends, however it ends, the kernel closes
-//! the pipe, the child leaves and the namespace goes with all links, rules and
-//! sockets in it. Nothing is mounted and no name is taken on the machine.
+//! The child reads its standard input, a pipe whose other end this process holds.
+//! However this process ends, the kernel then closes the pipe. The child sees the end
+//! of its input and exits, and the namespace goes with all links, rules and sockets in
+//! it. Nothing is mounted, and the namespace has no name on the machine.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 use crate::command::search_path;
 use crate::error::LabError;
 
-/// What a holder runs inside its namespace: it tells that it is there, then waits.
+/// The holder's program: it reports that it runs inside its namespace, then waits for
+/// the end of its input.
 const HOLD: &str = "ip link set lo up && echo ready && exec cat >/dev/null";
 
 /// A network namespace that lives as long as this value.
@@ -30,7 +31,7 @@ pub struct Namespace {
     path: PathBuf,
     pid: u32,
     holder: Child,
-    // Closing it ends the holder.
+    // The pipe to the holder. Closing it ends the holder.
     lifeline: Option<ChildStdin>,
 }
 
@@ -49,7 +50,8 @@ impl Namespace {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // An interrupt typed at the terminal is for us to handle, in order.
+            // The holder gets a process group of its own, so that an interrupt typed at
+            // the terminal does not end it before this process has cleaned up.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -84,7 +86,7 @@ impl Namespace {
         })
     }
 
-    /// What it was called at its creation.
+    /// The name that it got at its creation.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -104,11 +106,11 @@ impl Namespace {
         command_in(&self.path, program)
     }
 
-    /// Lets the namespace go and waits until its holder has left. The namespace
-    /// itself ends when the last process and socket in it do.
+    /// Ends the holder and waits for it. The namespace itself ends with the last process
+    /// and the last socket in it.
     pub async fn remove(mut self) {
         drop(self.lifeline.take());
-        // It leaves at once; an error would mean that it is gone already.
+        // The holder exits at once; an error would mean that it is gone already.
         let _left = self.holder.wait().await;
     }
 }
@@ -146,7 +148,7 @@ where
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
                     .map_err(io::Error::from)
             });
-            // Nobody listens when the caller was cancelled.
+            // The receiver is gone if the caller was cancelled.
             let _unheard = done.send(entered.and_then(|()| action()));
         })?;
     result

@@ -57,8 +57,8 @@ impl Node {
         self.folder.join("run")
     }
 
-    /// Folder that stands for the root of the node's files, and is empty: the
-    /// software of the machine that a lab runs on is none of its nodes'.
+    /// An empty folder that stands for the root of the node's files. The daemon must not
+    /// judge its node by the software of the machine on which the lab runs.
     pub fn host_root(&self) -> PathBuf {
         self.folder.join("host")
     }
@@ -69,8 +69,8 @@ impl Node {
     }
 }
 
-/// A pod to be: a namespace with nothing but loopback in it, until the plugin
-/// is called for it. Goes when the value is dropped.
+/// A pod's namespace. It has only a loopback link until somebody calls the plugin for
+/// it. It goes when the value is dropped.
 #[derive(Debug)]
 pub struct Pod {
     name: String,
@@ -115,7 +115,7 @@ impl Pod {
         self.namespace.command(program)
     }
 
-    /// Lets its namespace go, with whatever the plugin has put into it.
+    /// Removes its namespace, with whatever the plugin has put into it.
     ///
     /// # Errors
     /// `Io` when the register of processes cannot be written.

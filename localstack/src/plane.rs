@@ -1,6 +1,6 @@
-//! A lab's control plane, which is one of two: the mock cloud in this process, or
-//! LocalStack's EC2. Everything else of a lab asks here what the nodes are and
-//! what must be plugged in, and how a daemon reaches its cloud.
+//! A lab's control plane: the mock cloud in this process, or LocalStack's EC2. The rest
+//! of a lab asks here which nodes there are, what must be plugged in, and how a daemon
+//! reaches its cloud, and does not know which of the two it is.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,8 +46,8 @@ pub(crate) struct MockPlane {
     serving: Option<JoinHandle<()>>,
 }
 
-/// What the network is made for.
-pub(crate) struct Ground {
+/// What a lab's network must provide.
+pub(crate) struct Network {
     /// Ranges of the VPC.
     pub(crate) networks: Vec<IpNet>,
     /// Addresses of the internet host.
@@ -57,8 +57,8 @@ pub(crate) struct Ground {
 }
 
 impl ControlPlane {
-    /// Makes the cloud with its nodes; a process that is started for it keeps its
-    /// files in the lab's folder.
+    /// Makes the cloud with its nodes. If it starts a process, that keeps its files in the
+    /// lab's folder.
     #[cfg_attr(
         not(feature = "aws"),
         expect(unused_variables, reason = "the mock cloud needs less than EC2")
@@ -80,15 +80,15 @@ impl ControlPlane {
         }
     }
 
-    pub(crate) fn ground(&self) -> Ground {
+    pub(crate) fn network(&self) -> Network {
         match self {
-            Self::Mock(mock) => Ground {
+            Self::Mock(mock) => Network {
                 networks: mock.config.vpc_cidrs.clone(),
                 internet: mock.config.internet.clone(),
                 instances: mock.nodes.clone(),
             },
             #[cfg(feature = "aws")]
-            Self::Ec2(cloud) => cloud.ground(),
+            Self::Ec2(cloud) => cloud.network(),
         }
     }
 
@@ -101,8 +101,8 @@ impl ControlPlane {
         }
     }
 
-    /// Begins to follow it. `instances` are the nodes' numbers by instance id;
-    /// nodes that are not in it have no namespace, and nothing of them is wired.
+    /// Begins to follow the control plane. `instances` has the nodes' numbers by instance
+    /// id. Instances that are not in it have no namespace, so they get no wires.
     pub(crate) fn follow(&self, instances: BTreeMap<String, u32>) -> Follower {
         let source = match self {
             Self::Mock(mock) => Source::Mock {
@@ -116,7 +116,7 @@ impl ControlPlane {
         Follower { source, instances }
     }
 
-    /// Lets the nodes reach it, by a socket in the lab's folder or by the network.
+    /// Opens it to the nodes, by a socket in the lab's folder or over the network.
     #[cfg_attr(
         not(feature = "aws"),
         expect(unused_variables, reason = "the mock cloud needs less than EC2")
@@ -159,7 +159,7 @@ impl ControlPlane {
             .collect()
     }
 
-    /// Takes out of a cloud that lives on what the lab has made in it.
+    /// Removes what the lab has made in a cloud that outlives it.
     pub(crate) async fn clear(&mut self) -> Result<(), LabError> {
         match self {
             Self::Mock(_) => Ok(()),
@@ -168,7 +168,8 @@ impl ControlPlane {
         }
     }
 
-    /// Ends what was started for it; the mock cloud's server was told to stop.
+    /// Ends the processes and tasks that were started for it. The caller has told the mock
+    /// cloud's server to stop before.
     pub(crate) async fn end(self) -> Result<(), LabError> {
         match self {
             Self::Mock(mock) => {
@@ -195,7 +196,7 @@ impl MockPlane {
     }
 }
 
-/// Tells what must be plugged in, whenever that may have changed.
+/// Reports what must be plugged in, whenever that may have changed.
 pub(crate) struct Follower {
     source: Source,
     /// Number of a node, by instance id.
@@ -213,9 +214,9 @@ enum Source {
 }
 
 /// What must be plugged in.
-pub(crate) struct Look {
+pub(crate) struct WiringUpdate {
     pub(crate) wiring: Wiring,
-    /// Told when it is.
+    /// Gets a message when the wires are so.
     pub(crate) acted: Option<oneshot::Sender<()>>,
 }
 
@@ -224,10 +225,10 @@ impl Follower {
     ///
     /// # Errors
     /// `Silent` when LocalStack does not answer.
-    pub(crate) async fn now(&mut self) -> Result<Look, LabError> {
+    pub(crate) async fn now(&mut self) -> Result<WiringUpdate, LabError> {
         let Self { source, instances } = self;
         match source {
-            Source::Mock { cloud, groups, .. } => Ok(mock_look(cloud, groups, instances)),
+            Source::Mock { cloud, groups, .. } => Ok(mock_update(cloud, groups, instances)),
             #[cfg(feature = "aws")]
             Source::Ec2(follow) => follow.now(instances).await,
         }
@@ -235,7 +236,7 @@ impl Follower {
 
     /// What must be plugged in after the next change; `None` when there will be
     /// none any more. Cancel-safe.
-    pub(crate) async fn changed(&mut self) -> Option<Look> {
+    pub(crate) async fn changed(&mut self) -> Option<WiringUpdate> {
         let Self { source, instances } = self;
         match source {
             Source::Mock {
@@ -243,9 +244,9 @@ impl Follower {
                 groups,
                 changes,
             } => match changes.recv().await {
-                // What was missed is in the cloud's state all the same.
+                // A missed notification does no harm: the state is read as a whole.
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    Some(mock_look(cloud, groups, instances))
+                    Some(mock_update(cloud, groups, instances))
                 }
                 Err(broadcast::error::RecvError::Closed) => None,
             },
@@ -255,16 +256,16 @@ impl Follower {
     }
 }
 
-fn mock_look(
+fn mock_update(
     cloud: &MockCloud,
     groups: &[SecurityGroup],
     instances: &BTreeMap<String, u32>,
-) -> Look {
+) -> WiringUpdate {
     let dump = cloud.dump();
     let known = dump.nodes.iter();
     let known = known.filter_map(|node| Some((*instances.get(&node.instance_id)?, node)));
     let held = known.flat_map(|(number, node)| node.interfaces.iter().map(move |i| (number, i)));
-    Look {
+    WiringUpdate {
         wiring: feed::wiring(held, groups),
         acted: None,
     }

@@ -16,8 +16,8 @@ use crate::wiring::WiredInterface;
 pub(crate) const MTU: u32 = 9001;
 
 /// Lines, for the VPC's namespace, that plug an interface into the node whose
-/// namespace `holder` lives in. It appears there as a hot-plugged one does: with
-/// its MAC, down and without an address.
+/// namespace process `holder` lives in. It appears there as a hot-plugged interface
+/// does: with its MAC, down and without an address.
 pub(crate) fn plug(interface: &WiredInterface, holder: u32) -> Vec<String> {
     let (port, mac) = (interface.port(), interface.mac);
     let mut lines = vec![
@@ -25,17 +25,18 @@ pub(crate) fn plug(interface: &WiredInterface, holder: u32) -> Vec<String> {
             "link add {port} mtu {MTU} type veth peer name {} address {mac} mtu {MTU} netns {holder}",
             interface.link()
         ),
-        // A proxy waits up to 0.8 s before it answers, unless told otherwise.
+        // By default the kernel delays a proxy's answer by up to 0.8 s.
         format!("ntable change name arp_cache dev {port} proxy_delay 0"),
         format!("link set {port} up"),
     ];
+    // A cloud delivers by MAC and does not ask the node's ARP, so neither does the VPC.
     for hop in next_hops(interface) {
         lines.push(format!(
             "neigh replace {hop} lladdr {mac} dev {port} nud permanent"
         ));
     }
-    // IPv4 gateways are answered for on every port (see the VPC); neighbour
-    // discovery asks for the address on the very port.
+    // The router answers for IPv4 gateways on every port (see `vpc.rs`). IPv6 neighbour
+    // discovery answers only for addresses of the port itself.
     for gateway in interface.gateways.iter().filter(|one| one.is_ipv6()) {
         lines.push(format!("address replace {gateway}/128 dev {port} nodad"));
     }
@@ -52,6 +53,7 @@ pub(crate) fn add_routes<'a>(
     sources
         .map(
             |source| match next_hop(interface, source.addr().is_ipv4()) {
+                // `onlink`, because the VPC has no subnet on the port that the hop is in.
                 Some(hop) if IpNet::from(hop) != *source => {
                     format!("route replace {source} via {hop} dev {port} onlink")
                 }
@@ -72,8 +74,8 @@ pub(crate) fn remove_routes<'a>(
         .collect()
 }
 
-/// Line, for the VPC's namespace, that pulls an interface; the node's end and
-/// all routes go with it.
+/// Line, for the VPC's namespace, that pulls an interface. The node's end and all routes
+/// go with it.
 pub(crate) fn unplug(interface: &WiredInterface) -> String {
     format!("link del {}", interface.port())
 }
@@ -105,8 +107,8 @@ pub(crate) fn boot(interface: &WiredInterface) -> Vec<String> {
     lines
 }
 
-/// Where packets for an interface's addresses are sent: its own address, or,
-/// for IPv6, the link-local address that its MAC stands for.
+/// The next hop for an interface's addresses: its own address, or, for IPv6, the
+/// link-local address that follows from its MAC.
 fn next_hop(interface: &WiredInterface, ipv4: bool) -> Option<IpAddr> {
     if ipv4 {
         interface.own(true)

@@ -1,5 +1,5 @@
-//! Ping without the program: ICMP echo requests from inside a namespace to
-//! many addresses at once.
+//! Sends ICMP echo requests from inside a namespace to many addresses at once, without
+//! executing `ping`.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::namespace::enter;
 
-/// An unanswered request is sent again after this time.
+/// Time after which an unanswered request is sent again.
 const REPEAT: Duration = Duration::from_millis(200);
-/// A timeout of nothing would mean to wait for ever.
+/// Shortest timeout of a socket: a timeout of 0 means to wait for ever.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Makes the sockets of one process tell their answers apart.
+/// The next identifier. It tells the answers to one process's sockets apart, because a
+/// raw socket receives all of them.
 static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
 
 /// Pings all addresses at once from inside a namespace, repeating what is not
@@ -65,7 +66,7 @@ pub struct PingStream {
 }
 
 /// Pings one address from inside a namespace at an interval, each request once,
-/// until told to stop; then waits `patience` for the answers that are still out.
+/// until told to stop. Then waits up to `patience` for the answers that are missing.
 ///
 /// # Errors
 /// The system's: no such namespace, no privilege for raw sockets.
@@ -150,7 +151,7 @@ fn ping_family(
             sent[*index] = Instant::now();
             // Refused here (no route) counts as not answered.
             let _refused = sendto(&socket, &request, SendFlags::empty(), &to);
-            // Answers that have come already are taken at once, for the sake of their times.
+            // Read answers that have arrived at once: their times are what is measured.
             while let Some(heard) = receive(&socket, ipv4, RecvFlags::DONTWAIT) {
                 missing -= heard
                     .number_for(identifier)

@@ -1,6 +1,6 @@
-//! The processes a lab has started, written down so that whoever cleans up
-//! after a killed lab ends exactly these: a process id counts only together
-//! with its start time, because ids are used again.
+//! The register of the processes that a lab has started. After a lab was killed, the
+//! clean-up ends exactly these. The kernel uses process ids again, so an entry counts
+//! only together with the process's start time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::LabError;
 
-/// How long leftovers may take to go after SIGKILL.
+/// How long a process may take to end after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The register of a running lab.
@@ -45,7 +45,7 @@ impl Processes {
         })
     }
 
-    /// Takes a process out that has ended.
+    /// Removes a process that has ended.
     ///
     /// # Errors
     /// `Io` when the register cannot be written.
@@ -81,7 +81,7 @@ fn start_time(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Kills what a register names and waits until it is gone.
+/// Kills the processes of a register and waits until they are gone.
 pub(crate) fn end_leftovers(file: &Path) {
     let Ok(text) = fs::read_to_string(file) else {
         return;

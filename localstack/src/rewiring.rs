@@ -1,5 +1,5 @@
-//! The task that plugs and pulls as the control plane changes, and what it is asked:
-//! what is plugged in.
+//! The task that plugs interfaces in and pulls them as the control plane changes. It
+//! answers one question: what is plugged in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::LabError;
-use crate::plane::{Follower, Look};
+use crate::plane::{Follower, WiringUpdate};
 use crate::vpc::Vpc;
 use crate::wiring::Wiring;
 
@@ -18,11 +18,11 @@ use crate::wiring::Wiring;
 pub struct Wires {
     /// What is plugged in.
     pub wiring: Wiring,
-    /// Why the cloud did not answer: the wires are as they last were then.
+    /// Why the cloud did not answer. The wires are then as it last said.
     pub silence: Option<String>,
 }
 
-/// Asks for the wires as the cloud says at the time of the question.
+/// A question for the wires, as the cloud says at the time of the question.
 #[derive(Debug)]
 pub(crate) struct Question {
     /// How long the cloud may take to answer.
@@ -39,7 +39,8 @@ impl Question {
     }
 }
 
-/// Follows the cloud until told to stop; never cancelled in the middle of a change.
+/// Follows the cloud until told to stop. Never stops in the middle of a change, which
+/// would leave half a wiring.
 pub(crate) async fn rewire(
     mut vpc: Vpc,
     mut follower: Follower,
@@ -72,7 +73,7 @@ pub(crate) async fn rewire(
     }
 }
 
-async fn now(follower: &mut Follower, patience: Duration) -> Result<Look, LabError> {
+async fn now(follower: &mut Follower, patience: Duration) -> Result<WiringUpdate, LabError> {
     let silent = |_| LabError::Silent {
         operation: "what must be plugged in".to_owned(),
         reason: format!("no answer in {} s", patience.as_secs()),
@@ -80,17 +81,17 @@ async fn now(follower: &mut Follower, patience: Duration) -> Result<Look, LabErr
     timeout(patience, follower.now()).await.map_err(silent)?
 }
 
-/// Brings the wires to a look; a cloud that does not answer leaves them alone.
+/// Changes the wires as an update says. If the cloud did not answer, leaves them alone.
 async fn plug(
     vpc: &mut Vpc,
-    look: Result<Look, LabError>,
+    look: Result<WiringUpdate, LabError>,
     holders: &BTreeMap<u32, u32>,
 ) -> Result<Wires, LabError> {
     let (outcome, silence) = match look {
         Ok(look) => {
             let outcome = vpc.rewire(look.wiring, holders).await;
             if let Some(acted) = look.acted {
-                // Who follows may have ended.
+                // The follower's other end may be gone; nobody waits then.
                 let _unheard = acted.send(());
             }
             (outcome, None)

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::error::LabError;
 use crate::namespace::enter;
 
-/// An open road. It is closed when the value is dropped, with all connections.
+/// An open road. Dropping the value closes it with all its connections.
 #[derive(Debug)]
 pub(crate) struct Road {
     _forwarding: AbortOnDropHandle<()>,
@@ -63,8 +63,8 @@ async fn forward(listener: tokio::net::TcpListener, to: SocketAddr) {
     }
 }
 
-/// Carries one connection. That it breaks is for its two ends to notice: both
-/// are closed then.
+/// Carries one connection. If it breaks, both ends are closed, and that is all the error
+/// that anybody needs.
 async fn carry(mut here: TcpStream, to: SocketAddr) {
     match TcpStream::connect(to).await {
         Ok(mut there) => {

@@ -1,5 +1,5 @@
-//! Security groups, as nftables text: which flows may be opened to and by an
-//! interface. Answers always pass.
+//! Security groups, as nftables text: which flows others may open to an interface and
+//! which it may open. Answers always pass.
 
 use std::fmt::Write as _;
 
@@ -46,8 +46,8 @@ pub(crate) fn replace(interface: &WiredInterface) -> String {
     text
 }
 
-/// A flow that egress allows still has to pass the other end's ingress; what
-/// passes that is done.
+/// The rules of one direction. Egress returns to the caller for an allowed flow, because
+/// the other end's ingress has to allow it, too. Ingress comes last and accepts it.
 fn rules(interface: &WiredInterface, direction: Direction) -> String {
     let chain = direction.chain(interface);
     let (rules, verdict) = match direction {

@@ -1,6 +1,6 @@
-//! The cloud's source check, as nftables text: a packet that comes from an
-//! interface with an address (or a MAC) that is not assigned to it is dropped
-//! and counted by interface. Also the counters of whatever else the VPC drops.
+//! The cloud's source check, as nftables text. The VPC drops a packet whose source
+//! address or MAC is not assigned to the interface that it came from, and counts it by
+//! interface. The counters of other drops are here too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,8 +29,10 @@ pub struct Dropped {
     pub refused: u64,
 }
 
-/// The table without any port. A port that is not known drops everything.
+/// The table without any port. It drops all packets from a port that it does not know.
 pub(crate) fn base() -> String {
+    // The check is at priority `raw`, before connection tracking, so that a forged packet
+    // opens no connection.
     format!(
         "table {TABLE} {{
   set own_v4 {{ type ipv4_addr; }}
@@ -80,6 +82,7 @@ add rule {TABLE} {port}_internet counter name \"{port}_untranslatable\" drop
         let _ = writeln!(text, "add element {TABLE} own_v4 {{ {own} }}");
     }
     text.push_str(&security_groups::open(interface));
+    // The maps come last, because their elements name the chains above.
     let _ = write!(
         text,
         "add element {TABLE} to_internet {{ \"{port}\" : jump {port}_internet }}
@@ -94,6 +97,7 @@ add element {TABLE} from {{ \"{port}\" : jump {port}_from }}
 /// Text that closes a port and removes what [`open`] has made.
 pub(crate) fn close(interface: &WiredInterface) -> String {
     let port = interface.port();
+    // The reverse of `open`: nftables refuses to delete a chain that a map still names.
     let mut text = format!(
         "delete element {TABLE} from {{ \"{port}\" }}
 delete element {TABLE} out_of {{ \"{port}\" }}

@@ -12,15 +12,16 @@ use crate::namespace::{Namespace, enter};
 use crate::wiring::{Step, Wiring, steps};
 use crate::{ports, security_groups, source_check};
 
-/// Settings of a router that answers ARP for what it routes. Forwarding comes
-/// first: the kernel resets others when it changes.
+/// Settings of a router that answers ARP for what it routes. Forwarding must come first,
+/// because changing it makes the kernel reset others.
 const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/default/forwarding", "1"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv4/conf/default/proxy_arp", "1"),
-    // The source check is nftables' job, and exact.
+    // nftables checks sources, and exactly; the kernel's reverse path filter would only
+    // interfere.
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
     ("ipv4/conf/all/send_redirects", "0"),
@@ -47,7 +48,7 @@ impl Vpc {
         .map_err(LabError::io("set the VPC up as a router"))?;
         let path = namespace.path().to_owned();
         nft(path.clone(), "make the VPC's table", source_check::base()).await?;
-        // What is assigned to nobody is dropped without a word.
+        // Drops packets to addresses that nobody has, without an ICMP error, as a cloud does.
         let nowhere = networks
             .iter()
             .map(|network| format!("route replace blackhole {network}"))
@@ -70,8 +71,8 @@ impl Vpc {
 
     /// Brings the wires to `next`. `holders` are the nodes' processes, by number.
     ///
-    /// Must not be cancelled. A failure means that the kernel refuses what the
-    /// control plane has decided: the lab is of no use any more.
+    /// Must not be cancelled. After a failure the kernel differs from what the control
+    /// plane has decided, and the lab is unusable.
     pub(crate) async fn rewire(
         &mut self,
         next: Wiring,
@@ -88,6 +89,7 @@ impl Vpc {
                     pulls.1.push_str(&source_check::close(interface));
                 }
                 Step::Plug(interface) => {
+                    // A node without a namespace (somebody else's in the VPC) gets no wires.
                     if let Some(holder) = holders.get(&interface.node) {
                         changes.0.extend(gateway(interface));
                         changes.0.extend(ports::plug(interface, *holder));
@@ -100,7 +102,8 @@ impl Vpc {
                     won,
                     rules,
                 } => {
-                    // What an address has won elsewhere has replaced its route already.
+                    // An address that has moved to another interface has a new route by now,
+                    // which must stay.
                     let lost_for_good = lost.iter().filter(|source| !held(&next, source));
                     changes
                         .0
@@ -118,7 +121,7 @@ impl Vpc {
         if !todo.is_empty() {
             ip_batch(path.clone(), "pull interfaces", pulls.0).await?;
             nft(path.clone(), "close ports", pulls.1).await?;
-            // The check stands before the wire carries anything.
+            // The source check must be there before the port can carry a packet.
             nft(path.clone(), "change the source check", changes.1).await?;
             ip_batch(path, "change the VPC's wires", changes.0).await?;
             self.now = next;
@@ -141,8 +144,8 @@ impl Vpc {
     }
 }
 
-/// The subnet's IPv4 gateway is an address of the router itself, on no port, so
-/// that it is answered for on every port.
+/// The subnet's IPv4 gateway. It is an address of the router itself and on no port, so
+/// that the router answers for it on every port.
 fn gateway(interface: &crate::wiring::WiredInterface) -> impl Iterator<Item = String> {
     let gateways = interface.gateways.iter().filter(|one| one.is_ipv4());
     gateways.map(|one| format!("address replace {one}/32 dev lo"))

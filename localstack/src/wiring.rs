@@ -11,10 +11,10 @@ use veni_provider::{DEFAULT_NETWORK_CARD, InterfaceId, Mac};
 /// The other end of what a security group allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peers {
-    /// Addresses.
+    /// Addresses of a range.
     Range(IpNet),
-    /// Whatever hangs on these ports of the VPC: a group's members. The source
-    /// check has made sure that what comes from a port is its interface's.
+    /// The interfaces at these ports of the VPC: a group's members. The source check
+    /// stands before, so a packet from a port carries an address of its interface.
     Ports(BTreeSet<String>),
 }
 
@@ -74,7 +74,7 @@ impl WiredInterface {
         format!("eth{}{}", self.device_index, self.card_suffix())
     }
 
-    /// Device indexes are each card's own.
+    /// Distinguishes network cards, because each card counts device indexes from 0.
     fn card_suffix(&self) -> String {
         match self.network_card {
             DEFAULT_NETWORK_CARD => String::new(),
@@ -88,7 +88,7 @@ impl WiredInterface {
         all.find(|address| address.is_ipv4() == ipv4).copied()
     }
 
-    /// What cannot change while it is plugged in.
+    /// What cannot change while it is plugged in; another one must be pulled and plugged in.
     fn hardware(&self) -> (&InterfaceId, Mac, &[IpAddr]) {
         (&self.id, self.mac, &self.own_addresses)
     }
@@ -114,13 +114,13 @@ pub(crate) enum Step {
     Plug(WiredInterface),
     /// Change what it may send and receive.
     Update {
-        /// As it shall be.
+        /// The interface as it shall be.
         interface: WiredInterface,
         /// Sources it has lost.
         lost: Vec<IpNet>,
-        /// Sources it has won.
+        /// Sources it has gained.
         won: Vec<IpNet>,
-        /// Whether the rules of its security groups are others now.
+        /// Whether the rules of its security groups have changed.
         rules: bool,
     },
 }

@@ -6,8 +6,9 @@
 mod assigning;
 mod attaching;
 mod inventory;
+mod lost_answers;
+mod operations;
 mod releasing;
-mod trouble;
 
 use std::fmt;
 use std::future::Future;
@@ -95,10 +96,10 @@ pub type Outcome = Result<Verdict, NotShown>;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// A behaviour.
+/// One behaviour that any provider must show.
 #[derive(Clone, Copy)]
 pub struct Behaviour {
-    /// A sentence.
+    /// What must be so, as a sentence.
     pub name: &'static str,
     run: for<'a> fn(&'a dyn Fixture, TestNode) -> Running<'a>,
 }
@@ -156,10 +157,13 @@ macro_rules! for_each_behaviour {
             attaching::an_interface_that_cannot_be_filled_is_not_left_behind,
             attaching::two_interfaces_never_get_the_same_address,
             attaching::a_cloud_that_cannot_attach_says_so,
-            trouble::a_lost_answer_to_assign_leaves_a_doubt_that_the_inventory_settles,
-            trouble::a_lost_answer_to_release_may_be_repeated,
-            trouble::a_lost_answer_to_attach_is_found_again_by_its_token,
-            trouble::a_dropped_call_leaves_a_state_that_the_inventory_tells,
+            lost_answers::a_lost_answer_to_assign_leaves_a_doubt_that_the_inventory_settles,
+            lost_answers::a_lost_answer_to_release_may_be_repeated,
+            lost_answers::a_lost_answer_to_attach_is_found_again_by_its_token,
+            lost_answers::a_dropped_call_leaves_a_state_that_the_inventory_tells,
+            operations::a_change_that_was_begun_is_brought_to_its_end,
+            operations::an_interface_takes_no_second_change_while_it_is_updating,
+            operations::an_operation_that_the_cloud_does_not_know_is_not_found,
         }
     };
 }

@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-use crate::nouns::SubnetId;
+use veni_nouns::SubnetId;
 
 /// What a subnet has run out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,15 +39,15 @@ pub enum ErrorClass {
     },
     /// The subnet has nothing left.
     Exhausted {
-        /// Which subnet.
+        /// The subnet that was asked.
         subnet: SubnetId,
-        /// Of what.
+        /// What it has run out of.
         scarcity: Scarcity,
     },
     /// The node or the interface holds as many as its type allows; our own
     /// numbers are wrong or stale.
     LimitReached {
-        /// Of what.
+        /// The limit that was met.
         limit: Limit,
     },
     /// The interface does not exist (any more); look again.
@@ -133,6 +132,12 @@ impl std::error::Error for ProviderError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_the_call_and_the_cloud_s_reason() {
+        let error = ProviderError::new(ErrorClass::Unsupported, "AssignIpv6Addresses", "no such");
+        assert_eq!(error.to_string(), "AssignIpv6Addresses failed: no such");
+    }
 
     /// The next class, so that the compiler asks for the place of a new one.
     fn after(class: &ErrorClass) -> Option<ErrorClass> {

@@ -6,23 +6,31 @@
 //! keeps no pool, makes no plan and never retries on its own: every call
 //! passes a limiter once, and its error tells the caller what to do next.
 
+pub mod change;
 pub mod error;
 pub mod limiter;
 pub mod nouns;
 pub mod operation;
+pub mod random;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
+pub use change::{ChangeRequest, ChangeResult, Progress, Running};
 pub use error::{ErrorClass, Limit, ProviderError, Scarcity};
 pub use limiter::{Adaptation, Budget, CallObserver, Limited, LimiterConfig, NoObserver, Rate};
 pub use nouns::{
-    AddressSlots, AttachRequest, Capabilities, DEFAULT_NETWORK_CARD, Family, Glimpse, Grant,
-    Interface, InterfaceId, InterfaceState, Inventory, Limits, Mac, Node, Subnet, SubnetId,
+    AddressSlots, AttachRequest, Capabilities, Grant, Interface, Inventory, Limits, LocalView, Mac,
+    Node, SourceRouting, Subnet,
 };
 pub use operation::{ApiFamily, Operation};
+pub use veni_nouns::{
+    DEFAULT_NETWORK_CARD, Family, InterfaceId, InterfaceState, OperationId, SlotKind, SubnetId,
+};
 
 /// A cloud, as seen from one node.
 ///
@@ -61,7 +69,7 @@ pub trait Provider: Send + Sync + 'static {
     /// nobody's trouble.
     ///
     /// It may lag behind [`Provider::inventory`] and run ahead of it.
-    async fn glance(&self) -> Option<Glimpse> {
+    async fn local_view(&self) -> Option<LocalView> {
         None
     }
 
@@ -101,4 +109,36 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// Any class but `NotFound` for an address.
     async fn release(&self, interface: &InterfaceId, grant: &Grant) -> Result<(), ProviderError>;
+
+    /// Begins a change. A cloud that answers when a change is made needs nothing more
+    /// than the four calls above, which this default makes. A cloud whose changes run
+    /// for minutes answers [`Progress::Running`] as soon as it has accepted one. Until
+    /// that has ended it shows the interface as [`InterfaceState::Updating`], and
+    /// another change of it is refused as `Transient`.
+    ///
+    /// # Errors
+    /// Those of the call that stands for the change.
+    async fn begin(&self, change: &ChangeRequest) -> Result<Progress, ProviderError> {
+        change::carry_out(self, change).await
+    }
+
+    /// Asks how far a change is that was begun, by this daemon or one before it. What
+    /// it answers may be asked for again.
+    ///
+    /// # Errors
+    /// `NotFound`: the cloud does not know the operation (any more), and the inventory
+    /// tells what came of it. The errors of the change itself, when it has failed and
+    /// nothing was changed. `Throttled` and `Transient` where the question failed: the
+    /// change goes on. A change that failed for one of these two reasons is told as
+    /// `OutcomeUnknown`.
+    async fn resume(&self, operation: &OperationId) -> Result<Progress, ProviderError> {
+        let reason = format!("no operation {operation}: this cloud's calls end with the change");
+        Err(ProviderError::new(ErrorClass::NotFound, "resume", reason))
+    }
+
+    /// Returns the longest time that a call of this kind may take, where the cloud needs
+    /// another one than the daemon's setting. Constant over the life of the provider.
+    fn deadline(&self, _: Operation) -> Option<Duration> {
+        None
+    }
 }

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    AddressSlots, ApiFamily, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface,
-    InterfaceId, Inventory, Node, Operation, Provider, ProviderError,
+    AddressSlots, ApiFamily, AttachRequest, Capabilities, ChangeRequest, ErrorClass, Grant,
+    Interface, InterfaceId, Inventory, LocalView, Node, Operation, OperationId, Progress, Provider,
+    ProviderError,
 };
 pub use budget::Budget;
 
@@ -81,17 +82,18 @@ impl Default for Adaptation {
 /// Settings of the limiter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimiterConfig {
-    /// Reads.
+    /// The budget of reads.
     pub describe: Rate,
-    /// Assign.
+    /// The budget of assigning addresses and prefixes.
     pub addresses: Rate,
-    /// Attach.
+    /// The budget of attaching interfaces.
     pub interfaces: Rate,
-    /// Release and detach.
+    /// The budget of what goes back: releases and detachments.
     pub returns: Rate,
     /// What throttling does to them.
     pub adaptation: Adaptation,
-    /// Longest time of a call at the cloud.
+    /// Longest time of a call at the cloud, where the provider does not say another one
+    /// ([`Provider::deadline`]).
     pub deadline: Duration,
 }
 
@@ -170,14 +172,30 @@ impl Limited {
         operation: Operation,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
+        let asked = Instant::now();
+        let (answer, started) = self.paced(operation, call).await;
+        let outcome = answer.as_ref().map(|_| ()).map_err(|error| &error.class);
+        let waited = started.duration_since(asked);
+        self.observer
+            .call(operation, outcome, waited, started.elapsed());
+        answer
+    }
+
+    /// Makes a call when its family's budget allows, and tells when it left. The cloud
+    /// has the deadline of this kind of call for its answer.
+    async fn paced<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> (Result<T, ProviderError>, Instant) {
         let family = operation.family();
         let budget = &self.budgets[family as usize];
-        let asked = Instant::now();
         budget.wait().await;
         let started = Instant::now();
-        let answer = timeout(self.deadline, call)
+        let deadline = self.deadline_of(operation);
+        let answer = timeout(deadline, call)
             .await
-            .unwrap_or_else(|_| Err(self.overdue(operation)));
+            .unwrap_or_else(|_| Err(overdue(operation, deadline)));
         let adjusted = match &answer {
             Err(ProviderError {
                 class: ErrorClass::Throttled { retry_after },
@@ -188,22 +206,22 @@ impl Limited {
         if let Some(per_second) = adjusted {
             self.observer.budget(family, per_second);
         }
-        let outcome = answer.as_ref().map(|_| ()).map_err(|error| &error.class);
-        let waited = started.duration_since(asked);
-        self.observer
-            .call(operation, outcome, waited, started.elapsed());
-        answer
+        (answer, started)
     }
 
-    fn overdue(&self, operation: Operation) -> ProviderError {
-        let class = if operation.mutates() {
-            ErrorClass::OutcomeUnknown
-        } else {
-            ErrorClass::Transient
-        };
-        let reason = format!("no answer within {:?}", self.deadline);
-        ProviderError::new(class, operation.label(), reason)
+    fn deadline_of(&self, operation: Operation) -> Duration {
+        self.inner.deadline(operation).unwrap_or(self.deadline)
     }
+}
+
+fn overdue(operation: Operation, deadline: Duration) -> ProviderError {
+    let class = if operation.mutates() {
+        ErrorClass::OutcomeUnknown
+    } else {
+        ErrorClass::Transient
+    };
+    let reason = format!("no answer within {deadline:?}");
+    ProviderError::new(class, operation.label(), reason)
 }
 
 #[async_trait]
@@ -226,8 +244,8 @@ impl Provider for Limited {
     }
 
     /// Costs the cloud nothing, so it waits for no budget.
-    async fn glance(&self) -> Option<Glimpse> {
-        timeout(self.deadline, self.inner.glance()).await.ok()?
+    async fn local_view(&self) -> Option<LocalView> {
+        timeout(self.deadline, self.inner.local_view()).await.ok()?
     }
 
     async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
@@ -252,6 +270,22 @@ impl Provider for Limited {
     async fn release(&self, interface: &InterfaceId, grant: &Grant) -> Result<(), ProviderError> {
         let call = self.inner.release(interface, grant);
         self.call(Operation::Release, call).await
+    }
+
+    async fn begin(&self, change: &ChangeRequest) -> Result<Progress, ProviderError> {
+        self.call(change.operation(), self.inner.begin(change))
+            .await
+    }
+
+    /// Paid as a read. The observer is told of the change when it begins, and of no
+    /// question after it.
+    async fn resume(&self, operation: &OperationId) -> Result<Progress, ProviderError> {
+        let asked = self.inner.resume(operation);
+        self.paced(Operation::Inventory, asked).await.0
+    }
+
+    fn deadline(&self, operation: Operation) -> Option<Duration> {
+        Some(self.deadline_of(operation))
     }
 }
 

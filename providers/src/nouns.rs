@@ -1,5 +1,5 @@
-//! The nouns of the provider trait: plain data, serialisable, no behaviour
-//! beyond parsing and counting.
+//! The nouns of the provider trait beside those that it shares with the planner
+//! ([`veni_nouns`]): plain data, serialisable, no behaviour beyond parsing and counting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,43 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-
-macro_rules! identifier {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
-
-        impl $name {
-            /// Wraps the cloud's own text.
-            pub fn new(text: impl Into<String>) -> Self {
-                Self(text.into())
-            }
-
-            /// The cloud's own text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-identifier! {
-    /// The cloud's id of an interface (`eni-…` on AWS, a resource id on Azure).
-    InterfaceId
-}
-
-identifier! {
-    /// The cloud's id of a subnet.
-    SubnetId
-}
+use veni_nouns::{DEFAULT_NETWORK_CARD, Family, InterfaceId, InterfaceState, SlotKind, SubnetId};
 
 /// A MAC address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,35 +72,6 @@ impl TryFrom<String> for Mac {
     }
 }
 
-/// Address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
-        }
-    }
-
-    /// Length of the prefixes that a cloud delegates: /28 for IPv4 (AWS and
-    /// Azure), /80 for IPv6 (AWS).
-    pub fn delegated_prefix_length(self) -> u8 {
-        match self {
-            Self::V4 => 28,
-            Self::V6 => 80,
-        }
-    }
-}
-
 /// What a cloud can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
@@ -146,18 +81,44 @@ pub struct Capabilities {
     pub ipv4_prefixes: bool,
     /// /80 prefixes can be delegated to an interface.
     pub ipv6_prefixes: bool,
-    /// Single IPv6 secondary addresses can be assigned.
+    /// Single IPv6 secondary addresses can be assigned for pods (AWS no: there they are
+    /// the node's own).
     pub ipv6_addresses: bool,
-    /// Addresses may only leave the node by the interface that holds them, so
-    /// pods need policy routing (AWS); otherwise all interfaces' addresses share
-    /// one route (Azure: one NIC).
-    pub source_routing: bool,
+    /// How packets of pods must find the interface that holds their address.
+    pub source_routing: SourceRouting,
     /// Addresses and prefixes can be given back.
     pub release: bool,
     /// Most addresses or prefixes in one assign or release call.
     pub batch: u32,
     /// After this time a change shows in [`crate::Provider::inventory`].
     pub settle_time: Duration,
+}
+
+/// How packets of pods must find the interface that holds their address. Journals and the
+/// mock cloud's socket have it as a truth value: whether there is any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum SourceRouting {
+    /// They need not: all interfaces' addresses share one route (Azure: one NIC).
+    None,
+    /// By their source: an address may leave the node only by the interface that holds it
+    /// (AWS).
+    BySource,
+}
+
+impl From<bool> for SourceRouting {
+    fn from(any: bool) -> Self {
+        match any {
+            true => Self::BySource,
+            false => Self::None,
+        }
+    }
+}
+
+impl From<SourceRouting> for bool {
+    fn from(routing: SourceRouting) -> Self {
+        routing == SourceRouting::BySource
+    }
 }
 
 /// What the node's instance type allows.
@@ -183,31 +144,16 @@ pub struct Node {
     pub instance_type: String,
     /// Availability zone; may be empty.
     pub zone: String,
-    /// Its limits.
+    /// What its instance type allows.
     pub limits: Limits,
     /// The network's own ranges: traffic that stays inside is never translated.
     pub network_cidrs: Vec<IpNet>,
 }
 
-/// How far an interface is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InterfaceState {
-    /// On its way in: it may not carry traffic yet.
-    Attaching,
-    /// In use.
-    Attached,
-    /// On its way out: nothing on it may be given to a pod.
-    Detaching,
-}
-
-/// The network card that the primary interface is on.
-pub const DEFAULT_NETWORK_CARD: u32 = 0;
-
 /// One interface of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
-    /// Id.
+    /// The cloud's id of the interface.
     pub id: InterfaceId,
     /// MAC; the link on the node is found by it.
     pub mac: Mac,
@@ -232,9 +178,9 @@ pub struct Interface {
     /// subnet is excluded, or pods have subnets of their own.
     #[serde(default = "yes")]
     pub for_pods: bool,
-    /// State.
+    /// How far the interface is.
     pub state: InterfaceState,
-    /// Subnet.
+    /// The subnet that its addresses come from.
     pub subnet: SubnetId,
     /// Ranges of the subnet, one per family.
     pub subnet_cidrs: Vec<IpNet>,
@@ -242,9 +188,9 @@ pub struct Interface {
     pub gateways: Vec<IpAddr>,
     /// The interface's own addresses: never given to a pod.
     pub own_addresses: Vec<IpAddr>,
-    /// Secondary addresses.
+    /// Secondary addresses: pods may have them.
     pub addresses: Vec<IpAddr>,
-    /// Delegated prefixes.
+    /// Delegated prefixes: pods may have all addresses in them.
     pub prefixes: Vec<IpNet>,
 }
 
@@ -276,7 +222,7 @@ fn yes() -> bool {
 /// It lags behind the truth in both directions, so it is a reason to look at
 /// the inventory and never one to add or to remove anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Glimpse {
+pub struct LocalView {
     /// All ranges of each interface: its own addresses and the others as /32
     /// and /128, and its prefixes.
     pub interfaces: BTreeMap<Mac, BTreeSet<IpNet>>,
@@ -287,9 +233,9 @@ pub struct Glimpse {
 /// A subnet that the node may take addresses from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
-    /// Id.
+    /// The cloud's id of the subnet.
     pub id: SubnetId,
-    /// Its ranges.
+    /// Its ranges, one per family.
     pub cidrs: Vec<IpNet>,
     /// Free IPv4 addresses, as the cloud last told.
     pub free_ipv4: u32,
@@ -312,18 +258,48 @@ pub struct Inventory {
 pub enum AddressSlots {
     /// Single secondary addresses.
     Addresses {
-        /// Family.
+        /// The family of all of them.
         family: Family,
         /// How many, at least 1.
         count: u32,
     },
     /// Delegated prefixes.
     Prefixes {
-        /// Family.
+        /// The family of all of them.
         family: Family,
         /// How many, at least 1.
         count: u32,
     },
+}
+
+impl AddressSlots {
+    /// So many slots of a kind.
+    pub fn new(family: Family, kind: SlotKind, count: u32) -> Self {
+        match kind {
+            SlotKind::Address => Self::Addresses { family, count },
+            SlotKind::Prefix => Self::Prefixes { family, count },
+        }
+    }
+
+    /// Returns the family.
+    pub fn family(self) -> Family {
+        let (Self::Addresses { family, .. } | Self::Prefixes { family, .. }) = self;
+        family
+    }
+
+    /// Returns what the slots are filled with.
+    pub fn kind(self) -> SlotKind {
+        match self {
+            Self::Addresses { .. } => SlotKind::Address,
+            Self::Prefixes { .. } => SlotKind::Prefix,
+        }
+    }
+
+    /// Returns how many slots.
+    pub fn count(self) -> u32 {
+        let (Self::Addresses { count, .. } | Self::Prefixes { count, .. }) = self;
+        count
+    }
 }
 
 /// A request for one more interface.
@@ -340,9 +316,9 @@ pub struct AttachRequest {
 /// Addresses and prefixes, given or to give back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Single addresses.
+    /// Single addresses, without a length.
     pub addresses: Vec<IpAddr>,
-    /// Prefixes.
+    /// Delegated prefixes, with their length.
     pub prefixes: Vec<IpNet>,
 }
 
@@ -371,5 +347,82 @@ mod tests {
             let error = text.parse::<Mac>().expect_err("must be refused");
             assert!(error.to_string().contains(text));
         }
+    }
+
+    #[test]
+    fn a_mac_is_written_in_lower_case_with_colons_everywhere() {
+        let mac = Mac([0x0e, 0x1f, 0, 0xa, 0xb, 0xc]);
+        let expected = "0e:1f:00:0a:0b:0c";
+        assert_eq!(mac.to_string(), expected);
+        assert_eq!(format!("{mac:?}"), expected);
+        assert_eq!(String::from(mac), expected);
+    }
+
+    #[test]
+    fn source_routing_is_kept_as_the_truth_value_that_it_once_was() {
+        for routing in [SourceRouting::None, SourceRouting::BySource] {
+            assert_eq!(SourceRouting::from(bool::from(routing)), routing);
+        }
+        assert!(bool::from(SourceRouting::BySource));
+    }
+
+    /// As a daemon before network cards and subnets of pods has kept it.
+    fn kept() -> Interface {
+        let text = r#"{
+            "id": "eni-1", "mac": "0e:1f:00:0a:0b:0c", "device_index": 1, "primary": false,
+            "managed": true, "state": "attached", "subnet": "subnet-1",
+            "subnet_cidrs": ["10.0.0.0/24"], "gateways": ["10.0.0.1"],
+            "own_addresses": ["10.0.0.5"], "addresses": ["10.0.0.6", "fd00::6"],
+            "prefixes": ["10.0.0.16/28"]
+        }"#;
+        serde_json::from_str(text).expect("it is understood")
+    }
+
+    #[test]
+    fn an_interface_kept_by_an_older_daemon_is_for_pods_and_on_the_default_card() {
+        let interface = kept();
+        assert!(interface.for_pods);
+        assert!(!interface.made_for_pods);
+        assert!(interface.on_default_card());
+        let other = Interface {
+            network_card: DEFAULT_NETWORK_CARD + 1,
+            ..interface
+        };
+        assert!(!other.on_default_card());
+    }
+
+    #[test]
+    fn ranges_are_all_addresses_and_prefixes() {
+        let expected = ["10.0.0.5/32", "10.0.0.6/32", "fd00::6/128", "10.0.0.16/28"];
+        let expected = expected.map(|range| range.parse().expect("a range"));
+        assert_eq!(kept().ranges(), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn slots_tell_what_they_were_made_of() {
+        for kind in [SlotKind::Address, SlotKind::Prefix] {
+            let slots = AddressSlots::new(Family::V6, kind, 7);
+            assert_eq!(
+                (slots.family(), slots.kind(), slots.count()),
+                (Family::V6, kind, 7)
+            );
+        }
+    }
+
+    #[test]
+    fn a_grant_is_empty_without_addresses_and_prefixes_alone() {
+        let addresses = vec!["10.0.0.6".parse().expect("an address")];
+        let prefixes = vec!["10.0.0.16/28".parse().expect("a prefix")];
+        assert!(Grant::default().is_empty());
+        let single = Grant {
+            addresses,
+            ..Grant::default()
+        };
+        assert!(!single.is_empty());
+        let block = Grant {
+            prefixes,
+            ..Grant::default()
+        };
+        assert!(!block.is_empty());
     }
 }

@@ -73,7 +73,7 @@ impl fmt::Display for Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiFamily {
-    /// Reads.
+    /// Reads of the node and its inventory.
     Describe,
     /// Assigning addresses.
     Addresses,
@@ -100,5 +100,28 @@ impl ApiFamily {
             Self::Interfaces => "interfaces",
             Self::Returns => "returns",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_call_and_family_has_a_label_of_its_own_in_the_form_of_a_metric_s() {
+        let calls = Operation::ALL.map(Operation::label);
+        let families = ApiFamily::ALL.map(ApiFamily::label);
+        for labels in [calls.as_slice(), families.as_slice()] {
+            let distinct: BTreeSet<&str> = labels.iter().copied().collect();
+            assert_eq!(distinct.len(), labels.len());
+            let fits = |label: &str| label.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            assert!(labels.iter().all(|label| fits(label) && label.len() > 3));
+        }
+        // Dashboards and alerts name these.
+        assert!(calls.contains(&"attach_interface"));
+        assert!(families.contains(&"describe"));
+        assert_eq!(Operation::Assign.to_string(), "assign");
     }
 }

@@ -205,7 +205,7 @@ impl Node {
     pub(crate) fn journal(&self, attachment: &Attachment) {
         let folder = self.run_dir().join("journal/endpoints");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let name = veni_api::file_names::entry_prefix(attachment);
+        let name = veni_api::file_names::entry_prefix(veni_api::file_names::parts(attachment));
         let file = folder.join(format!("{name}0123456789ab-01234567.json"));
         std::fs::write(file, "{}").expect("a file");
     }

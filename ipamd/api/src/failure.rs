@@ -34,6 +34,8 @@ pub mod code {
     pub const KERNEL_REFUSED: u32 = 101;
     /// Veni: CHECK found differences.
     pub const DIFFERS: u32 = 102;
+    /// Veni: a port of the node leads to another pod.
+    pub const HOST_PORT_TAKEN: u32 = 103;
 }
 
 /// A CNI error as the runtime will see it.

@@ -8,10 +8,10 @@ use crate::v1::Attachment;
 /// Digits of the hash with which a journal entry's name begins.
 const ENTRY_DIGITS: usize = 16;
 
-/// Hexadecimal SHA-1 of an attachment. For names, not for secrecy.
-pub fn attachment_hash(attachment: &Attachment) -> String {
+/// Hexadecimal SHA-1 of an attachment's [`parts`]. For names, not for secrecy.
+pub fn attachment_hash(parts: [&str; 3]) -> String {
     let mut hasher = Sha1::new();
-    for part in parts(attachment) {
+    for part in parts {
         hasher.update(part.as_bytes());
         // No name holds a zero byte, so different attachments never meet.
         hasher.update([0]);
@@ -20,17 +20,18 @@ pub fn attachment_hash(attachment: &Attachment) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How the names of an attachment's entries in the daemon's journal begin.
-pub fn entry_prefix(attachment: &Attachment) -> String {
-    format!("{}-", &attachment_hash(attachment)[..ENTRY_DIGITS])
+/// How the names of an attachment's entries in the daemon's journal begin; of its
+/// [`parts`].
+pub fn entry_prefix(parts: [&str; 3]) -> String {
+    format!("{}-", &attachment_hash(parts)[..ENTRY_DIGITS])
 }
 
-/// Name of the note about an attachment's DEL: FNV-1a with 128 bits over its parts,
+/// Name of the note about an attachment's DEL: FNV-1a with 128 bits over its [`parts`],
 /// each ended by a zero byte. Plugins of every version have called it so.
-pub fn note(attachment: &Attachment) -> String {
+pub fn note(parts: [&str; 3]) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let hash = parts(attachment)
+    let hash = parts
         .into_iter()
         .flat_map(|part| part.bytes().chain([0]))
         .fold(OFFSET, |hash, byte| {
@@ -39,7 +40,8 @@ pub fn note(attachment: &Attachment) -> String {
     format!("{hash:032x}.json")
 }
 
-fn parts(attachment: &Attachment) -> [&str; 3] {
+/// What an attachment is told by: network, container id and interface name.
+pub fn parts(attachment: &Attachment) -> [&str; 3] {
     [
         &attachment.network,
         &attachment.container_id,
@@ -63,15 +65,15 @@ mod tests {
     fn names_are_those_that_earlier_versions_have_given() {
         let one = attachment("c1", "eth0");
         // printf 'veni\0c1\0eth0\0' | sha1sum | cut -c1-16
-        assert_eq!(entry_prefix(&one), "5dd1b3591e6e1008-");
+        assert_eq!(entry_prefix(parts(&one)), "5dd1b3591e6e1008-");
         // The same through FNV-1a, computed with Python.
-        assert_eq!(note(&one), "a289b52fa2b4f435e78d1115d723bb24.json");
+        assert_eq!(note(parts(&one)), "a289b52fa2b4f435e78d1115d723bb24.json");
     }
 
     #[test]
     fn attachments_that_read_alike_have_different_names() {
         let (one, other) = (attachment("a", "bc"), attachment("ab", "c"));
-        assert_ne!(note(&one), note(&other));
-        assert_ne!(entry_prefix(&one), entry_prefix(&other));
+        assert_ne!(note(parts(&one)), note(parts(&other)));
+        assert_ne!(entry_prefix(parts(&one)), entry_prefix(parts(&other)));
     }
 }

@@ -19,8 +19,9 @@ use veni_api::client::{ConnectError, connect_cni, connect_operator};
 use veni_api::server::incoming;
 use veni_api::v1::operator_server::{Operator, OperatorServer};
 use veni_api::v1::{
-    EndpointsRequest, EndpointsResponse, Event, EventsRequest, PlanRequest, PlanResponse,
-    PoolRequest, PoolResponse, SettingsRequest, SettingsResponse,
+    CheckNodeRequest, CheckNodeResponse, EndpointsRequest, EndpointsResponse, Event, EventsRequest,
+    LogLevelRequest, LogLevelResponse, PlanRequest, PlanResponse, PoolRequest, PoolResponse,
+    SettingsRequest, SettingsResponse,
 };
 
 struct Daemon;
@@ -53,6 +54,20 @@ impl Operator for Daemon {
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn check_node(
+        &self,
+        _: Request<CheckNodeRequest>,
+    ) -> Result<Response<CheckNodeResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn log_level(
+        &self,
+        _: Request<LogLevelRequest>,
+    ) -> Result<Response<LogLevelResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
 
     async fn events(
         &self,
@@ -90,7 +105,10 @@ async fn calls_errors_and_streams_share_one_connection_to_the_operators_socket()
     assert_eq!(plan.expect_err("an error").message(), "no plan");
 
     let mut client = client;
-    let events = client.events(EventsRequest {}).await.expect("a stream");
+    let events = client
+        .events(EventsRequest::default())
+        .await
+        .expect("a stream");
     let messages: Vec<String> = events
         .into_inner()
         .map(|event| event.expect("an event").message)

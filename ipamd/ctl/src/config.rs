@@ -1,6 +1,6 @@
 //! `veni config`: asks the node's daemon for its settings and prints them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,11 +10,12 @@ use veni_api::v1::{Setting, SettingsRequest};
 use veni_terminal::output::write_json;
 use veni_terminal::{print, printable};
 
+use crate::daemon::DaemonArguments;
 use crate::table::{render, terminal_width, width_of, wrap};
 
-/// Columns of a terminal that values, sources and defaults are cut to.
+/// Most columns for a value, a source or a default; longer texts are cut.
 const NARROW: usize = 26;
-/// With fewer columns left for the effects there is no table.
+/// Fewest columns for the effects. With fewer, the settings are printed as blocks.
 const ROOM_FOR_EFFECTS: usize = 36;
 /// Blanks before the lines under a setting.
 const INDENT: &str = "    ";
@@ -27,12 +28,8 @@ pub(crate) struct ConfigArguments {
     /// Only settings whose names contain one of these, in upper or lower case
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Run folder of the daemon
-    #[arg(long, default_value = veni_api::DEFAULT_RUN_DIR, value_name = "FOLDER")]
-    run_dir: PathBuf,
-    /// Operators' socket of the daemon, instead of the one in its run folder
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    daemon: DaemonArguments,
     /// Only what the environment sets to something else than the default
     #[arg(long)]
     changed: bool,
@@ -42,11 +39,7 @@ pub(crate) struct ConfigArguments {
 }
 
 pub(crate) async fn run(arguments: ConfigArguments) -> anyhow::Result<()> {
-    let socket = arguments
-        .socket
-        .clone()
-        .unwrap_or_else(|| arguments.run_dir.join(veni_api::OPERATOR_SOCKET));
-    let settings = arguments.chosen(fetch(&socket).await?)?;
+    let settings = arguments.chosen(fetch(&arguments.daemon.socket()).await?)?;
     if arguments.json {
         let all: Vec<Value> = settings.iter().map(as_json).collect();
         write_json(&serde_json::to_string_pretty(&all)?);
@@ -91,12 +84,12 @@ fn is_changed(setting: &Setting) -> bool {
     setting.source == "environment" && setting.value != setting.default
 }
 
-/// What it does, and what keeps it from doing so.
+/// The setting's effect, and why it has none here.
 fn explanation(setting: &Setting) -> String {
     let mut parts = vec![setting.effect.clone()];
     if !setting.why.is_empty() {
         let label = match setting.disposition.as_str() {
-            // What is in force was not: the daemon runs.
+            // The daemon runs, so the value in force is not one that it refuses.
             "refused" => "other values are refused",
             other => other,
         };
@@ -108,7 +101,7 @@ fn explanation(setting: &Setting) -> String {
     parts.join(" ")
 }
 
-/// A table, and what reads better where a terminal is too narrow for one.
+/// A table, or blocks of lines on a terminal that is too narrow for one.
 fn as_text(settings: &[Setting], width: Option<usize>) -> String {
     if settings.is_empty() {
         return "nothing: every setting is at its default\n".to_owned();
@@ -117,8 +110,8 @@ fn as_text(settings: &[Setting], width: Option<usize>) -> String {
     table(settings, width).unwrap_or_else(|| width.map_or_else(String::new, in_blocks))
 }
 
-/// One row per setting, on one line where there is no terminal, cut to its
-/// width where there is one. `None` when the effects have no room in it.
+/// One row per setting: on one line where there is no terminal, wrapped to its width where
+/// there is one. `None` when that leaves too little room for the effects.
 fn table(settings: &[Setting], width: Option<usize>) -> Option<String> {
     let headings = ["name", "value", "source", "default", "effect"];
     let narrow = width.map_or(usize::MAX, |_| NARROW);
@@ -148,7 +141,7 @@ fn table(settings: &[Setting], width: Option<usize>) -> Option<String> {
     Some(render(&headings, lines(&rows)))
 }
 
-/// A cell must not be empty, or columns could not be told apart.
+/// A dash for an empty cell, so that scripts can tell the columns apart.
 fn cell(text: &str, width: usize) -> Vec<String> {
     if text.is_empty() {
         vec!["-".to_owned()]
@@ -221,8 +214,7 @@ mod tests {
     fn arguments(names: &[&str], changed: bool) -> ConfigArguments {
         ConfigArguments {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
-            run_dir: PathBuf::new(),
-            socket: None,
+            daemon: DaemonArguments::default(),
             changed,
             json: false,
         }

@@ -1,8 +1,8 @@
 //! `veni lab`: a cloud with nodes and pods on this machine. Reads the command
-//! line; what each command does is in a module of its own.
+//! line; each command has a module of its own.
 //!
 //! One process, `veni lab serve`, owns a lab and answers on a socket in its
-//! folder; `veni lab up` starts it, all other commands ask it.
+//! folder. `veni lab up` starts that process, and all other commands ask it.
 
 mod binaries;
 mod burst;

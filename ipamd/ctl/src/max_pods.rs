@@ -1,7 +1,8 @@
-//! `veni max-pods`: how many pods an instance type can have. A thin layer over
-//! the planner's arithmetic and table; works offline. Takes the options of the
-//! EKS calculator script, so that node bootstrap keeps working.
+//! `veni max-pods`: how many pods an instance type can have. The arithmetic and the
+//! table are the planner's, so the command works offline. It takes the options of the
+//! EKS calculator script, so that scripts that set up nodes keep working.
 
+mod files;
 mod imds;
 
 use std::collections::BTreeSet;
@@ -15,11 +16,12 @@ use veni_pool::max_pods::{self, Machine, MaxPods, Settings};
 use veni_terminal::output::write_json;
 use veni_terminal::{eprintln, print};
 
+use self::files::Tool;
 use crate::table::render;
 
-/// Exit code for a wrong command line, as clap has it; a type that is not known is one.
+/// Exit code for a wrong command line, the same as clap's. An unknown type is such an error.
 const USAGE: u8 = 2;
-/// How many names are suggested for one that is not known.
+/// Most names that are suggested for an unknown type.
 const SUGGESTIONS: usize = 5;
 
 /// Which types, and in which circumstances.
@@ -62,6 +64,9 @@ pub(crate) struct MaxPodsArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the setting as a file that this tool takes; of several types the least number
+    #[arg(long, value_name = "TOOL", conflicts_with_all = ["json", "explain"])]
+    format: Option<Tool>,
 }
 
 pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode> {
@@ -92,6 +97,10 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
                 eprintln!("veni: {}", not_known(name));
             }
         }
+    }
+    if wrong && arguments.format.is_some() {
+        // A file for the types that are known could be too much for the one that is not.
+        return Ok(ExitCode::from(USAGE));
     }
     let text = arguments.show(&known, names.len())?;
     if arguments.json {
@@ -155,6 +164,9 @@ impl MaxPodsArguments {
                 .map(|(found, result)| as_json(found, result))
                 .collect();
             return Ok(serde_json::to_string_pretty(&all)?);
+        }
+        if let Some(tool) = self.format {
+            return Ok(files::setting(tool, known));
         }
         Ok(match known {
             [] => String::new(),

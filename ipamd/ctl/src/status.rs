@@ -1,19 +1,21 @@
-//! `veni status`: asks the node's daemon and prints what it says.
+//! `veni status`: asks the node's daemon and prints its answers.
 
 mod json;
 mod levels;
+mod limits;
+mod watch;
 
-use std::path::PathBuf;
-
-use anyhow::Context;
 use clap::Args;
-use veni_api::client::connect_operator;
+use tonic::{Response, Status};
 use veni_api::v1::{
     Endpoint, EndpointsRequest, EndpointsResponse, PlanRequest, PlanResponse, PoolRequest,
     PoolResponse,
 };
 
-use crate::table::render;
+use crate::daemon::{DaemonArguments, connect, refused};
+use crate::interrupt::until_interrupted;
+use crate::table::{render, render_within, table_width};
+pub(crate) use json::endpoint_json;
 use levels::Levels;
 pub(crate) use levels::PoolLevels;
 use veni_terminal::output::write_json;
@@ -22,21 +24,20 @@ use veni_terminal::{print, printable};
 /// What to ask, and whom.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
-    /// Run folder of the daemon
-    #[arg(long, default_value = veni_api::DEFAULT_RUN_DIR, value_name = "FOLDER")]
-    run_dir: PathBuf,
-    /// Operators' socket of the daemon, instead of the one in its run folder
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    daemon: DaemonArguments,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
     /// Show what the planner would do now, and why
     #[arg(long)]
     explain: bool,
+    /// Draw it again when something has changed, at most once a second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
 }
 
-/// Everything a daemon tells.
+/// A daemon's answers.
 pub(crate) struct Report {
     pub(crate) pool: PoolResponse,
     pub(crate) endpoints: EndpointsResponse,
@@ -44,14 +45,28 @@ pub(crate) struct Report {
 }
 
 pub(crate) async fn run(arguments: StatusArguments) -> anyhow::Result<()> {
-    let socket = arguments
-        .socket
-        .unwrap_or_else(|| arguments.run_dir.join(veni_api::OPERATOR_SOCKET));
-    let report = Report::fetch(&socket).await?;
-    if arguments.json {
+    let StatusArguments {
+        daemon,
+        json,
+        explain,
+        watch,
+    } = arguments;
+    if watch {
+        let text_of = |report: &Report| match json {
+            true => Ok(format!(
+                "{}\n",
+                printable::json(&report.as_json().to_string())
+            )),
+            false => Ok(report.within(explain, table_width())),
+        };
+        let watched = until_interrupted(watch::watch(&daemon, text_of)).await;
+        return watched.unwrap_or(Ok(()));
+    }
+    let report = Report::fetch(&daemon.socket()).await?;
+    if json {
         write_json(&serde_json::to_string_pretty(&report.as_json())?);
     } else {
-        print!("{}", report.as_text(arguments.explain));
+        print!("{}", report.within(explain, table_width()));
     }
     Ok(())
 }
@@ -59,38 +74,35 @@ pub(crate) async fn run(arguments: StatusArguments) -> anyhow::Result<()> {
 impl Report {
     /// Asks the daemon behind a socket.
     pub(crate) async fn fetch(socket: &std::path::Path) -> anyhow::Result<Self> {
-        let mut client = connect_operator(socket).await.with_context(|| {
-            "is ipamd running on this node? Its log tells. Only root may ask it, and `--run-dir` \
-              must be its own (of a node of a lab: see what `veni lab up` printed)"
-        })?;
-        let failed = |what| format!("failed to ask the daemon for its {what}");
-        let pool = match client.pool(PoolRequest {}).await {
-            Err(status) if status.message().starts_with("not ready") => {
-                // The daemon's own words say what it waits for.
-                anyhow::bail!("ipamd is {}", status.message());
-            }
-            answered => answered,
-        };
+        let mut client = connect(socket).await?;
+        let pool = client.pool(PoolRequest {}).await;
         let endpoints = client.endpoints(EndpointsRequest {}).await;
         let plan = client.plan(PlanRequest {}).await;
         Ok(Self {
-            pool: pool.with_context(|| failed("pool"))?.into_inner(),
-            endpoints: endpoints.with_context(|| failed("endpoints"))?.into_inner(),
-            plan: plan.with_context(|| failed("plan"))?.into_inner(),
+            pool: answered(pool, "its pool")?,
+            endpoints: answered(endpoints, "its endpoints")?,
+            plan: answered(plan, "its plan")?,
         })
     }
 
     pub(crate) fn as_text(&self, explain: bool) -> String {
+        self.within(explain, None)
+    }
+
+    /// The same, with tables of so many columns where a number is given.
+    fn within(&self, explain: bool, width: Option<usize>) -> String {
+        let width = width.map(|width| width - INDENT);
         let mut text = summary(&self.pool, &self.plan.held_back);
         text.push_str("\nInterfaces\n");
-        text.push_str(&indented(&interfaces(&self.pool)));
+        text.push_str(&indented(&interfaces(&self.pool, width)));
         text.push_str("\nSubnets\n");
         text.push_str(&indented(&subnets(&self.pool)));
         text.push_str("\nEndpoints\n");
         if self.endpoints.endpoints.is_empty() {
             text.push_str("  none\n");
         } else {
-            text.push_str(&indented(&endpoints(&self.endpoints.endpoints)));
+            let table = endpoints_table(&self.endpoints.endpoints, width);
+            text.push_str(&indented(&table));
         }
         if explain {
             text.push_str("\nPlan\n");
@@ -100,17 +112,25 @@ impl Report {
     }
 }
 
-/// A text of lines, each of which stays one whatever names are in it.
+fn answered<T>(answer: Result<Response<T>, Status>, what: &str) -> anyhow::Result<T> {
+    let answer = answer.map_err(|status| refused(status, what))?;
+    Ok(answer.into_inner())
+}
+
+/// Joins lines into a text. Names in a line cannot break it into two.
 fn text_of(lines: impl IntoIterator<Item = String>) -> String {
     let ended = |line: String| format!("{}\n", printable::line(&line));
     lines.into_iter().map(ended).collect()
 }
 
+/// Columns in front of a table.
+const INDENT: usize = 2;
+
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// What the node is and has; what holds its pool back stands first.
+/// The node and its pool. Whatever holds the pool back comes first.
 fn summary(pool: &PoolResponse, held_back: &[String]) -> String {
     let node = if pool.node_name.is_empty() {
         pool.node.clone()
@@ -133,11 +153,17 @@ fn summary(pool: &PoolResponse, held_back: &[String]) -> String {
         error => format!("the last one failed: {error}"),
     };
     lines.push(format!("Cloud: {} calls, {last}", pool.cloud_calls));
+    if !pool.log_level.is_empty() {
+        let in_force = &pool.log_level;
+        lines.push(format!(
+            "Log: {in_force}, which is not the configured level; back to it: veni log-level --reset"
+        ));
+    }
     lines.extend(pool.host_warnings.iter().map(|one| format!("Host: {one}")));
     text_of(lines)
 }
 
-fn interfaces(pool: &PoolResponse) -> String {
+fn interfaces(pool: &PoolResponse, width: Option<usize>) -> String {
     let headings = [
         "id",
         "link",
@@ -179,7 +205,7 @@ fn interfaces(pool: &PoolResponse) -> String {
             shown.cooling.to_string(),
         ]
     });
-    let mut text = render(&headings, rows);
+    let mut text = render_within(&headings, rows, width);
     let elsewhere = pool.interfaces.iter().filter(|one| one.network_card > 0);
     let elsewhere = elsewhere.count();
     text.push_str(&format!(
@@ -214,7 +240,7 @@ fn subnets(pool: &PoolResponse) -> String {
     render(&["id", "range", ">free", ">as of", "set aside"], rows)
 }
 
-/// How long ago the cloud told.
+/// How long ago the cloud answered.
 fn age(seconds: Option<u32>) -> String {
     match seconds {
         None => "never".to_owned(),
@@ -239,14 +265,15 @@ fn interface(endpoint: &Endpoint) -> String {
 }
 
 fn milliseconds(micros: u64) -> String {
-    // Under way still, or done by a daemon before this one.
+    // The ADD is still under way, or an earlier daemon did it and its time is lost.
     if micros == 0 {
         return "–".to_owned();
     }
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 
-fn endpoints(all: &[Endpoint]) -> String {
+/// The endpoints in lines of so many columns, where a number is given.
+pub(crate) fn endpoints_table(all: &[Endpoint], width: Option<usize>) -> String {
     let headings = [
         "pod",
         "interface",
@@ -256,9 +283,13 @@ fn endpoints(all: &[Endpoint]) -> String {
         "state",
         ">add took",
         ">of it waited",
+        "limits",
     ];
+    // Most nodes have no pod with limits, and lines are long enough.
+    let limited = all.iter().any(|one| one.bandwidth.is_some());
+    let columns = headings.len() - usize::from(!limited);
     let rows = all.iter().map(|one| {
-        vec![
+        let mut row = vec![
             owner(one),
             interface(one),
             one.addresses.join(" "),
@@ -267,9 +298,12 @@ fn endpoints(all: &[Endpoint]) -> String {
             one.state.clone(),
             milliseconds(one.add_micros),
             milliseconds(one.waited_micros),
-        ]
+            limits::text(one.bandwidth.as_ref()),
+        ];
+        row.truncate(columns);
+        row
     });
-    render(&headings, rows)
+    render_within(&headings[..columns], rows, width)
 }
 
 fn plan(plan: &PlanResponse) -> String {
@@ -292,6 +326,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::table::width_of;
 
     #[test]
     fn a_time_that_is_not_known_is_no_time_of_zero() {
@@ -372,10 +407,13 @@ mod tests {
             addresses: vec![address.to_owned()],
             ..Endpoint::default()
         };
-        let text = endpoints(&[
-            endpoint("eth0", "10.0.1.7/32"),
-            endpoint("net1", "10.0.1.8/32"),
-        ]);
+        let text = endpoints_table(
+            &[
+                endpoint("eth0", "10.0.1.7/32"),
+                endpoint("net1", "10.0.1.8/32"),
+            ],
+            None,
+        );
         let words = |line: &str| {
             line.split_whitespace()
                 .take(3)
@@ -389,6 +427,23 @@ mod tests {
         ] {
             assert!(lines.contains(&line.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn limits_of_bandwidth_are_shown_where_a_pod_has_some() {
+        let unlimited = Endpoint::default();
+        let limited = Endpoint {
+            bandwidth: Some(veni_api::v1::Bandwidth {
+                ingress_rate: 10_000_000,
+                ..Default::default()
+            }),
+            ..Endpoint::default()
+        };
+        let text = endpoints_table(&[unlimited.clone(), limited], None);
+        let heading = text.lines().next().unwrap_or_default();
+        assert!(heading.ends_with("LIMITS"), "{text}");
+        assert!(text.trim_end().ends_with("10 Mbit/s in"), "{text}");
+        assert!(!endpoints_table(&[unlimited], None).contains("LIMITS"));
     }
 
     #[test]
@@ -408,6 +463,29 @@ mod tests {
         assert!(text.contains(more), "{text}");
         let json = report.as_json();
         assert_eq!(json["pool"]["interfaces"][1]["networkCard"], 2);
+    }
+
+    #[test]
+    fn tables_fit_a_hundred_columns_whatever_the_names() {
+        let mut report = report();
+        let long = |text: &str| text.repeat(20);
+        report.pool.interfaces[0].id = long("eni-0f9681");
+        report.pool.interfaces[0].subnet = long("subnet-0b560");
+        report.endpoints.endpoints = vec![Endpoint {
+            pod: Some(veni_api::v1::Pod {
+                namespace: long("shop"),
+                name: long("checkout-7d4b9c6f5-"),
+                ..Default::default()
+            }),
+            addresses: vec!["10.0.1.7/32".to_owned(), long("fd00:")],
+            ..Endpoint::default()
+        }];
+        let widest = |text: &str| text.lines().map(width_of).max();
+        assert_eq!(widest(&report.within(false, Some(100))), Some(100));
+        assert!(
+            widest(&report.as_text(false)) > Some(400),
+            "scripts get all"
+        );
     }
 
     #[test]

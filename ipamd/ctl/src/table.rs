@@ -1,11 +1,17 @@
-//! Aligned tables on a terminal, and texts that fit into its width. Columns are
-//! counted as terminals count them, and whatever a cell says stays in its cell.
+//! Aligned tables on a terminal, and text wrapped to its width. Counts columns as
+//! terminals do (wide characters take two). Control characters of a cell cannot leave
+//! the cell.
 
 use unicode_width::UnicodeWidthStr;
 use veni_terminal::printable;
 
 /// Blanks between two columns.
 const GAP: &str = "  ";
+
+/// Columns that every terminal has room for, as far as tables go.
+const TABLE: usize = 100;
+/// Columns that a cell keeps, however long others are.
+const NARROWEST: usize = 8;
 
 /// Columns that a text takes on a terminal.
 pub(crate) fn width_of(text: &str) -> usize {
@@ -15,6 +21,16 @@ pub(crate) fn width_of(text: &str) -> usize {
 /// A table of rows of text under headings; columns whose headings start with
 /// `>` are aligned to the right. Ends with a newline.
 pub(crate) fn render(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    render_within(headings, rows, None)
+}
+
+/// The same in lines of so many columns, where a number is given: the longest cells are cut
+/// in their middle, because names that belong together begin alike.
+pub(crate) fn render_within(
+    headings: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    most: Option<usize>,
+) -> String {
     let heading = |text: &&str| text.trim_start_matches('>').to_uppercase();
     let mut all = vec![headings.iter().map(heading).collect::<Vec<_>>()];
     all.extend(rows);
@@ -25,11 +41,17 @@ pub(crate) fn render(headings: &[&str], rows: impl IntoIterator<Item = Vec<Strin
         let cells = all.iter().filter_map(|row| row.get(column));
         cells.map(|cell| width_of(cell)).max().unwrap_or_default()
     };
-    let columns: Vec<(bool, usize)> = headings
-        .iter()
-        .enumerate()
-        .map(|(column, heading)| (heading.starts_with('>'), width(column)))
-        .collect();
+    let mut widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    if let Some(most) = most {
+        narrow(&mut widths, most);
+        for row in &mut all {
+            for (cell, width) in row.iter_mut().zip(&widths) {
+                *cell = shortened(cell, *width);
+            }
+        }
+    }
+    let right = headings.iter().map(|heading| heading.starts_with('>'));
+    let columns: Vec<(bool, usize)> = right.zip(widths).collect();
     let mut text = String::new();
     for row in &all {
         let cells = row.iter().zip(&columns).map(|(cell, &(right, width))| {
@@ -47,7 +69,48 @@ pub(crate) fn render(headings: &[&str], rows: impl IntoIterator<Item = Vec<Strin
     text
 }
 
-/// Columns of the terminal that standard output goes to; `None` when it is none.
+/// Takes columns from the widest until all fit; none gets narrower than [`NARROWEST`].
+fn narrow(widths: &mut [usize], most: usize) {
+    let gaps = GAP.len() * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > most {
+        let widest = widths.iter_mut().max_by_key(|width| **width);
+        match widest.filter(|width| **width > NARROWEST) {
+            Some(width) => *width -= 1,
+            None => return,
+        }
+    }
+}
+
+/// A text of at most so many columns: what is too long loses its middle.
+fn shortened(text: &str, width: usize) -> String {
+    if width_of(text) <= width {
+        return text.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let take = |letters: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut taken = String::new();
+        for letter in letters {
+            taken.push(letter);
+            if width_of(&taken) > room {
+                taken.pop();
+                break;
+            }
+        }
+        taken
+    };
+    let begin = take(&mut text.chars(), room / 2);
+    let end = take(&mut text.chars().rev(), room - room / 2);
+    let end: String = end.chars().rev().collect();
+    format!("{begin}…{end}")
+}
+
+/// Columns that a table may have: what the terminal has, and at least a hundred; `None`
+/// where standard output is no terminal, so that scripts get whole names.
+pub(crate) fn table_width() -> Option<usize> {
+    terminal_width().map(|width| width.max(TABLE))
+}
+
+/// Columns of the terminal on standard output; `None` when that is not a terminal.
 pub(crate) fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(width.0.into())
@@ -93,6 +156,35 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("a verylongword b", 5), ["a", "veryl", "ongwo", "rd b"]);
         assert!(wrap("", 5).is_empty());
+    }
+
+    #[test]
+    fn long_names_lose_their_middle_until_the_table_fits() {
+        let pod = format!("shop/{}-7d4b9c6f5-x2x4z", "checkout".repeat(20));
+        let row = |pod: &str| {
+            [
+                "fd00:1234:5678:9abc:def0:1234:5678:9abc/128",
+                "eni5ac5088bbee",
+                "ready",
+                "42.2 ms",
+            ]
+            .iter()
+            .fold(vec![pod.to_owned()], |mut row, cell| {
+                row.push((*cell).to_owned());
+                row
+            })
+        };
+        let headings = ["pod", "addresses", "host link", "state", ">add took"];
+        let text = render_within(&headings, [row(&pod), row("shop/web")], Some(TABLE));
+        assert!(text.lines().all(|line| width_of(line) <= TABLE), "{text}");
+        assert!(text.lines().any(|line| width_of(line) == TABLE), "{text}");
+        assert!(text.contains("…") && text.contains("x2x4z"), "{text}");
+        assert!(
+            text.contains("eni5ac5088bbee") && text.contains("shop/web "),
+            "{text}"
+        );
+        assert!(render_within(&headings, [row(&pod)], None).contains(&pod));
+        assert_eq!(shortened("ポッドポッド", 8), "ポ…ッド");
     }
 
     #[test]

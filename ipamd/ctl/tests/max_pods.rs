@@ -334,3 +334,47 @@ fn where_there_is_no_metadata_the_place_and_the_reason_are_named() {
         said.error
     );
 }
+
+#[test]
+fn each_tool_gets_the_setting_in_its_own_file() {
+    for (tool, expected) in [
+        (
+            "kubelet",
+            "# m5.large: 29\napiVersion: kubelet.config.k8s.io/v1beta1\n\
+             kind: KubeletConfiguration\nmaxPods: 29\n",
+        ),
+        (
+            "nodeadm",
+            "# m5.large: 29\napiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\n\
+             spec:\n  kubelet:\n    config:\n      maxPods: 29\n",
+        ),
+        (
+            "karpenter",
+            "# m5.large: 29\napiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\n\
+             spec:\n  kubelet:\n    maxPods: 29\n",
+        ),
+    ] {
+        assert_eq!(good(&format!("m5.large --format {tool}")), expected);
+    }
+}
+
+#[test]
+fn a_file_for_several_types_has_the_least_of_their_numbers() {
+    let file = good("m5.large t3.small m5.xlarge --format kubelet");
+    assert!(
+        file.starts_with("# m5.large: 29\n# t3.small: 11\n# m5.xlarge: 58\n"),
+        "{file}"
+    );
+    assert!(file.ends_with("\nmaxPods: 11\n"), "{file}");
+}
+
+#[test]
+fn no_file_is_printed_when_a_type_is_not_known() {
+    let said = run("m5.large m5.lagre --format nodeadm", &[]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(
+        said.error.contains("m5.lagre is not known"),
+        "{}",
+        said.error
+    );
+}

@@ -66,7 +66,15 @@ fn commands() -> BTreeSet<String> {
 #[test]
 fn help_that_nobody_reads_ends_quietly_for_every_command() {
     let all = commands();
-    for known in ["status", "config", "max-pods", "lab demo", "lab fault deny"] {
+    for known in [
+        "status",
+        "check",
+        "events",
+        "config",
+        "max-pods",
+        "lab demo",
+        "lab fault deny",
+    ] {
         assert!(all.contains(known), "{known} in {all:?}");
     }
     for command in all {
@@ -88,6 +96,15 @@ async fn a_reader_that_goes_away_is_no_failure_of_any_command_that_asks() {
         format!("status --json --socket {socket}"),
         format!("config --socket {socket}"),
         format!("config --json --socket {socket}"),
+        format!("endpoints --socket {socket}"),
+        format!("endpoints --json --socket {socket}"),
+        format!("events --socket {socket}"),
+        format!("events --json --socket {socket}"),
+        format!("events --follow --socket {socket}"),
+        format!("status --watch --socket {socket}"),
+        format!("log-level --socket {socket}"),
+        format!("log-level --json --socket {socket}"),
+        "completions bash".to_owned(),
         "max-pods m5.large".to_owned(),
         "max-pods --all".to_owned(),
         "max-pods --all --json".to_owned(),
@@ -103,6 +120,8 @@ async fn a_reader_that_goes_away_is_no_failure_of_any_command_that_asks() {
 fn a_failure_stays_one_when_nobody_reads() {
     for line in [
         "status --run-dir /nowhere",
+        "check --run-dir /nowhere",
+        "events --follow --run-dir /nowhere",
         "max-pods m5.lagre",
         "lab --name a status",
     ] {
@@ -134,11 +153,45 @@ async fn output_that_cannot_be_written_is_a_failure_that_names_the_reason() {
 /// What a line prints that asks a node whose every name is hostile.
 async fn told(line: &str) -> String {
     let node = Node::start().await;
-    let line = format!("{line} --socket {}", node.socket());
-    let run = move || veni(&line).output().unwrap();
+    let asked = format!("{line} --socket {}", node.socket());
+    let run = move || veni(&asked).output().unwrap();
     let output = tokio::task::spawn_blocking(run).await.unwrap();
-    assert!(output.status.success(), "{output:?}");
+    // Of a node where everything differs, a check says so.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{line}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_exit_status_of_a_check_stays_when_nobody_reads() {
+    let node = Node::start().await;
+    let line = format!("check --socket {}", node.socket());
+    let output = tokio::task::spawn_blocking(move || unheard(&line))
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "something differs");
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = veni(&format!("completions {shell}")).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success());
+        for word in ["log-level", "repair", "run-dir", "max-pods"] {
+            assert!(text.contains(word), "{word} for {shell}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = veni("man");
+    assert!(command.arg(folder.path()).status().unwrap().success());
+    for command in commands().into_iter().filter(|one| one != "man") {
+        let name = format!("veni {command}").trim().replace(' ', "-");
+        let path = folder.path().join(format!("{name}.1"));
+        let text = std::fs::read_to_string(&path);
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(text.contains(".SH"), "{name}");
+    }
 }
 
 /// Whether a terminal would do anything but show it.
@@ -152,14 +205,23 @@ async fn no_name_steers_the_terminal_or_forges_a_line() {
         HOSTILE.contains(steers),
         "the look sees them where they are"
     );
-    for line in ["status --explain", "config"] {
+    for line in [
+        "status --explain",
+        "config",
+        "check",
+        "endpoints",
+        "events",
+        "log-level",
+    ] {
         let text = told(line).await;
         assert!(!text.contains(steers), "veni {line}: {text:?}");
         assert!(
             text.contains(r"a\u{1b}[2J\nForged: 0\tb\u{202e}c"),
             "{text}"
         );
-        let forged = text.lines().filter(|line| line.starts_with("Forged: 0"));
+        let forged = text
+            .lines()
+            .filter(|line| line.trim().starts_with("Forged: 0"));
         assert_eq!(forged.count(), 0, "veni {line}: {text}");
     }
 }
@@ -183,6 +245,12 @@ async fn json_has_every_name_as_it_is_and_nothing_that_steers_a_terminal() {
         ("status --json", "/endpoints/0/pod/name"),
         ("status --json", "/pool/hostWarnings/0"),
         ("config --json", "/0/value"),
+        ("check --json", "/findings/0/what"),
+        ("check --json", "/mended/0/cure"),
+        ("check --json", "/unchecked/0"),
+        ("endpoints --json", "/0/pod/name"),
+        ("events --json", "/message"),
+        ("log-level --json", "/inForce"),
     ] {
         let text = told(line).await;
         assert!(!text.contains(steers), "veni {line}: {text:?}");

@@ -16,12 +16,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ipnet::IpNet;
 
-use crate::DataPlane;
 use crate::plan::{
     Difference, EndpointLinks, EndpointPlan, InterfacePlan, InterfaceReport, KernelError, LinkKey,
-    NodeAddress, NodePlan, NodeReport, Observed, PodAddress,
+    NodeAddress, NodePlan, NodeReport, Observed, PodAddress, Repair,
 };
 use crate::watch::{Changes, Teller, Watch};
+use crate::{DataPlane, Enforcement, HostPort, Unenforced, enforcement};
 use faults::Faults;
 pub use faults::Step;
 use state::State;
@@ -36,6 +36,7 @@ pub struct MemoryKernel {
     state: Arc<Mutex<State>>,
     faults: Arc<Mutex<Faults>>,
     teller: Arc<Teller>,
+    enforcement: Arc<dyn Enforcement>,
 }
 
 impl Default for MemoryKernel {
@@ -44,6 +45,7 @@ impl Default for MemoryKernel {
             state: Arc::default(),
             faults: Arc::default(),
             teller: Arc::new(Teller::gathering(GATHERING)),
+            enforcement: Arc::new(Unenforced),
         }
     }
 }
@@ -58,6 +60,14 @@ impl MemoryKernel {
         let kernel = Self::default();
         kernel.plug("eth0", [0x02, 0, 0, 0, 0, 0x10]);
         kernel
+    }
+
+    /// The same kernel, with its endpoints admitted and dismissed by `enforcement`.
+    pub fn enforcing(self, enforcement: Arc<dyn Enforcement>) -> Self {
+        Self {
+            enforcement,
+            ..self
+        }
     }
 
     /// Makes a pod's namespace. The descriptor stands for it, as its duplicates do.
@@ -106,8 +116,13 @@ impl MemoryKernel {
 
     /// Deletes a link of the host's by its index, as an operator might.
     pub fn delete_link(&self, index: u32) {
-        if locked(&self.state).delete_link(index) {
+        let mut state = locked(&self.state);
+        let ifb = state.is_our_ifb(index);
+        if state.delete_link(index) {
             self.tell_of_links();
+        }
+        if ifb {
+            self.tell_of_limits();
         }
     }
 
@@ -118,6 +133,39 @@ impl MemoryKernel {
             pods: true,
             ..Changes::NONE
         });
+    }
+
+    /// Deletes the qdiscs of a host's link, as an operator might.
+    pub fn delete_qdiscs(&self, index: u32) {
+        locked(&self.state).delete_qdiscs(index);
+        self.tell_of_limits();
+    }
+
+    /// Bits a second of the limits that are in force towards a pod and from it, by the
+    /// index of its host's end.
+    pub fn rates(&self, host_index: u32) -> (Option<u64>, Option<u64>) {
+        locked(&self.state).rates(host_index)
+    }
+
+    fn tell_of_limits(&self) {
+        self.teller.tell(Changes {
+            limits: true,
+            ..Changes::NONE
+        });
+    }
+
+    /// Takes a port of the node away, as an operator might.
+    pub fn delete_host_port(&self, port: &HostPort) {
+        locked(&self.state).delete_host_port(port);
+        self.teller.tell(Changes {
+            nftables: true,
+            ..Changes::NONE
+        });
+    }
+
+    /// The ports of the node that lead to pods, in order.
+    pub fn host_ports(&self) -> Vec<HostPort> {
+        locked(&self.state).host_ports()
     }
 
     /// Sets the MAC of a host's link, as an operator or a device manager might.
@@ -208,9 +256,19 @@ impl MemoryKernel {
         });
     }
 
+    /// Index of a link of the host.
+    pub fn index_of(&self, name: &str) -> Option<u32> {
+        locked(&self.state).index_of(name)
+    }
+
     /// Names of all links of the host, in the order of their making.
     pub fn link_names(&self) -> Vec<String> {
         locked(&self.state).link_names()
+    }
+
+    /// Whether a link of the host is there and up.
+    pub fn is_up(&self, index: u32) -> bool {
+        locked(&self.state).is_up(index)
     }
 
     /// Group and MTU of a link of the host.
@@ -275,8 +333,12 @@ impl MemoryKernel {
         let connected = self.connect(&plan, links).await;
         if connected.is_err() && fresh {
             let mut state = locked(&self.state);
+            state.remove_host_ports(&plan.host_ports());
             state.delete_link(links.host_index);
+            state.undo_limits(links.host_index);
             state.clear_namespace(&plan, &links, &namespace);
+            drop(state); // the enforcement may look
+            enforcement::undo(&*self.enforcement, &plan, &links);
         }
         connected.map(|()| links)
     }
@@ -284,15 +346,18 @@ impl MemoryKernel {
     async fn connect(&self, plan: &EndpointPlan, links: EndpointLinks) -> Result<(), KernelError> {
         self.begin(Step::ConfigurePod).await?;
         locked(&self.state).configure_pod(plan, links)?;
+        locked(&self.state).ensure_limits(plan, links.host_index)?;
+        enforcement::admit(&*self.enforcement, plan, &links)?;
         self.begin(Step::ConfigureHost).await?;
         locked(&self.state).configure_host(plan, links.host_index)
     }
 
     async fn repair(self, plan: EndpointPlan) -> Result<EndpointLinks, KernelError> {
         self.begin(Step::ConfigureHost).await?;
-        let mut state = locked(&self.state);
-        let links = state.links_of(&plan)?;
-        state.configure_host(&plan, links.host_index)?;
+        let links = locked(&self.state).links_of(&plan)?;
+        locked(&self.state).ensure_limits(&plan, links.host_index)?;
+        enforcement::admit(&*self.enforcement, &plan, &links)?;
+        locked(&self.state).configure_host(&plan, links.host_index)?;
         Ok(links)
     }
 }
@@ -342,15 +407,40 @@ impl DataPlane for MemoryKernel {
     async fn remove_endpoint(
         &self,
         addresses: &[PodAddress],
+        host_ports: &[HostPort],
         host_link_index: Option<u32>,
     ) -> Result<(), KernelError> {
-        let (kernel, addresses) = (self.clone(), addresses.to_vec());
+        let (kernel, addresses, ports) = (self.clone(), addresses.to_vec(), host_ports.to_vec());
         finished(async move {
             kernel.begin(Step::RemoveEndpoint).await?;
-            locked(&kernel.state).remove_endpoint(&addresses, host_link_index);
-            Ok(())
+            locked(&kernel.state).remove_endpoint(&addresses, &ports, host_link_index);
+            enforcement::dismiss(&*kernel.enforcement, &addresses, host_link_index)
         })
         .await
+    }
+
+    async fn ensure_limits(
+        &self,
+        plan: &EndpointPlan,
+        host_index: u32,
+    ) -> Result<Vec<Repair>, KernelError> {
+        let (kernel, plan) = (self.clone(), plan.clone());
+        finished(async move {
+            kernel.begin(Step::EnsureLimits).await?;
+            locked(&kernel.state).ensure_limits(&plan, host_index)
+        })
+        .await
+    }
+
+    async fn remove_limits(&self, host_index: u32) -> Result<(), KernelError> {
+        self.begin(Step::RemoveLimits).await?;
+        locked(&self.state).remove_limits(host_index);
+        Ok(())
+    }
+
+    async fn remove_stray_ifb(&self, index: u32) -> Result<bool, KernelError> {
+        self.begin(Step::RemoveLimits).await?;
+        Ok(locked(&self.state).remove_stray_ifb(index))
     }
 
     async fn clear_namespace(
@@ -376,6 +466,31 @@ impl DataPlane for MemoryKernel {
     ) -> Result<Vec<Difference>, KernelError> {
         self.begin(Step::Check).await?;
         locked(&self.state).check(plan, links, namespace.as_ref())
+    }
+
+    async fn compare_node(&self, plan: &NodePlan) -> Result<NodeReport, KernelError> {
+        self.begin(Step::Check).await?;
+        locked(&self.state).compare_node(plan)
+    }
+
+    async fn compare_interface(
+        &self,
+        plan: &InterfacePlan,
+    ) -> Result<InterfaceReport, KernelError> {
+        self.begin(Step::Check).await?;
+        locked(&self.state).compare_interface(plan)
+    }
+
+    async fn compare_endpoints(
+        &self,
+        endpoints: &[(EndpointPlan, EndpointLinks)],
+    ) -> Result<Vec<Vec<Difference>>, KernelError> {
+        self.begin(Step::Check).await?;
+        let state = locked(&self.state);
+        let compared = endpoints
+            .iter()
+            .map(|(plan, links)| state.check(plan, links, None));
+        compared.collect()
     }
 
     async fn observe(&self, known: &[LinkKey]) -> Result<Observed, KernelError> {

@@ -1,9 +1,14 @@
 //! What the data plane is told and what it tells: plain data.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
+
+use crate::EnforcementError;
+use crate::bandwidth::Bandwidth;
+use crate::host_ports::{self, HostPort, PortMapping};
 
 /// Protocol number (`rtm_protocol`, `FRA_PROTOCOL`) of everything Veni makes:
 /// what carries it is ours, everything else is never touched. Numbers above 4
@@ -17,8 +22,12 @@ pub const POD_TABLE: u32 = 0x5600;
 /// secondary interface: copies of its routes by other links.
 pub const PRIMARY_TABLE: u32 = 0x5601;
 
-/// First table of the secondary interfaces; the device index is added.
+/// First table of the secondary interfaces. An interface of the default network card has
+/// the one of its device index, counted from here, unless another one has that.
 pub const INTERFACE_TABLE_BASE: u32 = 0x5610;
+
+/// The tables that interfaces may have.
+pub const INTERFACE_TABLES: Range<u32> = INTERFACE_TABLE_BASE..POD_LINK_TABLE_BASE;
 
 /// First table of the interfaces that a pod has beside its first, in the pod's own
 /// namespace; the link's index there is added. The number is also the metric of such a
@@ -135,26 +144,55 @@ pub enum RepairKind {
     Link,
     /// A setting below `/proc/sys`.
     Setting,
-    /// Our nftables table.
+    /// Our nftables tables.
     Nftables,
+    /// A limit of a pod's bandwidth.
+    Limit,
 }
 
-/// Something that was not as the plan has it, and is now. A verb cannot tell a repair
-/// from a first making: its caller knows whether the same plan was carried out before.
+/// Something that is not as the plan has it: a verb has mended it, a comparison has found
+/// it. A verb cannot tell a repair from a first making: its caller knows whether the same
+/// plan was carried out before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// Kind.
+    /// What kind of thing it is.
     pub kind: RepairKind,
-    /// In words, naming the object (`rule 512 from all lookup 22016 was missing`).
-    pub what: String,
+    /// The thing (`rule 512 from all lookup 22016`).
+    pub object: String,
+    /// How it differs (`missing`, `0 instead of 1`).
+    pub state: String,
+    /// What does not work for as long as it differs.
+    pub breaks: &'static str,
 }
 
 impl Repair {
-    pub(crate) fn new(kind: RepairKind, what: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        kind: RepairKind,
+        object: impl Into<String>,
+        state: impl Into<String>,
+        breaks: &'static str,
+    ) -> Self {
         Self {
             kind,
-            what: what.into(),
+            object: object.into(),
+            state: state.into(),
+            breaks,
         }
+    }
+
+    pub(crate) fn limit(object: impl Into<String>, state: impl Into<String>) -> Self {
+        let breaks = "the pod may send or receive more than it is allowed to";
+        Self::new(RepairKind::Limit, object, state, breaks)
+    }
+
+    /// In words, of what was repaired (`rule 512 from all lookup 22016 was missing`).
+    pub fn before(&self) -> String {
+        format!("{} was {}", self.object, self.state)
+    }
+
+    /// In words, of what is still so (`rule 512 from all lookup 22016 is missing`).
+    pub fn now(&self) -> String {
+        format!("{} is {}", self.object, self.state)
     }
 }
 
@@ -167,6 +205,51 @@ pub struct NodeReport {
     pub repairs: Vec<Repair>,
     /// Settings that could not be made, each with its consequence, in words.
     pub warnings: Vec<String>,
+    /// Rules of other programs at priorities that Veni uses, also harmless ones.
+    pub foreign_rules: Vec<ForeignRule>,
+}
+
+/// A rule of another program at one of Veni's priorities. The kernel asks rules of one
+/// priority in the order of their making, so which one counts is left to chance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignRule {
+    /// As `ip rule` writes it.
+    pub text: String,
+    /// How it is removed.
+    pub removal: String,
+}
+
+/// How pods' packets find the interface that holds their address (rules 1536).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceRouting {
+    /// They follow the node's own routes: on the primary interface, and where the cloud
+    /// lets every address leave by any interface.
+    None,
+    /// By a rule for each of these prefixes and addresses. The kernel walks all of them
+    /// for every packet.
+    BySource(Vec<IpNet>),
+    /// By one rule for a mark, which something that knows where pods' addresses are held has
+    /// put on the packets before they are routed.
+    ByMark(Mark),
+}
+
+impl SourceRouting {
+    /// The prefixes and addresses that it has rules for.
+    pub fn sources(&self) -> &[IpNet] {
+        match self {
+            Self::BySource(sources) => sources,
+            Self::None | Self::ByMark(_) => &[],
+        }
+    }
+}
+
+/// A mark of packets (`fwmark`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Its bits, all within `mask`.
+    pub value: u32,
+    /// The bits that are looked at. None of [`NodePlan::mark`]'s, which goes before it.
+    pub mask: u32,
 }
 
 /// What one cloud interface needs.
@@ -176,15 +259,14 @@ pub struct InterfacePlan {
     pub mac: [u8; 6],
     /// The primary interface uses the main table; nothing of its routes is ours.
     pub primary: bool,
-    /// Table of its routes (`INTERFACE_TABLE_BASE` + device index).
+    /// Table of its routes, one of [`INTERFACE_TABLES`].
     pub table: u32,
     /// Its own addresses.
     pub own_addresses: Vec<IpAddr>,
     /// Next hops, one per family.
     pub gateways: Vec<IpAddr>,
-    /// Prefixes and addresses whose traffic must leave by it (rule 1536);
-    /// empty on the primary interface and where the cloud does not ask for it.
-    pub sources: Vec<IpNet>,
+    /// Which packets of pods leave by it.
+    pub source_routing: SourceRouting,
     /// MTU, bytes; `None` leaves it alone. The primary interface's is the node's
     /// ([`NodePlan::primary_mtu`]).
     pub mtu: Option<u32>,
@@ -247,6 +329,12 @@ pub struct EndpointPlan {
     /// Which packets leave by it.
     #[serde(default)]
     pub default_route: DefaultRoute,
+    /// How much of it may pass in a second.
+    #[serde(default, skip_serializing_if = "Bandwidth::is_unlimited")]
+    pub bandwidth: Bandwidth,
+    /// Ports of the node that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_mappings: Vec<PortMapping>,
 }
 
 impl EndpointPlan {
@@ -262,6 +350,11 @@ impl EndpointPlan {
         let egress = self.egress.map(|address| PodAddress { address });
         self.addresses.iter().copied().chain(egress).collect()
     }
+
+    /// The ports of the node that lead to it, for each of its addresses.
+    pub fn host_ports(&self) -> Vec<HostPort> {
+        host_ports::host_ports(&self.addresses, &self.port_mappings)
+    }
 }
 
 /// What the kernel answered to an ADD.
@@ -276,9 +369,36 @@ pub struct EndpointLinks {
     pub namespace_cookie: u64,
 }
 
+/// What of a pod's network differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aspect {
+    /// The host's end of its veth pair is gone.
+    Link,
+    /// The name of the host's end.
+    LinkName,
+    /// Its MAC, which the pod sends to.
+    LinkMac,
+    /// Its MTU.
+    LinkMtu,
+    /// Its link group, by which rules and nftables know it.
+    LinkGroup,
+    /// It is down.
+    LinkDown,
+    /// The node's route to the pod.
+    Route,
+    /// A limit of its bandwidth.
+    Limit,
+    /// A port of the node that leads to the pod.
+    HostPort,
+    /// Something in the pod's own namespace.
+    Pod,
+}
+
 /// One difference between a pod's plan and the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
+    /// What differs.
+    pub aspect: Aspect,
     /// In words, naming the object, what is expected and what is there.
     pub text: String,
 }
@@ -295,14 +415,16 @@ pub struct ObservedEndpoint {
 /// A host's end of a veth pair that is ours by its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedLink {
-    /// Index.
+    /// Index, its identity in this boot.
     pub index: u32,
-    /// Name.
+    /// Name that it has now; others rename links.
     pub name: String,
-    /// MAC.
+    /// MAC that it has now; others set MACs.
     pub mac: [u8; 6],
     /// In the dying group.
     pub dying: bool,
+    /// Whether packets from and to loopback addresses pass it (`route_localnet`).
+    pub routes_loopback: bool,
 }
 
 /// An address that a link of the node itself carries.
@@ -334,6 +456,23 @@ pub struct Observed {
     pub links: Vec<ObservedLink>,
     /// Tables of interfaces that have rules or routes of ours.
     pub interface_tables: Vec<u32>,
+    /// Indexes of ifb devices of ours whose endpoint's link is gone.
+    pub stray_ifbs: Vec<u32>,
+    /// Ports of the node that lead to pods, in order; those of which a part is missing are not
+    /// among them.
+    pub host_ports: Vec<HostPort>,
+    /// Those of which a part is missing, in order.
+    pub half_ports: Vec<HalfPort>,
+}
+
+/// A port of the node of which only a part is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HalfPort {
+    /// The port is led to a pod that is not among those that ports lead to: whoever opens a
+    /// connection reaches it, and some of its answers get lost.
+    WithoutPod(HostPort),
+    /// The pod is among those that ports lead to, and none does.
+    WithoutPort(IpAddr),
 }
 
 impl Observed {
@@ -353,6 +492,9 @@ pub enum KernelError {
     /// A link that was expected is not there.
     #[error("no link {0}")]
     NoSuchLink(String),
+    /// A set of nftables that was expected is not there, or its table is not.
+    #[error("nftables has no {0}")]
+    NoSuchSet(String),
     /// A name is taken by something that is not ours.
     #[error(
         "link {0} exists already and belongs to something else: remove it or choose another name"
@@ -365,6 +507,14 @@ pub enum KernelError {
         operation: String,
         /// The kernel's reason.
         reason: std::io::Error,
+    },
+    /// The enforcement did not take an endpoint in, or did not let it go.
+    #[error("failed to {operation}: {reason}")]
+    NotEnforced {
+        /// Operation and object (`admit eni3f2a`).
+        operation: String,
+        /// The enforcement's reason.
+        reason: EnforcementError,
     },
     /// A program that we need failed.
     #[error("failed to {operation}: {reason}")]
@@ -381,6 +531,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn node_local_addresses_are_told_from_those_of_the_cloud() {
+        let is_local = |text: &str| is_node_local(text.parse().expect("an address"));
+        let (v4, v6) = (EGRESS_V4.addr().to_string(), EGRESS_V6.addr().to_string());
+        assert!(is_local(&v4) && is_local(&v6));
+        assert!(!is_local("10.0.1.7") && !is_local("2001:db8::7"));
+    }
+
+    #[test]
+    fn only_routing_by_source_has_sources() {
+        let range: IpNet = "10.0.1.16/28".parse().expect("a range");
+        assert_eq!(SourceRouting::BySource(vec![range]).sources(), [range]);
+        assert!(SourceRouting::None.sources().is_empty());
+    }
+
+    #[test]
     fn a_plan_that_was_written_before_node_local_addresses_is_read() {
         let written = r#"{
             "pod_link": "eth0", "host_link": "eni1", "mtu": 9001,
@@ -391,5 +556,7 @@ mod tests {
         assert_eq!((plan.egress, plan.no_ipv6), (None, false));
         assert_eq!(plan.default_route, DefaultRoute::Only);
         assert_eq!(plan.routed(), plan.addresses);
+        assert_eq!(plan.port_mappings, []);
+        assert!(plan.bandwidth.is_unlimited());
     }
 }

@@ -22,6 +22,8 @@ pub struct Changes {
     pub addresses: bool,
     /// Rules of ours went, or routes of ours in an interface's table went or were replaced.
     pub rules_and_routes: bool,
+    /// Others made or removed routes of the main table, which pods' packets follow by copies.
+    pub main_table: bool,
     /// Routes to pods went or were replaced, or the host's end of a pod's veth pair was
     /// taken down.
     pub pods: bool,
@@ -30,6 +32,9 @@ pub struct Changes {
     /// Something in our nftables table changed. The program that loads it for us is
     /// told of as well.
     pub nftables: bool,
+    /// Qdiscs or filters of the node's links changed, or an ifb device of ours went or was
+    /// taken down.
+    pub limits: bool,
     /// The kernel could not keep all its notifications: anything may have changed. All
     /// other facts are true then.
     pub overrun: bool,
@@ -41,9 +46,11 @@ impl Changes {
         links: false,
         addresses: false,
         rules_and_routes: false,
+        main_table: false,
         pods: false,
         settings: false,
         nftables: false,
+        limits: false,
         overrun: false,
     };
 
@@ -52,9 +59,11 @@ impl Changes {
         links: true,
         addresses: true,
         rules_and_routes: true,
+        main_table: true,
         pods: true,
         settings: true,
         nftables: true,
+        limits: true,
         overrun: true,
     };
 
@@ -72,9 +81,11 @@ impl BitOr for Changes {
             links: self.links | other.links,
             addresses: self.addresses | other.addresses,
             rules_and_routes: self.rules_and_routes | other.rules_and_routes,
+            main_table: self.main_table | other.main_table,
             pods: self.pods | other.pods,
             settings: self.settings | other.settings,
             nftables: self.nftables | other.nftables,
+            limits: self.limits | other.limits,
             overrun: self.overrun | other.overrun,
         }
     }

@@ -4,13 +4,16 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use veni_dataplane::conformance::Fixture;
+use veni_dataplane::conformance::{Fixture, Recorder};
 use veni_dataplane::memory::{MemoryKernel, NamespaceId, Step};
-use veni_dataplane::{DataPlane, DefaultRoute, EndpointPlan, KernelError, PodAddress};
+use veni_dataplane::{
+    Bandwidth, DataPlane, DefaultRoute, EndpointPlan, HostPort, KernelError, PodAddress,
+};
 
-struct Memory(MemoryKernel);
+struct Memory(MemoryKernel, Recorder);
 
 fn in_memory<F: Future<Output = ()>>(test: impl FnOnce(Memory) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -18,7 +21,9 @@ fn in_memory<F: Future<Output = ()>>(test: impl FnOnce(Memory) -> F) {
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(test(Memory(MemoryKernel::new())));
+    let recorder = Recorder::default();
+    let kernel = MemoryKernel::new().enforcing(Arc::new(recorder.clone()));
+    runtime.block_on(test(Memory(kernel, recorder)));
 }
 
 impl Fixture for Memory {
@@ -27,6 +32,20 @@ impl Fixture for Memory {
 
     fn plane(&self) -> &MemoryKernel {
         &self.0
+    }
+
+    fn enforcement(&self) -> &Recorder {
+        &self.1
+    }
+
+    fn is_up(&self) -> Box<dyn Fn(u32) -> bool + Send> {
+        let kernel = self.0.clone();
+        Box::new(move |index| kernel.is_up(index))
+    }
+
+    fn delete_link(&self) -> Box<dyn Fn(u32) + Send> {
+        let kernel = self.0.clone();
+        Box::new(move |index| kernel.delete_link(index))
     }
 
     fn namespace(&self) -> Self::Namespace {
@@ -61,6 +80,10 @@ impl Fixture for Memory {
         self.0.delete_route(address);
     }
 
+    fn delete_host_port(&self, port: &HostPort) {
+        self.0.delete_host_port(port);
+    }
+
     fn set_mac(&self, index: u32, mac: [u8; 6]) {
         self.0.set_mac(index, mac);
     }
@@ -87,6 +110,22 @@ impl Fixture for Memory {
         self.0.pod_rules(namespace.1).len()
     }
 
+    fn rates(&self, host_index: u32) -> (Option<u64>, Option<u64>) {
+        self.0.rates(host_index)
+    }
+
+    fn delete_qdiscs(&self, index: u32) {
+        self.0.delete_qdiscs(index);
+    }
+
+    fn index_of(&self, name: &str) -> Option<u32> {
+        self.0.index_of(name)
+    }
+
+    fn link_count(&self) -> usize {
+        self.0.link_names().len()
+    }
+
     fn delete_pod_rules(&self, namespace: &Self::Namespace) {
         self.0.delete_pod_rules(namespace.1);
     }
@@ -108,13 +147,15 @@ fn plan() -> EndpointPlan {
         egress: None,
         no_ipv6: false,
         default_route: DefaultRoute::Only,
+        bandwidth: Bandwidth::default(),
+        port_mappings: Vec::new(),
     }
 }
 
 #[test]
 fn a_planned_fault_of_any_step_undoes_the_whole_add() {
     for step in [Step::CreatePair, Step::ConfigurePod, Step::ConfigureHost] {
-        in_memory(|Memory(kernel)| async move {
+        in_memory(|Memory(kernel, _)| async move {
             let (descriptor, id) = kernel.namespace().expect("a namespace");
             let clone = || descriptor.try_clone().expect("a descriptor");
             kernel.fail(step, 1, ErrorKind::OutOfMemory);
@@ -133,7 +174,7 @@ fn a_planned_fault_of_any_step_undoes_the_whole_add() {
 
 #[test]
 fn an_add_whose_future_is_dropped_is_finished_all_the_same() {
-    in_memory(|Memory(kernel)| async move {
+    in_memory(|Memory(kernel, _)| async move {
         let (descriptor, _) = kernel.namespace().expect("a namespace");
         kernel.delay(Step::ConfigurePod, Duration::from_secs(5));
         let (plan, wait) = (plan(), Duration::from_secs(1));
@@ -148,7 +189,7 @@ fn an_add_whose_future_is_dropped_is_finished_all_the_same() {
 
 #[test]
 fn a_namespace_that_ends_during_an_add_is_gone_and_nothing_is_left() {
-    in_memory(|Memory(kernel)| async move {
+    in_memory(|Memory(kernel, _)| async move {
         let (descriptor, id) = kernel.namespace().expect("a namespace");
         kernel.delay(Step::ConfigurePod, Duration::from_secs(5));
         let ending = async {
@@ -166,7 +207,7 @@ fn a_namespace_that_ends_during_an_add_is_gone_and_nothing_is_left() {
 
 #[test]
 fn a_descriptor_that_was_never_registered_is_no_namespace() {
-    in_memory(|Memory(kernel)| async move {
+    in_memory(|Memory(kernel, _)| async move {
         let (stranger, _) = MemoryKernel::new().namespace().expect("a descriptor");
         let error = kernel.add_endpoint(&plan(), Some(stranger)).await;
         let error = error.expect_err("no namespace");

@@ -5,17 +5,17 @@
 //! and go, and can be given back. Nothing is random, so the same state always
 //! gives the same address.
 
-use crate::SlotKind;
 use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use veni_nouns::{InterfaceId, SlotKind};
 
 /// A slot with at least one free address on an interface whose addresses pods
 /// may have now (ready, for pods, not on its way out).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate<'a> {
     /// The interface's id.
-    pub interface: &'a str,
+    pub interface: &'a InterfaceId,
     /// The interface's place in device order; the lower one wins a tie.
     pub order: u32,
     /// Addresses of this interface that pods use.
@@ -58,8 +58,12 @@ pub fn pick<'a>(
 mod tests {
     use super::*;
 
+    fn ids() -> [InterfaceId; 2] {
+        ["eni-0", "eni-1"].map(InterfaceId::from)
+    }
+
     fn candidate<'a>(
-        interface: &'a str,
+        interface: &'a InterfaceId,
         order: u32,
         pods: (u32, u32),
         slot: &str,
@@ -81,8 +85,9 @@ mod tests {
 
     #[test]
     fn the_interface_with_most_pods_is_filled_first() {
-        let few = candidate("eni-0", 0, (2, 0), "10.0.0.4/32");
-        let many = candidate("eni-1", 1, (3, 0), "10.0.0.9/32");
+        let [zero, one] = ids();
+        let few = candidate(&zero, 0, (2, 0), "10.0.0.4/32");
+        let many = candidate(&one, 1, (3, 0), "10.0.0.9/32");
         assert_eq!(
             picked(SlotKind::Address, &[few, many]).as_deref(),
             Some("10.0.0.9")
@@ -91,8 +96,9 @@ mod tests {
 
     #[test]
     fn within_an_interface_the_prefix_with_most_pods_is_filled_first() {
-        let empty = candidate("eni-0", 0, (5, 0), "10.0.0.16/28");
-        let begun = candidate("eni-0", 0, (5, 5), "10.0.0.64/28");
+        let [zero, _] = ids();
+        let empty = candidate(&zero, 0, (5, 0), "10.0.0.16/28");
+        let begun = candidate(&zero, 0, (5, 5), "10.0.0.64/28");
         assert_eq!(
             picked(SlotKind::Prefix, &[empty, begun]).as_deref(),
             Some("10.0.0.64")
@@ -101,9 +107,10 @@ mod tests {
 
     #[test]
     fn equals_are_told_apart_by_device_order_and_then_by_address() {
-        let second = candidate("eni-1", 1, (0, 0), "10.0.0.1/32");
-        let high = candidate("eni-0", 0, (0, 0), "10.0.0.9/32");
-        let low = candidate("eni-0", 0, (0, 0), "10.0.0.8/32");
+        let [zero, one] = ids();
+        let second = candidate(&one, 1, (0, 0), "10.0.0.1/32");
+        let high = candidate(&zero, 0, (0, 0), "10.0.0.9/32");
+        let low = candidate(&zero, 0, (0, 0), "10.0.0.8/32");
         assert_eq!(
             picked(SlotKind::Address, &[second, high, low]).as_deref(),
             Some("10.0.0.8")
@@ -112,8 +119,9 @@ mod tests {
 
     #[test]
     fn what_is_left_of_the_other_mode_comes_last() {
-        let single = candidate("eni-0", 0, (9, 0), "10.0.0.4/32");
-        let prefix = candidate("eni-1", 1, (0, 0), "10.0.0.16/28");
+        let [zero, one] = ids();
+        let single = candidate(&zero, 0, (9, 0), "10.0.0.4/32");
+        let prefix = candidate(&one, 1, (0, 0), "10.0.0.16/28");
         assert_eq!(
             picked(SlotKind::Prefix, &[single, prefix]).as_deref(),
             Some("10.0.0.16")

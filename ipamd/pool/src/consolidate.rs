@@ -5,8 +5,9 @@
 use crate::goal::Goal;
 use crate::ledger::{Holdings, Ledger, Line, saturate};
 use crate::subnets::Subnets;
-use crate::{Action, PlannedAction};
+use crate::{Action, PlannedAction, Reason};
 use std::cmp::Reverse;
+use veni_nouns::InterfaceId;
 
 /// How many times as many pods an interface must have to be clearly fuller than
 /// one whose addresses in use or cooling are counted: with less, changing pods
@@ -53,13 +54,18 @@ pub(crate) fn consolidate(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> 
 }
 
 /// Assignments of up to `slots` to these lines.
-fn move_to(ledger: &Ledger<'_>, lines: &[&Line<'_>], slots: u64, from: &str) -> Vec<PlannedAction> {
+fn move_to(
+    ledger: &Ledger<'_>,
+    lines: &[&Line<'_>],
+    slots: u64,
+    from: &InterfaceId,
+) -> Vec<PlannedAction> {
     let kind = ledger.kind;
     let batch = u64::from(ledger.snapshot.abilities.batch.max(1));
     let mut subnets = Subnets::new(ledger);
     let (mut left, mut actions) = (slots, Vec::new());
     for line in lines {
-        let subnet = line.interface.subnet.as_str();
+        let subnet = &line.interface.subnet;
         let room = line.room(ledger.snapshot.limits.slots_per_interface);
         if subnets.shortage(subnet, kind).is_some() {
             continue;
@@ -74,7 +80,7 @@ fn move_to(ledger: &Ledger<'_>, lines: &[&Line<'_>], slots: u64, from: &str) -> 
                 kind,
                 count: saturate(count),
             };
-            let reason = format!("replaces what is free on {from}, which has fewer pods");
+            let reason = Reason::Replaces { from: from.clone() };
             actions.push(PlannedAction { action, reason });
         }
     }

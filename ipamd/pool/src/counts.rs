@@ -1,11 +1,11 @@
 //! The pool in numbers, for metrics and operators.
 
 use crate::ledger::{Ledger, Line, saturate};
-use crate::{SlotKind, Snapshot, Targets};
-use serde::Serialize;
+use crate::{Snapshot, Targets};
+use veni_nouns::SlotKind;
 
 /// What the pool has, for metrics and operators. Each number stops at `u32::MAX`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// `assigned + cooling + free`.
     pub total: u32,

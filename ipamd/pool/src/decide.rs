@@ -5,7 +5,7 @@ use crate::consolidate::consolidate;
 use crate::goal::Goal;
 use crate::grow::{Growth, grow};
 use crate::ledger::{Holdings, Ledger, saturate};
-use crate::plan::seconds;
+use crate::reasons::{Hopeless, Note, Obstacle};
 use crate::shrink::{Excess, excess};
 use crate::{Action, Hold, Plan, PlannedAction, Snapshot, Targets};
 
@@ -23,13 +23,13 @@ pub fn plan(snapshot: &Snapshot, targets: &Targets) -> Plan {
         next_look_ms: growth.retry_ms,
         ..Plan::default()
     };
-    let give_back = GiveBack {
+    let releasing = Releasing {
         ledger: &ledger,
         held: &held,
         goal: &goal,
         targets,
     };
-    give_back.decide(&growth, &mut plan);
+    releasing.decide(&growth, &mut plan);
     plan.notes
         .splice(0..0, notes(&ledger, &held, &goal, &growth));
     let mut actions = growth.actions;
@@ -43,10 +43,10 @@ pub fn plan(snapshot: &Snapshot, targets: &Targets) -> Plan {
 
 /// The plan while nothing may be changed: none, and why.
 fn hands_off(snapshot: &Snapshot, ledger: &Ledger<'_>, held: &Holdings) -> Plan {
-    let text = "DISABLE_NETWORK_RESOURCE_PROVISIONING is set: the pool is not changed".to_owned();
+    let why = Obstacle::ProvisioningDisabled;
     Plan {
-        hopeless: hopeless(ledger, held, &[], std::slice::from_ref(&text)),
-        notes: vec![text],
+        hopeless: hopeless(ledger, held, &[], std::slice::from_ref(&why)),
+        notes: vec![Note::Obstacle(why)],
         excess_since_ms: snapshot.excess_since_ms,
         recent_peak: snapshot.recent_peak,
         ..Plan::default()
@@ -58,74 +58,59 @@ fn hopeless(
     ledger: &Ledger<'_>,
     held: &Holdings,
     actions: &[PlannedAction],
-    obstacles: &[String],
-) -> Option<String> {
+    obstacles: &[Obstacle],
+) -> Option<Hopeless> {
     let waiting = u64::from(ledger.snapshot.demand.waiting);
     let coming = held.cooling > 0 || ledger.changing() || !actions.is_empty();
     if waiting <= held.free_now || coming {
         return None;
     }
-    let unserved = waiting - held.free_now;
-    let why = match obstacles {
-        [] => at_the_limit(ledger, held),
-        _ => obstacles.join("; "),
+    let obstacles = match obstacles {
+        // Nothing else stands in the way.
+        [] => vec![Obstacle::NodeIsFull {
+            held: held.total(),
+            max_pods: ledger.snapshot.limits.max_pods,
+        }],
+        _ => obstacles.to_vec(),
     };
-    Some(format!("no address can come for {unserved} waiting: {why}"))
+    Some(Hopeless {
+        unserved: waiting - held.free_now,
+        obstacles,
+    })
 }
 
-/// The reason when nothing else stands in the way.
-fn at_the_limit(ledger: &Ledger<'_>, held: &Holdings) -> String {
-    let (total, limit) = (held.total(), ledger.snapshot.limits.max_pods);
-    format!("the pool holds {total} addresses, and the node may run {limit} pods at most")
-}
-
-fn notes(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal, growth: &Growth) -> Vec<String> {
-    let mut notes = Vec::new();
-    for under_way in &ledger.snapshot.in_flight {
-        notes.push(format!("under way: {}", under_way.action));
-    }
+fn notes(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal, growth: &Growth) -> Vec<Note> {
+    let under_way = ledger.snapshot.in_flight.iter();
+    let under_way = under_way.map(|one| Note::UnderWay(one.action.clone()));
+    let mut notes: Vec<Note> = under_way.collect();
     let free = held.free + held.free_other;
     let served = u64::from(ledger.snapshot.demand.waiting) <= free;
     if served && held.usable_of_either_kind() >= goal.usable {
-        let Holdings {
-            assigned, cooling, ..
-        } = *held;
-        let (usable, label) = (goal.usable, &goal.label);
-        let here = if ledger.growing() {
-            "free or coming"
-        } else {
-            "free"
-        };
-        notes.push(format!(
-            "enough: {assigned} in use, {} {here}, {cooling} cooling; {usable} usable needed ({label})",
-            amount(free)
-        ));
+        notes.push(Note::Enough {
+            in_use: held.assigned,
+            free,
+            family: ledger.snapshot.family,
+            coming: ledger.growing(),
+            cooling: held.cooling,
+            needed: goal.usable,
+            target: goal.target,
+        });
     } else if held.cooling > 0 && growth.actions.is_empty() {
-        notes.push(format!("{} addresses are cooling", held.cooling));
+        notes.push(Note::Cooling(held.cooling));
     }
-    notes.extend(growth.obstacles.iter().cloned());
+    notes.extend(growth.obstacles.iter().cloned().map(Note::Obstacle));
     notes
 }
 
-/// Addresses in words where there are IPv6 prefixes among them, which nobody counts.
-fn amount(addresses: u64) -> String {
-    let prefix = u64::from(u32::MAX); // as the ledger counts a /80
-    match addresses.div_ceil(prefix) {
-        _ if addresses <= prefix / 2 => addresses.to_string(),
-        1 => "the rest of a /80".to_owned(),
-        several => format!("the rest of {several} /80s"),
-    }
-}
-
 /// When and what goes back.
-struct GiveBack<'a> {
+struct Releasing<'a> {
     ledger: &'a Ledger<'a>,
     held: &'a Holdings,
     goal: &'a Goal,
     targets: &'a Targets,
 }
 
-impl GiveBack<'_> {
+impl Releasing<'_> {
     /// Excess must last for the release delay, and what the pool needed at any
     /// time during it, cooling addresses included, stays. So demand that swings
     /// faster than the delay never makes the pool give back what it buys again.
@@ -162,7 +147,10 @@ impl GiveBack<'_> {
         let due = since + delay;
         if now < due {
             look(plan, due);
-            plan.notes.push(pending(&found, due - now));
+            plan.notes.push(Note::GoesBack {
+                addresses: found.addresses,
+                wait_ms: due - now,
+            });
             return;
         }
         let keep = self.goal.keep.max(peak - self.held.cooling.min(peak));
@@ -177,9 +165,7 @@ impl GiveBack<'_> {
             plan.excess_since_ms = Some(now);
             plan.recent_peak = saturate(self.goal.keep + self.held.cooling);
             look(plan, now + self.targets.release_delay_ms);
-            plan.notes.push(format!(
-                "{peak} addresses were needed lately: nothing goes back yet"
-            ));
+            plan.notes.push(Note::NeededLately { peak });
         }
         let (due, held): (Vec<_>, Vec<_>) = actions
             .into_iter()
@@ -188,8 +174,10 @@ impl GiveBack<'_> {
         for planned in held {
             if let Some(hold) = self.hold_of(&planned.action) {
                 look(plan, hold.until_ms);
-                let wait = seconds(hold.until_ms - now);
-                plan.notes.push(format!("waits {wait}: {}", planned.action));
+                plan.notes.push(Note::Waits {
+                    wait_ms: hold.until_ms - now,
+                    action: planned.action,
+                });
             }
         }
     }
@@ -214,31 +202,7 @@ impl GiveBack<'_> {
     }
 }
 
-fn pending(found: &Excess, wait_ms: u64) -> String {
-    let wait = seconds(wait_ms);
-    match found.addresses {
-        0 => format!("an interface is not needed; it goes in {wait} at the earliest"),
-        1 => format!("1 address more than needed goes back in {wait} unless demand returns"),
-        more => {
-            format!("{more} addresses more than needed go back in {wait} unless demand returns")
-        }
-    }
-}
-
 /// Time alone changes the plan at `at_ms`, or earlier.
 fn look(plan: &mut Plan, at_ms: u64) {
     plan.next_look_ms = Some(plan.next_look_ms.map_or(at_ms, |first| first.min(at_ms)));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_ipv6_prefixes_are_told_in_words() {
-        let prefix = u64::from(u32::MAX);
-        assert_eq!(amount(31), "31");
-        assert_eq!(amount(prefix - 3), "the rest of a /80");
-        assert_eq!(amount(2 * prefix - 3), "the rest of 2 /80s");
-    }
 }

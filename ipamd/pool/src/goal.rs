@@ -1,11 +1,10 @@
 //! How many addresses the pool should have: the formulas of both clouds'
 //! plugins, stated once. See docs/pool.md for the same in words.
 
-use crate::ledger::Holdings;
-use crate::{Family, Scheme, SlotKind, Snapshot};
-
-/// Addresses of a /28.
-const PREFIX: u64 = 16;
+use crate::ledger::{Holdings, slot_size};
+use crate::reasons::Target;
+use crate::{Scheme, Snapshot};
+use veni_nouns::{Family, SlotKind};
 
 /// The size to reach and what may go back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +24,8 @@ pub(crate) struct Goal {
     /// `WARM_ENI_TARGET`: interfaces are held full and go back whole. The total
     /// that whole interfaces come to, cooling addresses included.
     pub(crate) whole: Option<u64>,
-    /// The target that asks for more than the pods, as operators know it.
-    pub(crate) label: String,
+    /// The target that asks for more than the pods.
+    pub(crate) target: Target,
 }
 
 impl Goal {
@@ -40,7 +39,7 @@ impl Goal {
         let demand = u64::from(snapshot.demand.waiting) + u64::from(snapshot.demand.expected);
         let pods = held.assigned + demand;
         let mut goal = if (snapshot.family, kind) == (Family::V6, SlotKind::Prefix) {
-            Self::simple(pods + 1, "one /80 for the node".to_owned())
+            Self::simple(pods + 1, Target::OneIpv6Prefix)
         } else {
             match scheme {
                 Scheme::Azure {
@@ -79,7 +78,7 @@ impl Goal {
         goal
     }
 
-    fn simple(usable: u64, label: String) -> Self {
+    fn simple(usable: u64, target: Target) -> Self {
         Self {
             usable,
             get_below: usable,
@@ -87,29 +86,29 @@ impl Goal {
             release_at: 0,
             prefixes: 0,
             whole: None,
-            label,
+            target,
         }
     }
 
     /// `WARM_IP_TARGET` and `MINIMUM_IP_TARGET`, in either mode.
     fn addresses(pods: u64, warm: u64, minimum: u64) -> Self {
-        let (usable, label) = if minimum > pods + warm {
-            (minimum, format!("MINIMUM_IP_TARGET={minimum}"))
+        let (usable, target) = if minimum > pods + warm {
+            (minimum, Target::MinimumIp(minimum))
         } else if warm > 0 {
-            (pods + warm, format!("WARM_IP_TARGET={warm}"))
+            (pods + warm, Target::WarmIp(warm))
         } else {
-            (pods, format!("MINIMUM_IP_TARGET={minimum}"))
+            (pods, Target::MinimumIp(minimum))
         };
-        Self::simple(usable, label)
+        Self::simple(usable, target)
     }
 
     /// `WARM_PREFIX_TARGET`; 0 still keeps an address free, so that the next pod
     /// does not wait.
     fn prefixes(pods: u64, warm: u64) -> Self {
-        let usable = pods + (warm * PREFIX).max(1);
+        let usable = pods + (warm * slot_size(Family::V4, SlotKind::Prefix)).max(1);
         Self {
             prefixes: warm,
-            ..Self::simple(usable, format!("WARM_PREFIX_TARGET={warm}"))
+            ..Self::simple(usable, Target::WarmPrefix(warm))
         }
     }
 
@@ -119,7 +118,7 @@ impl Goal {
         let whole = usable.checked_next_multiple_of(slots.max(1));
         Self {
             whole,
-            ..Self::simple(usable, format!("WARM_ENI_TARGET={warm}"))
+            ..Self::simple(usable, Target::WarmEni(warm))
         }
     }
 
@@ -135,7 +134,10 @@ impl Goal {
             release_at: (batch * u64::from(release) + 50) / 100,
             ..Self::simple(
                 size(pods),
-                format!("batches of {batch} with {request} % of one free"),
+                Target::Batches {
+                    batch,
+                    request_percent: request,
+                },
             )
         }
     }
@@ -151,6 +153,18 @@ mod tests {
         let goal = Goal::azure(pods, batch, request, release);
         assert_eq!(goal.get_below, goal.usable, "no part of it may cool");
         (goal.usable, goal.keep, goal.release_at)
+    }
+
+    #[test]
+    fn without_warm_addresses_the_minimum_is_the_target_that_is_named() {
+        for (warm, minimum, usable, target) in [
+            (0, 5, 10, Target::MinimumIp(5)),
+            (2, 12, 12, Target::WarmIp(2)),
+            (2, 13, 13, Target::MinimumIp(13)),
+        ] {
+            let goal = Goal::addresses(10, warm, minimum);
+            assert_eq!((goal.usable, goal.target), (usable, target));
+        }
     }
 
     /// The rows were counted by hand: whole batches until the free share is

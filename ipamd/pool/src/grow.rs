@@ -7,15 +7,15 @@
 //! no subnet has an IPv4 prefix left, single addresses stand in.
 
 mod other_kind;
-mod reason;
 
 use crate::goal::Goal;
 use crate::ledger::{Holdings, Ledger, Line, saturate, slot_size};
-use crate::plan::seconds;
+use crate::reasons::{GrowingChange, Need, Obstacle, Reason};
 use crate::subnets::{Shortage, Subnets};
-use crate::{Action, Family, InterfaceState, PlannedAction, SlotKind};
+use crate::{Action, PlannedAction};
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use veni_nouns::{Family, SlotKind, SubnetId};
 
 /// What is done to grow the pool, and what stands in the way.
 #[derive(Debug, Default)]
@@ -23,8 +23,8 @@ pub(crate) struct Growth {
     pub(crate) actions: Vec<PlannedAction>,
     /// The pool is short of its goal, whether or not something can be done.
     pub(crate) short: bool,
-    /// What keeps the pool from its goal, in words.
-    pub(crate) obstacles: Vec<String>,
+    /// What keeps the pool from its goal.
+    pub(crate) obstacles: Vec<Obstacle>,
     /// When the first of them passes.
     pub(crate) retry_ms: Option<u64>,
     /// Something would be done but for a pause, and is done after it.
@@ -33,37 +33,55 @@ pub(crate) struct Growth {
 
 /// The actions that bring the pool to its goal.
 pub(crate) fn grow(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal) -> Growth {
-    let mut grower = Grower::new(ledger, held, goal);
     let missing = match held.usable() < goal.get_below {
         true => goal.usable - held.usable(),
         false => 0,
     };
-    let short = missing.min(grower.allowed);
+    let max_pods = ledger.snapshot.limits.max_pods;
+    let allowed = u64::from(max_pods).saturating_sub(held.total());
+    let short = missing.min(allowed);
+    let limit = (short == allowed).then_some(max_pods);
+    let mut grower = Grower::new(
+        ledger,
+        held,
+        goal,
+        allowed,
+        need(ledger, held, goal, short, limit),
+    );
     let fill = goal
         .whole
         .map_or(0, |whole| whole.saturating_sub(held.total()))
         .min(grower.allowed);
     grower.growth.short = missing > 0;
     if missing > 0 && grower.allowed == 0 {
-        grower.obstacle(format!(
-            "the pool holds {} addresses, all that the node may have for at most {} pods",
-            held.total(),
-            ledger.snapshot.limits.max_pods
-        ));
+        grower.obstacle(Obstacle::PoolIsFull {
+            held: held.total(),
+            max_pods,
+        });
     }
-    grower.reason = grower.words(short);
     grower.cover(short, fill);
     grower.growth
 }
 
-/// The changes that make the pool grow.
-#[derive(Clone, Copy)]
-enum Change {
-    Assign,
-    Attach,
+/// What the pool is `short` of, as its own demand and target make it up.
+fn need(ledger: &Ledger<'_>, held: &Holdings, goal: &Goal, short: u64, limit: Option<u32>) -> Need {
+    let demand = &ledger.snapshot.demand;
+    let beyond = |pods: u64| pods.saturating_sub(held.free);
+    let waiting = beyond(u64::from(demand.waiting)).min(short);
+    let pods = u64::from(demand.waiting) + u64::from(demand.expected);
+    let expected = beyond(pods).min(short) - waiting;
+    let replaced = held.usable_of_either_kind() >= goal.usable;
+    Need {
+        target: goal.target,
+        waiting,
+        expected,
+        spare: short - waiting - expected,
+        replaces: replaced.then_some((held.free_other, ledger.other())),
+        limit,
+    }
 }
 
-/// Whether the cloud is asked for one of them.
+/// Whether the cloud is asked for a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Open,
@@ -88,14 +106,20 @@ struct Grower<'a> {
     allowed: u64,
     /// Interfaces the node may still get.
     places: u64,
-    reason: String,
+    need: Need,
     /// Lines that have an action in this plan.
     touched: HashSet<usize>,
     growth: Growth,
 }
 
 impl<'a> Grower<'a> {
-    fn new(ledger: &'a Ledger<'a>, held: &'a Holdings, goal: &'a Goal) -> Self {
+    fn new(
+        ledger: &'a Ledger<'a>,
+        held: &'a Holdings,
+        goal: &'a Goal,
+        allowed: u64,
+        need: Need,
+    ) -> Self {
         let limits = &ledger.snapshot.limits;
         let attached = ledger.places_taken();
         Self {
@@ -103,9 +127,9 @@ impl<'a> Grower<'a> {
             held,
             goal,
             subnets: Subnets::new(ledger),
-            allowed: u64::from(limits.max_pods).saturating_sub(held.total()),
+            allowed,
             places: u64::from(limits.interfaces).saturating_sub(attached),
-            reason: String::new(),
+            need,
             touched: HashSet::new(),
             growth: Growth::default(),
         }
@@ -154,6 +178,15 @@ impl<'a> Grower<'a> {
         }
     }
 
+    /// Why slots of the kind in use are assigned.
+    fn reason(&self) -> Reason {
+        Reason::Short {
+            need: self.need,
+            stands_in: false,
+            no_room: false,
+        }
+    }
+
     /// Slots of the kind in use that the node's limit still allows, rounded up.
     fn allowed_slots(&self) -> u64 {
         self.allowed.div_ceil(self.ledger.size())
@@ -179,37 +212,39 @@ impl<'a> Grower<'a> {
         lines
     }
 
-    fn obstacle(&mut self, text: String) {
-        if !self.growth.obstacles.contains(&text) {
-            self.growth.obstacles.push(text);
+    fn obstacle(&mut self, obstacle: Obstacle) {
+        if !self.growth.obstacles.contains(&obstacle) {
+            self.growth.obstacles.push(obstacle);
         }
     }
 
     fn shortage(&mut self, shortage: Shortage) {
         let until = shortage.until_ms;
         self.growth.retry_ms = Some(self.growth.retry_ms.map_or(until, |first| first.min(until)));
-        self.obstacle(shortage.text);
+        self.obstacle(shortage.obstacle);
     }
 
     /// Whether a kind of change may be asked for; if not, the obstacle is noted.
-    fn standing(&mut self, change: Change) -> Standing {
+    fn standing(&mut self, change: GrowingChange) -> Standing {
         let snapshot = self.ledger.snapshot;
-        let (hold, what) = match change {
-            Change::Assign => (&snapshot.holds.assign, "assign addresses"),
-            Change::Attach => (&snapshot.holds.attach, "attach an interface"),
+        let hold = match change {
+            GrowingChange::Assign => &snapshot.holds.assign,
+            GrowingChange::Attach => &snapshot.holds.attach,
         };
         let Some(hold) = snapshot.in_force(hold) else {
             return Standing::Open;
         };
-        let wait = seconds(hold.until_ms - snapshot.now_ms);
-        let text = match &hold.refusal {
-            Some(refusal) => {
-                format!("the cloud refuses to {what}, asked again in {wait}: {refusal}")
-            }
-            None => format!("the cloud is not asked to {what} before {wait} have passed"),
+        let wait_ms = hold.until_ms - snapshot.now_ms;
+        let obstacle = match hold.refusal.clone() {
+            Some(words) => Obstacle::Refused {
+                change,
+                wait_ms,
+                words,
+            },
+            None => Obstacle::Paused { change, wait_ms },
         };
         self.shortage(Shortage {
-            text,
+            obstacle,
             until_ms: hold.until_ms,
         });
         match &hold.refusal {
@@ -221,7 +256,7 @@ impl<'a> Grower<'a> {
         }
     }
 
-    fn assign(&mut self, line: &Line<'_>, kind: SlotKind, count: u64, reason: String) {
+    fn assign(&mut self, line: &Line<'_>, kind: SlotKind, count: u64, reason: Reason) {
         self.subnets.take(&line.interface.subnet, kind, count);
         let size = slot_size(self.ledger.snapshot.family, kind);
         self.allowed = self.allowed.saturating_sub(count * size);
@@ -246,7 +281,7 @@ impl<'a> Grower<'a> {
             if left == 0 {
                 continue;
             }
-            let subnet = line.interface.subnet.as_str();
+            let subnet = &line.interface.subnet;
             if let Some(shortage) = self.subnets.shortage(subnet, kind) {
                 self.shortage(shortage);
                 continue;
@@ -259,14 +294,16 @@ impl<'a> Grower<'a> {
             let count = left.min(self.batch()).min(available);
             // Room stays room while the cloud is left alone: an interface more
             // is no way round a refusal.
-            if count > 0 && self.standing(Change::Assign) == Standing::Open {
-                self.assign(line, kind, count, self.reason.clone());
+            if count > 0 && self.standing(GrowingChange::Assign) == Standing::Open {
+                self.assign(line, kind, count, self.reason());
             }
             // What a batch leaves over follows on the same interface; what the
             // subnet has not got does not.
             covered += left.min(available);
             if available < left {
-                self.obstacle(format!("{subnet} has few free addresses left"));
+                self.obstacle(Obstacle::FewAddressesLeft {
+                    subnet: subnet.clone(),
+                });
             }
         }
         covered
@@ -275,12 +312,12 @@ impl<'a> Grower<'a> {
     /// Slots that interfaces on their way will have room for.
     fn future_room(&self, kind: SlotKind, want: u64) -> u64 {
         let slots = self.slots_per_interface();
-        let open = |subnet: &str| self.subnets.shortage(subnet, kind).is_none();
-        let listed = self.ledger.lines.iter().filter(|line| {
-            line.serves()
-                && line.interface.state == InterfaceState::Attaching
-                && open(&line.interface.subnet)
-        });
+        let open = |subnet: &SubnetId| self.subnets.shortage(subnet, kind).is_none();
+        let listed = self
+            .ledger
+            .lines
+            .iter()
+            .filter(|line| line.serves() && line.arriving() && open(&line.interface.subnet));
         let listed = listed.map(|line| line.room(slots));
         let unlisted = self
             .ledger
@@ -306,10 +343,10 @@ impl<'a> Grower<'a> {
     /// Attaches interfaces with slots of the kind in use; says how many of
     /// `want` slots they will have.
     fn attach(&mut self, want: u64) -> u64 {
-        self.attach_with(self.ledger.kind, want, self.reason.clone())
+        self.attach_with(self.ledger.kind, want, false)
     }
 
-    fn attach_with(&mut self, kind: SlotKind, want: u64, reason: String) -> u64 {
+    fn attach_with(&mut self, kind: SlotKind, want: u64, stands_in: bool) -> u64 {
         let slots = u64::from(self.slots_per_interface());
         let size = slot_size(self.ledger.snapshot.family, kind);
         let mut covered = 0;
@@ -333,7 +370,7 @@ impl<'a> Grower<'a> {
             }
             self.allowed = self.allowed.saturating_sub(count * size);
             self.places -= 1;
-            let standing = self.standing(Change::Attach);
+            let standing = self.standing(GrowingChange::Attach);
             if standing == Standing::Refused {
                 break;
             }
@@ -341,13 +378,17 @@ impl<'a> Grower<'a> {
             if standing == Standing::Paused {
                 continue;
             }
-            let subnet = subnet.map(str::to_owned);
+            let subnet = subnet.cloned();
             let action = Action::Attach {
                 subnet,
                 kind,
                 count: saturate(count),
             };
-            let reason = format!("{reason}; no room on the interfaces attached");
+            let reason = Reason::Short {
+                need: self.need,
+                stands_in,
+                no_room: true,
+            };
             self.growth.actions.push(PlannedAction { action, reason });
         }
         covered.min(want)
@@ -355,25 +396,22 @@ impl<'a> Grower<'a> {
 
     /// Where one more interface can be made: `Some(None)` leaves the subnet to
     /// the provider. When nowhere, the obstacle is noted.
-    fn place(&mut self, kind: SlotKind) -> Option<Option<&'a str>> {
+    fn place(&mut self, kind: SlotKind) -> Option<Option<&'a SubnetId>> {
         let limits = &self.ledger.snapshot.limits;
         if !self.ledger.snapshot.abilities.attach {
-            let slots = limits.slots_per_interface;
-            self.obstacle(format!(
-                "all {slots} slots of each interface are taken, and this cloud attaches none while \
-                 the node runs"
-            ));
+            self.obstacle(Obstacle::AttachesNone {
+                slots: limits.slots_per_interface,
+            });
             return None;
         }
         if limits.slots_per_interface == 0 {
-            self.obstacle("interfaces of this node have no slot for pods".to_owned());
+            self.obstacle(Obstacle::NoSlotsForPods);
             return None;
         }
         if self.places == 0 {
-            let limit = limits.interfaces;
-            self.obstacle(format!(
-                "the node has all {limit} interfaces it may have, without room"
-            ));
+            self.obstacle(Obstacle::NoPlaceForInterface {
+                interfaces: limits.interfaces,
+            });
             return None;
         }
         if self.subnets.unknown() {
@@ -383,7 +421,7 @@ impl<'a> Grower<'a> {
         if best.is_none() {
             let shortages = self.subnets.obstacles(kind);
             if shortages.is_empty() {
-                self.obstacle("no subnet is open for another interface".to_owned());
+                self.obstacle(Obstacle::NoSubnet);
             }
             for shortage in shortages {
                 self.shortage(shortage);

@@ -189,6 +189,36 @@ mod tests {
     }
 
     #[test]
+    fn the_family_is_the_part_of_the_name_before_the_dot() {
+        let family = |name| find(name).expect("the type is in the table").family();
+        assert_eq!(
+            [family("m5.large"), family("u-6tb1.metal")],
+            ["m5", "u-6tb1"]
+        );
+    }
+
+    #[test]
+    fn the_distance_counts_insertions_deletions_substitutions_and_swaps_of_neighbours() {
+        let distances = [
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("m5.large", "m5.large", 0),
+            ("m5.lagre", "m5.large", 1),
+            ("5m.large", "m5.large", 1),
+            ("m5.larg", "m5.large", 1),
+            ("m5a.large", "m5.large", 1),
+            ("kitten", "sitting", 3),
+            // No part of a text is changed twice: a swap and an insertion between are three.
+            ("ca", "abc", 3),
+            ("abcd", "badc", 2),
+            ("xab", "yba", 2),
+        ];
+        for (from, to, distance) in distances {
+            assert_eq!(edit_distance(from, to), distance, "{from} to {to}");
+        }
+    }
+
+    #[test]
     fn every_line_of_both_files_is_a_type() {
         for line in rows(LISTED).chain(rows(UNLISTED)) {
             assert!(parse(line).is_some(), "{line}");

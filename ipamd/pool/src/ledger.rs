@@ -1,12 +1,11 @@
 //! The snapshot as the planner reads it: what is under way is merged into the
 //! interfaces it concerns, and what they hold is added up.
 //!
-//! Amounts are addresses in `u64`: a /80 counts as `u32::MAX` of them, and a
-//! sum of many does not overflow.
+//! Amounts are addresses in `u64`, so that a sum of many ranges does not overflow.
 
-use crate::snapshot::DEFAULT_NETWORK_CARD;
-use crate::{Action, Family, InterfaceSnapshot, InterfaceState, Slot, SlotKind, Snapshot, Targets};
+use crate::{Action, InterfaceSnapshot, Slot, Snapshot, Targets};
 use ipnet::IpNet;
+use veni_nouns::{DEFAULT_NETWORK_CARD, Family, InterfaceState, SlotKind, SubnetId, range};
 
 impl Slot {
     /// Is it a single address or a prefix?
@@ -15,11 +14,10 @@ impl Slot {
         SlotKind::of(&self.cidr)
     }
 
-    /// Addresses in it; a /80 and anything as large counts as `u32::MAX`.
+    /// Addresses in it that pods could have.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        let bits = u32::from(self.cidr.max_prefix_len() - self.cidr.prefix_len());
-        1_u32.checked_shl(bits).unwrap_or(u32::MAX)
+        range::capacity(&self.cidr)
     }
 
     /// Addresses that a pod could have: neither in use nor cooling nor unavailable nor
@@ -48,13 +46,9 @@ impl Slot {
     }
 }
 
-/// Addresses in a slot of this kind.
+/// Addresses in a slot of this kind that pods could have.
 pub(crate) fn slot_size(family: Family, kind: SlotKind) -> u64 {
-    match (kind, family) {
-        (SlotKind::Address, _) => 1,
-        (SlotKind::Prefix, Family::V4) => 16,
-        (SlotKind::Prefix, Family::V6) => u64::from(u32::MAX),
-    }
+    kind.capacity(family).into()
 }
 
 /// Slots that an action under way will bring.
@@ -63,7 +57,7 @@ pub(crate) struct Coming<'a> {
     pub(crate) kind: SlotKind,
     pub(crate) count: u64,
     /// Where they come from, when the action says.
-    pub(crate) subnet: Option<&'a str>,
+    pub(crate) subnet: Option<&'a SubnetId>,
 }
 
 /// One interface with what is under way on it.
@@ -72,7 +66,8 @@ pub(crate) struct Line<'a> {
     pub(crate) interface: &'a InterfaceSnapshot,
     /// Its place in the snapshot: device order.
     pub(crate) order: usize,
-    /// An action on it is under way: nothing else is started.
+    /// A change of it is under way, ours or one that the cloud shows: nothing else is
+    /// started.
     pub(crate) busy: bool,
     leaving: bool,
     pub(crate) coming: Option<Coming<'a>>,
@@ -82,13 +77,18 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     /// It counts for the pool: ours, for pods, here or coming.
     pub(crate) fn serves(&self) -> bool {
-        let usable = !self.leaving && self.interface.state != InterfaceState::Unusable;
+        let usable = !self.leaving && self.interface.in_service;
         self.interface.managed && self.interface.for_pods && usable
+    }
+
+    /// It is on its way in.
+    pub(crate) fn arriving(&self) -> bool {
+        self.interface.in_service && self.interface.state == InterfaceState::Attaching
     }
 
     /// Its addresses can be used and changed.
     pub(crate) fn ready(&self) -> bool {
-        self.interface.state == InterfaceState::Ready && !self.leaving
+        self.interface.in_service && self.interface.state.carries_pods() && !self.leaving
     }
 
     /// Its slots that are not on their way out.
@@ -190,15 +190,16 @@ impl<'a> Ledger<'a> {
         let mut attaches = attaches(snapshot).into_iter();
         let mut lines = Vec::with_capacity(snapshot.interfaces.len());
         for (order, interface) in snapshot.interfaces.iter().enumerate() {
+            let updating = interface.state == InterfaceState::Updating;
             let mut line = Line {
                 interface,
                 order,
-                busy: false,
+                busy: updating,
                 leaving: interface.state == InterfaceState::Detaching,
                 coming: None,
                 going: &[],
             };
-            if interface.state == InterfaceState::Attaching && interface.managed {
+            if line.arriving() && interface.managed {
                 line.coming = attaches.next().map(|mut coming| {
                     coming.count = coming.count.saturating_sub(interface.slots.len() as u64);
                     coming
@@ -242,10 +243,7 @@ impl<'a> Ledger<'a> {
             .in_flight
             .iter()
             .any(|under_way| under_way.action.grows())
-            || self
-                .lines
-                .iter()
-                .any(|line| line.interface.state == InterfaceState::Attaching)
+            || self.lines.iter().any(Line::arriving)
     }
 
     /// Something is under way at all, from this daemon or an earlier one.
@@ -255,7 +253,7 @@ impl<'a> Ledger<'a> {
             || self
                 .lines
                 .iter()
-                .any(|line| line.leaving || line.going_soon().next().is_some())
+                .any(|line| line.busy || line.leaving || line.going_soon().next().is_some())
     }
 
     pub(crate) fn holdings(&self) -> Holdings {
@@ -309,7 +307,7 @@ fn attaches(snapshot: &Snapshot) -> Vec<Coming<'_>> {
             } => Some(Coming {
                 kind: *kind,
                 count: u64::from(*count),
-                subnet: subnet.as_deref(),
+                subnet: subnet.as_ref(),
             }),
             _ => None,
         });
@@ -325,7 +323,7 @@ fn merge_under_way<'a>(line: &mut Line<'a>, snapshot: &'a Snapshot) {
         line.busy = true;
         match &under_way.action {
             Action::Assign { kind, count, .. } => {
-                let subnet = Some(line.interface.subnet.as_str());
+                let subnet = Some(&line.interface.subnet);
                 line.coming = Some(Coming {
                     kind: *kind,
                     count: u64::from(*count),

@@ -8,7 +8,7 @@
 //! It reads from the outside in: [`snapshot`] and [`targets`] are what it is
 //! told, `ledger` adds it up, `goal` says how much there should be, `grow` and
 //! `shrink` say how to get there, and [`decide`] puts the [`plan`](mod@plan)
-//! together. [`choose`] picks the address of a pod, [`max_pods`] does a node's
+//! together, with its [`reasons`] as data. [`choose`] picks the address of a pod, [`max_pods`] does a node's
 //! arithmetic.
 
 pub mod choose;
@@ -21,6 +21,7 @@ pub mod instance_types;
 mod ledger;
 pub mod max_pods;
 pub mod plan;
+pub mod reasons;
 mod shrink;
 pub mod snapshot;
 mod subnets;
@@ -29,5 +30,7 @@ pub mod targets;
 pub use counts::{Counts, counts};
 pub use decide::plan;
 pub use plan::{Action, Plan, PlannedAction};
+pub use reasons::{Hopeless, Note, Obstacle, Reason};
 pub use snapshot::*;
 pub use targets::{Scheme, Targets};
+pub use veni_nouns::{Family, InterfaceId, InterfaceState, SlotKind, SubnetId};

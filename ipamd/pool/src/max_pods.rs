@@ -5,12 +5,9 @@
 //! most 110 pods on up to 30 vCPUs and 250 above. Azure: 256 addresses per
 //! interface and machine, 250 pods recommended at most.
 
-use crate::SlotKind;
-use serde::Serialize;
 use std::fmt;
+use veni_nouns::{Family, SlotKind};
 
-/// Addresses of a /28.
-const PREFIX: u32 = 16;
 /// Pods of every node that use the host's network and need no address.
 const HOST_NETWORK_PODS: u32 = 2;
 /// Addresses that Azure gives one machine, its own included.
@@ -19,7 +16,7 @@ const AZURE_SLOTS: u32 = 256;
 const AZURE_RECOMMENDED: u32 = 250;
 
 /// What an instance type allows; from the cloud's tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// Interfaces of the default network card.
     pub interfaces: u32,
@@ -30,7 +27,7 @@ pub struct Machine {
 }
 
 /// The settings that change the result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// What slots are filled with.
     pub mode: SlotKind,
@@ -57,9 +54,9 @@ impl Settings {
 
 /// A number of pods and how it came about; `Display` shows the formula with its
 /// numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaxPods {
-    /// The result.
+    /// How many pods the node can run.
     pub pods: u32,
     /// What the addresses allow.
     pub by_addresses: u32,
@@ -98,11 +95,12 @@ pub fn aws(machine: &Machine, settings: &Settings) -> MaxPods {
         interfaces = interfaces.saturating_sub(1);
     }
     let slots = machine.addresses_per_interface.saturating_sub(1);
+    let prefix = SlotKind::Prefix.capacity(Family::V4);
     let (each, shown) = match settings.mode {
         SlotKind::Address => (slots, format!("({} − 1)", machine.addresses_per_interface)),
         SlotKind::Prefix => (
-            slots.saturating_mul(PREFIX),
-            format!("({} − 1) × {PREFIX}", machine.addresses_per_interface),
+            slots.saturating_mul(prefix),
+            format!("({} − 1) × {prefix}", machine.addresses_per_interface),
         ),
     };
     let by_addresses = interfaces
@@ -128,13 +126,14 @@ pub fn aws(machine: &Machine, settings: &Settings) -> MaxPods {
 #[must_use]
 pub fn azure(mode: SlotKind, uncapped: bool) -> MaxPods {
     let slots = AZURE_SLOTS - 1;
+    let prefix = SlotKind::Prefix.capacity(Family::V4);
     let (by_addresses, explanation) = match mode {
         SlotKind::Address => (slots, format!("{AZURE_SLOTS} − 1 addresses = {slots}")),
         SlotKind::Prefix => {
-            let addresses = slots * PREFIX;
+            let addresses = slots * prefix;
             (
                 addresses,
-                format!("({AZURE_SLOTS} − 1) × {PREFIX} addresses = {addresses}"),
+                format!("({AZURE_SLOTS} − 1) × {prefix} addresses = {addresses}"),
             )
         }
     };

@@ -1,18 +1,17 @@
 //! The plan: actions with their reasons, as printable data.
 
-use crate::SlotKind;
+use crate::reasons::{Hopeless, Note, Reason};
 use ipnet::IpNet;
-use serde::Serialize;
 use std::fmt;
+use veni_nouns::{InterfaceId, SlotKind, SubnetId};
 
 /// A change of what the node holds in the cloud.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Get more addresses or prefixes for an interface.
     Assign {
         /// The interface's id.
-        interface: String,
+        interface: InterfaceId,
         /// What to get.
         kind: SlotKind,
         /// How many addresses or prefixes, at least 1.
@@ -21,7 +20,7 @@ pub enum Action {
     /// Make an interface and attach it.
     Attach {
         /// The subnet to make it in; `None` leaves it to the provider.
-        subnet: Option<String>,
+        subnet: Option<SubnetId>,
         /// What its slots are filled with.
         kind: SlotKind,
         /// How many slots it holds from the start; 0 or more.
@@ -30,21 +29,21 @@ pub enum Action {
     /// Give addresses or prefixes back; none of them is in use or cooling.
     Release {
         /// The interface's id.
-        interface: String,
+        interface: InterfaceId,
         /// What to give back, at least one.
         cidrs: Vec<IpNet>,
     },
     /// Detach an interface on which nothing is in use or cooling, and delete it.
     Detach {
         /// The interface's id.
-        interface: String,
+        interface: InterfaceId,
     },
 }
 
 impl Action {
     /// The interface it changes; none when it makes one.
     #[must_use]
-    pub fn interface(&self) -> Option<&str> {
+    pub fn interface(&self) -> Option<&InterfaceId> {
         match self {
             Self::Assign { interface, .. }
             | Self::Release { interface, .. }
@@ -98,28 +97,28 @@ impl fmt::Display for Action {
 }
 
 /// An action and why it is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedAction {
-    /// The action.
+    /// What to do.
     pub action: Action,
-    /// The reason, in words for operators.
-    pub reason: String,
+    /// Why; its `Display` tells it to operators.
+    pub reason: Reason,
 }
 
 /// What to do now, and why nothing else is done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// New actions: what is under way is not repeated.
     pub actions: Vec<PlannedAction>,
-    /// Why nothing is done, or what is waited for, in words.
-    pub notes: Vec<String>,
+    /// Why nothing is done, or what is waited for.
+    pub notes: Vec<Note>,
     /// Since when there has been excess; give it back in the next snapshot.
     pub excess_since_ms: Option<u64>,
     /// The most addresses the pool was found to need since then, those cooling
     /// meanwhile included; give it back in the next snapshot.
     pub recent_peak: u32,
     /// Why waiting ADDs cannot be served by any action now or under way.
-    pub hopeless: Option<String>,
+    pub hopeless: Option<Hopeless>,
     /// When, on the snapshot's clock, time alone can change this plan.
     pub next_look_ms: Option<u64>,
 }
@@ -139,15 +138,6 @@ impl fmt::Display for Plan {
             writeln!(f, "note: {note}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for SlotKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Address => "address",
-            Self::Prefix => "prefix",
-        })
     }
 }
 

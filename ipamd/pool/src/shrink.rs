@@ -7,11 +7,12 @@
 
 use crate::goal::Goal;
 use crate::ledger::{Holdings, Ledger, Line};
-use crate::plan::seconds;
-use crate::{Action, PlannedAction, SlotKind, Targets};
+use crate::reasons::{Kept, Reason};
+use crate::{Action, PlannedAction, Targets};
 use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use veni_nouns::SlotKind;
 
 /// What could go back.
 #[derive(Debug, Default)]
@@ -175,21 +176,23 @@ impl<'a> Shrinker<'a> {
         }
     }
 
-    fn why_detached(&self, line: &Line<'_>, share: Share) -> String {
+    fn why_detached(&self, line: &Line<'_>, share: Share) -> Reason {
         if !line.serves() {
-            return "empty, and pods get no addresses of it any more".to_owned();
+            return Reason::EmptyAndClosed;
         }
-        let rest = self.left.usable_of_either_kind() - share.free - share.free_other;
-        format!(
-            "empty; the other interfaces keep {rest} usable addresses, {}",
-            self.needed()
-        )
+        let usable = self.left.usable_of_either_kind() - share.free - share.free_other;
+        Reason::Empty {
+            kept: self.kept(usable),
+        }
     }
 
-    fn needed(&self) -> String {
-        let (keep, label) = (self.keep, &self.goal.label);
-        let pods = self.left.assigned;
-        format!("{keep} needed: {pods} in use, {label}")
+    fn kept(&self, usable: u64) -> Kept {
+        Kept {
+            usable,
+            needed: self.keep,
+            in_use: self.left.assigned,
+            target: self.goal.target,
+        }
     }
 
     fn release(&mut self, pass: Pass) {
@@ -250,21 +253,18 @@ impl<'a> Shrinker<'a> {
         self.excess
     }
 
-    fn why_released(&self, line: &Line<'_>, cidrs: &[IpNet]) -> String {
+    fn why_released(&self, line: &Line<'_>, cidrs: &[IpNet]) -> Reason {
         if !line.serves() {
-            return "pods get no addresses of this interface any more".to_owned();
+            return Reason::Closed;
         }
-        let other = self.ledger.other();
-        let of_other = line.unused(other).any(|slot| cidrs.contains(&slot.cidr));
-        let left = self.left.usable_of_either_kind();
-        let kept = format!("{left} usable addresses stay, {}", self.needed());
-        let delay = seconds(self.targets.release_delay_ms);
-        match (of_other, other) {
-            (true, SlotKind::Address) => format!("single addresses make way for prefixes; {kept}"),
-            (true, SlotKind::Prefix) => {
-                format!("unused prefixes make way for single addresses; {kept}")
-            }
-            (false, _) => format!("more than needed for {delay}; {kept}"),
+        let unused = self.ledger.other();
+        let kept = self.kept(self.left.usable_of_either_kind());
+        match line.unused(unused).any(|slot| cidrs.contains(&slot.cidr)) {
+            true => Reason::MakesWay { unused, kept },
+            false => Reason::Excess {
+                lasted_ms: self.targets.release_delay_ms,
+                kept,
+            },
         }
     }
 }

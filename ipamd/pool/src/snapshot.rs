@@ -2,42 +2,10 @@
 //! under way.
 
 use ipnet::IpNet;
-use serde::Serialize;
-
-/// Address family of the pool that is planned; each family has its own plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4: a prefix is a /28 of 16 addresses.
-    V4,
-    /// IPv6: a prefix is a /80; it never runs out of addresses.
-    V6,
-}
-
-/// What slots are filled with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SlotKind {
-    /// One address a slot.
-    Address,
-    /// One delegated prefix a slot.
-    Prefix,
-}
-
-impl SlotKind {
-    /// What a range is: a /32 (/128) is a single address, anything shorter a prefix.
-    #[must_use]
-    pub fn of(cidr: &IpNet) -> Self {
-        if cidr.prefix_len() == cidr.max_prefix_len() {
-            Self::Address
-        } else {
-            Self::Prefix
-        }
-    }
-}
+use veni_nouns::{Family, InterfaceId, InterfaceState, SubnetId};
 
 /// What the cloud can do, as far as the planner cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloudAbilities {
     /// Interfaces can be attached and detached while the node runs.
     pub attach: bool,
@@ -50,7 +18,7 @@ pub struct CloudAbilities {
 }
 
 /// The node's limits, of the family that is planned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeLimits {
     /// Interfaces of the default network card, the primary one and unmanaged ones
     /// included; already lowered by `MAX_ENI`.
@@ -61,23 +29,8 @@ pub struct NodeLimits {
     pub max_pods: u32,
 }
 
-/// How far an interface is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InterfaceState {
-    /// Attached and usable.
-    Ready,
-    /// On its way in: what it holds counts, but is not available yet.
-    Attaching,
-    /// On its way out: nothing on it counts.
-    Detaching,
-    /// It takes its place, pods on it count, and nothing else does: the cloud may not
-    /// have it any more, or its link is missing on the node. It is left alone.
-    Unusable,
-}
-
 /// A single secondary address or a delegated prefix, with how it is used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     /// A /32 (/128) is a single address, anything shorter a prefix.
     pub cidr: IpNet,
@@ -98,16 +51,13 @@ pub struct Slot {
     pub in_doubt: bool,
 }
 
-/// The network card whose interfaces pods use.
-pub(crate) const DEFAULT_NETWORK_CARD: u32 = 0;
-
-/// One interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One interface of the node, with what it holds of the family that is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceSnapshot {
     /// The cloud's id.
-    pub id: String,
-    /// Subnet id.
-    pub subnet: String,
+    pub id: InterfaceId,
+    /// The subnet that its addresses come from.
+    pub subnet: SubnetId,
     /// The network card that it is on; only those on the default one, 0, count
     /// against [`NodeLimits::interfaces`].
     pub network_card: u32,
@@ -120,19 +70,22 @@ pub struct InterfaceSnapshot {
     pub managed: bool,
     /// It is never detached: somebody else attached it, or something on it is kept.
     pub kept: bool,
-    /// State.
+    /// How far it is.
     pub state: InterfaceState,
+    /// False: it takes its place, pods on it count, and nothing else does. The cloud may
+    /// not have it any more, or its link is missing on the node. It is left alone.
+    pub in_service: bool,
     /// Milliseconds since it was attached.
     pub age_ms: u64,
-    /// Its slots.
+    /// Its filled slots, its own address not among them.
     pub slots: Vec<Slot>,
 }
 
 /// A subnet in which interfaces may be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubnetSnapshot {
-    /// Id.
-    pub id: String,
+    /// The cloud's id.
+    pub id: SubnetId,
     /// Free addresses as the cloud last told.
     pub free_addresses: u32,
     /// New interfaces may be made in it.
@@ -149,15 +102,15 @@ pub struct SubnetSnapshot {
 /// but for an interface that is being attached: that may already be listed as
 /// [`InterfaceState::Attaching`]. What it takes away may or may not be marked
 /// (`releasing`, [`InterfaceState::Detaching`]) already; the planner sees to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
-    /// The action.
+    /// What was started.
     pub action: crate::Action,
 }
 
 /// The cloud is left alone for a while with one kind of change (throttled,
 /// denied, unreachable).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// Until then, on the snapshot's clock; from then on it is ignored.
     pub until_ms: u64,
@@ -168,20 +121,20 @@ pub struct Hold {
 
 /// The kinds of changes that are on hold, each by itself: clouds count and
 /// permit calls by kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holds {
-    /// Slots for interfaces that are there.
+    /// Assigning slots to interfaces that are there.
     pub assign: Option<Hold>,
-    /// New interfaces.
+    /// Attaching one more interface.
     pub attach: Option<Hold>,
-    /// Slots that go back.
+    /// Releasing slots.
     pub release: Option<Hold>,
-    /// Interfaces that go back.
+    /// Detaching interfaces.
     pub detach: Option<Hold>,
 }
 
 /// Pods that want addresses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Demand {
     /// ADDs that wait for an address now.
     pub waiting: u32,
@@ -190,15 +143,15 @@ pub struct Demand {
 }
 
 /// Everything that a plan depends on, but for the targets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The time on the owner's own clock, milliseconds; only differences matter.
     pub now_ms: u64,
-    /// Family.
+    /// The address family that is planned.
     pub family: Family,
-    /// Abilities.
+    /// What the cloud can do.
     pub abilities: CloudAbilities,
-    /// Limits.
+    /// What the node may hold.
     pub limits: NodeLimits,
     /// Interfaces in order of network card and device index.
     pub interfaces: Vec<InterfaceSnapshot>,
@@ -206,7 +159,7 @@ pub struct Snapshot {
     pub subnets: Vec<SubnetSnapshot>,
     /// What is under way.
     pub in_flight: Vec<InFlight>,
-    /// Demand.
+    /// Pods that want addresses.
     pub demand: Demand,
     /// Since when the pool has had more than it needs without interruption:
     /// the `excess_since_ms` of the last plan, `None` at first.

@@ -1,12 +1,10 @@
 //! What the pool shall keep at hand: the settings of both clouds' plugins with
 //! the meaning they have there.
 
-use crate::SlotKind;
-use serde::Serialize;
+use veni_nouns::SlotKind;
 
 /// How the size of the pool follows from the number of pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// The AWS plugin's targets. Precedence: `warm_ip` and `minimum_ip` over
     /// `warm_prefix` (prefix mode only) over `warm_eni`; 0 means "not set" for
@@ -33,7 +31,7 @@ pub enum Scheme {
 }
 
 /// The targets of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Targets {
     /// What slots are filled with: prefixes under `ENABLE_PREFIX_DELEGATION`.
     pub mode: SlotKind,

@@ -1,52 +1,92 @@
-//! The daemon's own tasks: the pool, the reaper, and what is compared with the
-//! kernel again and again.
+//! The daemon's own tasks, which end together once nobody needs the pool any more.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use veni_dataplane::{DataPlane, NodePlan, Watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use super::App;
-use crate::endpoints::Reaper;
-use crate::node_addresses::follow;
-use crate::node_warnings::NodeWarnings;
-use crate::pool::PoolTask;
-use crate::reconcile::Reconciler;
-use crate::repairs::Repairs;
+/// How long the tasks may take to end.
+const GRACE: Duration = Duration::from_millis(2300);
 
-impl App {
-    pub(super) fn spawn_core(&mut self, task: PoolTask, reaper: Reaper) {
-        let stop = self.stop_pool.clone();
-        self.tasks.spawn(task.run(stop.clone()));
-        self.tasks.spawn(reaper.run(stop));
+/// The tasks, and what tells them to stop.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs a task; one that does not end by itself gets [`Tasks::stop_token`].
+    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(task);
     }
 
-    /// What links of the node carry is followed from the start to the end.
-    pub(super) fn spawn_node_addresses(&mut self, kernel: Arc<dyn DataPlane>) {
-        let stop = self.stop_pool.clone();
-        self.tasks.spawn(follow(kernel, self.pool.clone(), stop));
+    /// Cancelled when the tasks are to stop.
+    pub(super) fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
-    /// Compares what is ours in the kernel, when it tells of changes and in slow rounds.
-    pub(super) fn spawn_reconciler(
-        &mut self,
-        kernel: Arc<dyn DataPlane>,
-        watch: Watch,
-        (plan, warnings): (NodePlan, NodeWarnings),
-        repairs: Repairs,
-    ) {
-        let reconciler = Reconciler {
-            kernel,
-            pool: self.pool.clone(),
-            endpoints: Arc::clone(&self.endpoints),
-            repairs,
-            plan,
-            warnings,
-            further: self.config.network.untranslated.clone(),
-            interval: self.config.timing.audit,
-            folder: self.run_dir.folder().to_owned(),
-            boot: self.run_dir.boot().to_owned(),
-        };
-        let stop = self.stop_pool.clone();
-        self.tasks.spawn(reconciler.run(watch, stop));
+    /// Waits until a task has ended by itself or died, which none may, and says so.
+    pub(super) async fn failed(&mut self) -> anyhow::Error {
+        match self.running.join_next().await {
+            Some(Ok(())) => anyhow::anyhow!("a task of the daemon has ended by itself"),
+            Some(Err(error)) => died(error),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells the tasks to stop and waits until they have, but not for long.
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("some of the daemon's tasks did not end in time");
+        }
+    }
+}
+
+fn died(error: JoinError) -> anyhow::Error {
+    anyhow::Error::from(error).context("a task of the daemon has died")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_are_told_to_stop_and_awaited() {
+        let mut tasks = Tasks::default();
+        let (stop, began) = (tasks.stop_token(), Instant::now());
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE / 2).await;
+        });
+        let none_has_ended = timeout(GRACE, tasks.failed()).await;
+        assert!(none_has_ended.is_err());
+        let stopping = Instant::now();
+        tasks.stop().await;
+        assert_eq!(stopping.elapsed(), GRACE / 2, "after {:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_stop_is_not_awaited_for_long() {
+        let mut tasks = Tasks::default();
+        tasks.spawn(std::future::pending());
+        let stopping = Instant::now();
+        tasks.stop().await;
+        assert_eq!(stopping.elapsed(), GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ends_by_itself_or_panics_is_a_failure() {
+        let mut tasks = Tasks::default();
+        tasks.spawn(async {});
+        let ended = tasks.failed().await.to_string();
+        assert_eq!(ended, "a task of the daemon has ended by itself");
+        tasks.spawn(async { panic!("a defect") });
+        let died = tasks.failed().await.to_string();
+        assert_eq!(died, "a task of the daemon has died");
     }
 }

@@ -84,6 +84,23 @@ async fn a_daemon_of_the_same_boot_is_told_by_the_journal() {
 }
 
 #[tokio::test]
+async fn a_damaged_entry_of_the_journal_is_told_and_the_file_counts() {
+    let place = place();
+    place.keep(record(NODE)).await;
+    let entry = place
+        .folder
+        .path()
+        .join("run/journal/assigned/assigned.json");
+    cut(&entry, 10);
+    let mut events = place.events.subscribe();
+    let recalled = recall(&place.journal, &place.file, NODE, &place.events).await;
+    let recalled = recalled.expect("the file tells");
+    assert_eq!((recalled.record, recalled.this_boot), (record(NODE), false));
+    let event = events.try_recv().expect("an event").message;
+    assert!(event.contains("damaged"), "{event}");
+}
+
+#[tokio::test]
 async fn a_missing_file_tells_nothing_and_is_no_event() {
     let place = place();
     let mut events = place.events.subscribe();

@@ -1,169 +1,129 @@
-//! What the daemon knows of its host and puts there, where it logs, and where
-//! it can be looked into.
+//! What the daemon knows of its host, and what it puts there.
 
-use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
+use super::groups::HostSettings;
+use super::parse::{Parsed, absolute_path, wrong};
 use super::reader::Reader;
+use super::setting::{Setting, Value, read_by, read_if_set, truth};
+use super::variable::DefaultValue;
 
-/// Where the host's folders are mounted in a container, as in the AWS plugin's
-/// manifests; they count only when they are there.
-const BINARIES: &str = "/host/opt/cni/bin";
-const CONFIGURATIONS: &str = "/host/etc/cni/net.d";
+pub(super) static VENI_HOST_ROOT: Setting<PathBuf> = Setting::new(
+    "VENI_HOST_ROOT",
+    read_by(absolute_path, DefaultValue::Text("/")),
+    "Folder with the host's files, where the daemon looks for a running AWS plugin and for \
+     programs that would disturb pods' network.",
+);
 
-/// The host: its files, and what is installed there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostSettings {
-    /// `VENI_HOST_ROOT`.
-    pub root: PathBuf,
-    /// `HOST_CNI_BIN_PATH`, or the default where that exists.
-    pub binaries: Option<PathBuf>,
-    /// `HOST_CNI_CONFDIR_PATH`, or the default where that exists.
-    pub configurations: Option<PathBuf>,
-    /// `VENI_PLUGIN_SOURCE`.
-    pub plugin_source: Option<PathBuf>,
-    /// `AWS_VPC_K8S_PLUGIN_LOG_FILE`.
-    pub plugin_log_file: Option<PathBuf>,
-    /// `AWS_VPC_K8S_PLUGIN_LOG_LEVEL`, in lower case.
-    pub plugin_log_level: &'static str,
+pub(super) static HOST_CNI_BIN_PATH: Setting<Option<PathBuf>> = Setting::new(
+    "HOST_CNI_BIN_PATH",
+    folder("/host/opt/cni/bin"),
+    "Folder of the runtime's plugins, into which the daemon installs veni-cni.",
+);
+
+pub(super) static HOST_CNI_CONFDIR_PATH: Setting<Option<PathBuf>> = Setting::new(
+    "HOST_CNI_CONFDIR_PATH",
+    folder("/host/etc/cni/net.d"),
+    "Folder of the runtime's network configurations, into which the daemon installs \
+     10-veni.conflist once it is ready.",
+);
+
+pub(super) static VENI_PLUGIN_SOURCE: Setting<Option<PathBuf>> = Setting::new(
+    "VENI_PLUGIN_SOURCE",
+    read_if_set(
+        |text| absolute_path(text).map(Some),
+        DefaultValue::InWords("veni-cni beside ipamd"),
+    ),
+    "The binary to install.",
+);
+
+pub(super) static AWS_VPC_K8S_PLUGIN_LOG_FILE: Setting<Option<PathBuf>> = Setting::new(
+    "AWS_VPC_K8S_PLUGIN_LOG_FILE",
+    read_if_set(plugin_log_file, DefaultValue::InWords("none")),
+    "pluginLogFile of the network configuration that the daemon installs: a path on the host.",
+);
+
+pub(super) static AWS_VPC_K8S_PLUGIN_LOG_LEVEL: Setting<&str> = Setting::new(
+    "AWS_VPC_K8S_PLUGIN_LOG_LEVEL",
+    read_by(plugin_log_level, DefaultValue::Text("info")),
+    "pluginLogLevel of it: error, warn, info, debug or trace; from debug on every call gets a \
+     line, not only failures.",
+);
+
+pub(super) static ENABLE_BANDWIDTH_PLUGIN: Setting<bool> = Setting::new(
+    "ENABLE_BANDWIDTH_PLUGIN",
+    truth(false),
+    "The network configuration that the daemon installs has the runtime pass the limits of pods' \
+     annotations kubernetes.io/ingress-bandwidth and kubernetes.io/egress-bandwidth, which Veni \
+     keeps by itself.",
+);
+
+/// What the daemon's option `--take-over` sets.
+pub const TAKE_OVER: &str = "VENI_TAKE_OVER";
+
+pub(super) static VENI_TAKE_OVER: Setting<bool> = Setting::new(
+    TAKE_OVER,
+    truth(false),
+    "Rename configurations of other networks that the runtime would use in place of \
+     10-veni.conflist, also when they come back: their names get the ending .veni_bak. Likewise \
+     the option --take-over. Otherwise such a file is named, and Veni's is not installed.",
+);
+
+/// What the plugin knows as a level of its log.
+const PLUGIN_LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// A folder of the host: in a container it is mounted there as in the AWS plugin's
+/// manifests, and it counts only when it is there.
+const fn folder(default: &'static str) -> Value<Option<PathBuf>> {
+    read_if_set(
+        |text| absolute_path(text).map(Some),
+        DefaultValue::WhereItExists(default),
+    )
 }
 
-/// Where a log goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Standard error.
-    Stderr,
-    /// Standard output.
-    Stdout,
-    /// The end of a file.
-    File(PathBuf),
-}
-
-/// Where introspection is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IntrospectionAddress {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// A unix socket, given as `unix:` and its path.
-    Unix(PathBuf),
-}
-
-impl FromStr for IntrospectionAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("unix:") {
-            Some(path) if Path::new(path).is_absolute() => Ok(Self::Unix(PathBuf::from(path))),
-            Some(_) => Err("no absolute path after unix:"),
-            None => text
-                .parse()
-                .map(Self::Tcp)
-                .map_err(|_| "no address with a port"),
+fn plugin_log_file(text: &str) -> Parsed<Option<PathBuf>> {
+    match text {
+        "stdout" => {
+            let reason = "the plugin's standard output is for its result; use stderr or a path";
+            Err(wrong(text, reason))
         }
+        // Failures go there anyway.
+        "stderr" => Ok(None),
+        path => absolute_path(path).map(Some),
     }
 }
 
-impl fmt::Display for IntrospectionAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-const PLUGIN_LOG_LEVELS: [(&str, &str); 5] = [
-    ("error", "error"),
-    ("warn", "warn"),
-    ("info", "info"),
-    ("debug", "debug"),
-    ("trace", "trace"),
-];
-
-pub(super) fn read_host(reader: &mut Reader<'_>) -> HostSettings {
-    HostSettings {
-        root: absolute(reader, "VENI_HOST_ROOT").unwrap_or_else(|| PathBuf::from("/")),
-        binaries: folder(reader, "HOST_CNI_BIN_PATH", BINARIES),
-        configurations: folder(reader, "HOST_CNI_CONFDIR_PATH", CONFIGURATIONS),
-        plugin_source: absolute(reader, "VENI_PLUGIN_SOURCE"),
-        plugin_log_file: read_plugin_log_file(reader),
-        plugin_log_level: read_plugin_log_level(reader),
-    }
-}
-
-fn folder(reader: &mut Reader<'_>, name: &'static str, default: &str) -> Option<PathBuf> {
-    absolute(reader, name).or_else(|| {
-        let default = PathBuf::from(default);
-        (reader.text(name).is_none() && default.is_dir()).then_some(default)
+/// The AWS plugin's spelling is upper case or capitalised.
+fn plugin_log_level(text: &str) -> Parsed<&'static str> {
+    let lower = text.to_lowercase();
+    let level = PLUGIN_LOG_LEVELS.into_iter().find(|level| *level == lower);
+    level.ok_or_else(|| {
+        let words = PLUGIN_LOG_LEVELS.join(", ");
+        wrong(text, format_args!("must be one of {words}"))
     })
 }
 
-fn absolute(reader: &mut Reader<'_>, name: &'static str) -> Option<PathBuf> {
-    let text = reader.text(name)?;
-    let path = PathBuf::from(&text);
-    if path.is_absolute() {
-        return Some(path);
-    }
-    reader.problem(name, &text, "must be an absolute path");
-    None
-}
-
-fn read_plugin_log_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let name = "AWS_VPC_K8S_PLUGIN_LOG_FILE";
-    match reader.text(name).as_deref() {
-        Some("stdout") => {
-            let reason = "the plugin's standard output is for its result; use stderr or a path";
-            reader.problem(name, "stdout", reason);
-            None
-        }
-        // Failures go there anyway.
-        Some("stderr") => None,
-        _ => absolute(reader, name),
+pub(super) fn read(reader: &mut Reader<'_>) -> HostSettings {
+    HostSettings {
+        root: reader.read(&VENI_HOST_ROOT),
+        binaries: read_folder(reader, &HOST_CNI_BIN_PATH),
+        configurations: read_folder(reader, &HOST_CNI_CONFDIR_PATH),
+        plugin_source: reader.read(&VENI_PLUGIN_SOURCE),
+        plugin_log_file: reader.read(&AWS_VPC_K8S_PLUGIN_LOG_FILE),
+        plugin_log_level: reader.read(&AWS_VPC_K8S_PLUGIN_LOG_LEVEL),
+        bandwidth_limits: reader.read(&ENABLE_BANDWIDTH_PLUGIN),
+        take_over: reader.read(&VENI_TAKE_OVER),
     }
 }
 
-fn read_plugin_log_level(reader: &mut Reader<'_>) -> &'static str {
-    let name = "AWS_VPC_K8S_PLUGIN_LOG_LEVEL";
-    let Some(text) = reader.text(name) else {
-        return "info";
-    };
-    // The AWS plugin's spelling is upper case or capitalised.
-    let lower = text.to_lowercase();
-    if let Some((_, level)) = PLUGIN_LOG_LEVELS.iter().find(|(word, _)| *word == lower) {
-        return level;
-    }
-    let words = PLUGIN_LOG_LEVELS.map(|(word, _)| word).join(", ");
-    reader.problem(name, &text, format_args!("must be one of {words}"));
-    "info"
-}
-
-/// Where the daemon keeps what must outlive a reboot.
-const STATE_DIR: &str = "/var/lib/veni";
-
-pub(super) fn read_state_dir(reader: &mut Reader<'_>) -> PathBuf {
-    absolute(reader, "VENI_STATE_DIR").unwrap_or_else(|| PathBuf::from(STATE_DIR))
-}
-
-pub(super) fn read_log_target(reader: &mut Reader<'_>) -> LogTarget {
-    let name = "AWS_VPC_K8S_CNI_LOG_FILE";
-    match reader.text(name).as_deref() {
-        None | Some("stderr") => LogTarget::Stderr,
-        Some("stdout") => LogTarget::Stdout,
-        Some(_) => absolute(reader, name).map_or(LogTarget::Stderr, LogTarget::File),
-    }
-}
-
-pub(super) fn read_introspection(reader: &mut Reader<'_>) -> Option<IntrospectionAddress> {
-    let address = reader
-        .parsed(
-            "INTROSPECTION_BIND_ADDRESS",
-            "an address and a port, as 127.0.0.1:61679, or unix: and an absolute path",
-        )
-        .unwrap_or_else(|| {
-            IntrospectionAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 61_679)))
-        });
-    let disabled = reader.boolean("DISABLE_INTROSPECTION", false);
-    (!disabled).then_some(address)
+fn read_folder(reader: &mut Reader<'_>, setting: &Setting<Option<PathBuf>>) -> Option<PathBuf> {
+    reader
+        .read(setting)
+        .or_else(|| match setting.variable.default {
+            DefaultValue::WhereItExists(folder) => {
+                let folder = PathBuf::from(folder);
+                folder.is_dir().then_some(folder)
+            }
+            _ => None,
+        })
 }

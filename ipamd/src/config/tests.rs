@@ -16,12 +16,13 @@ fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
             // The one that must be set.
             .or_else(|| (name == "VENI_PROVIDER").then(|| "mock".to_owned()))
     };
-    Config::try_new(&lookup, "node-1")
+    Config::try_new(&crate::app::providers(), &lookup, "node-1")
 }
 
 #[test]
 fn nobody_gets_the_mock_cloud_without_asking_for_it() {
-    let error = Config::try_new(&|_| None, "node-1").expect_err("must be refused");
+    let error = Config::try_new(&crate::app::providers(), &|_| None, "node-1")
+        .expect_err("must be refused");
     let [problem] = &error.problems[..] else {
         panic!("{error}");
     };
@@ -169,14 +170,14 @@ fn zero_address_targets_count_as_not_set() {
 #[test]
 fn the_documentation_names_every_variable_with_its_default() {
     let text = include_str!("../../../docs/configuration.md");
-    for variable in variables() {
+    for variable in variables(&crate::app::providers()) {
         let row = format!("| `{}` |", variable.name);
         let line = text
             .lines()
             .find(|line| line.starts_with(&row))
             .unwrap_or_else(|| panic!("docs/configuration.md has no row for {}", variable.name));
         assert!(
-            line.contains(variable.default)
+            line.contains(&variable.default.to_string())
                 && line.contains(variable.effect)
                 && line.contains(variable.disposition.why()),
             "the row of {} differs from the code:\n{line}\n| `{}` | {} | {} | {}",
@@ -188,8 +189,13 @@ fn the_documentation_names_every_variable_with_its_default() {
         );
     }
     let rows = text.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, variables().count(), "a row without a variable");
+    assert_eq!(
+        rows,
+        variables(&crate::app::providers()).count(),
+        "a row without a variable"
+    );
 }
 
 mod aws_plugin;
+mod declarations;
 mod in_force;

@@ -1,190 +1,51 @@
-//! The slow audit: endpoints whose pod is gone are released, host routes that
-//! somebody removed are made again, and what the kernel once refused to undo is
-//! undone.
+//! What an audit finds: endpoints whose pod is gone, host routes and ports that somebody
+//! removed, and what the kernel once refused to undo.
+//!
+//! Pure: [`super::Endpoints`] carries out what is found.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use veni_dataplane::{HostPort, LinkKey, Observed, ObservedLink, PodAddress};
 
-use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::timeout;
-use veni_dataplane::{EndpointLinks, KernelError, LinkKey, Observed, ObservedLink, PodAddress};
+use crate::journal::endpoint::{Record, RecordState};
 
-use super::record::{Record, RecordState};
-use super::{Endpoints, end_process};
-use crate::events::EventKind;
-
-/// An ADD that was told that no address can come waits no longer for an audit.
-const LONGEST_AUDIT: Duration = Duration::from_secs(5);
-
-/// Audits that ADDs without hope ask for: all that asked before one began share it.
-#[derive(Debug, Default)]
-pub(super) struct SharedAudit {
-    asked: AtomicU64,
-    /// How many had asked when the last one began that has come to its end.
-    answered: AsyncMutex<u64>,
+/// What an audit finds of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Its link is gone, or about to go: its pod has ended.
+    Vanished {
+        /// Whether another link has its index by now.
+        index_of_another: bool,
+    },
+    /// Its link lives and lacks something on the host, in words.
+    HostSide(String),
+    /// It is neither made nor gone: the kernel refused when it was undone or deleted. Its
+    /// link, if it has one that its record does not know.
+    Stuck { unknown_link: Option<u32> },
 }
 
-impl Endpoints {
-    /// Compares endpoints with the kernel for an ADD that has just been told that no
-    /// address can come: sandboxes that died without a DEL may hold all of them.
-    pub(super) async fn release_dead(self: &Arc<Self>) {
-        let shared = &self.shared_audit;
-        let number = shared.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut answered = shared.answered.lock().await;
-        if number <= *answered {
-            return;
-        }
-        let asked = shared.asked.load(Ordering::SeqCst);
-        let endpoints = Arc::clone(self);
-        let audit = self.tasks.spawn(async move { endpoints.audit().await });
-        // It may wait for the turn of an attachment whose ADD waits for this.
-        match timeout(LONGEST_AUDIT, audit).await {
-            Ok(Ok(Ok(()))) => *answered = asked,
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(%error, "failed to compare endpoints with the kernel before an ADD fails");
-            }
-            Ok(Err(error)) => end_process(&error),
-            Err(_) => tracing::warn!("endpoints are still being compared when an ADD fails"),
-        }
-    }
+/// What links of endpoints are asked for by.
+pub(super) fn link_keys(records: &[Record]) -> Vec<LinkKey> {
+    records.iter().map(Record::link_key).collect()
+}
 
-    /// Compares all endpoints with the kernel.
-    ///
-    /// # Errors
-    /// The kernel could not be asked.
-    pub async fn audit(self: &Arc<Self>) -> Result<(), KernelError> {
-        self.tools.journal.remove_remaining();
-        // Only what was there before the look can be missed in it.
-        let (ready, stuck): (Vec<Record>, Vec<Record>) = self
-            .list()
-            .into_iter()
-            .partition(|record| record.state == RecordState::Ready);
-        let known: Vec<LinkKey> = ready.iter().chain(&stuck).map(Record::link_key).collect();
-        let observed = self.tools.kernel.observe(&known).await?;
-        for record in ready {
-            match record.link_in(&observed).filter(|link| !link.dying) {
-                None => {
-                    self.disown(&record, &observed);
-                    self.release_vanished(&record).await;
-                }
-                Some(link) => {
-                    if let Some(missing) = missing(&record, link, &observed) {
-                        self.repair_host_side(&record, &missing).await;
-                    }
-                }
-            }
-        }
-        for record in stuck {
-            self.undo_stuck(record, &observed).await;
-        }
-        Ok(())
+/// What is wrong with an endpoint; `None` where nothing is.
+pub(super) fn finding(record: &Record, observed: &Observed) -> Option<Finding> {
+    let link = record.link_in(observed);
+    if record.state != RecordState::Ready {
+        let unknown = link.filter(|_| record.links.is_none());
+        let unknown_link = unknown.map(|link| link.index);
+        return Some(Finding::Stuck { unknown_link });
     }
+    match link.filter(|link| !link.dying) {
+        Some(link) => missing(record, link, observed).map(Finding::HostSide),
+        None => Some(Finding::Vanished {
+            index_of_another: link.is_none() && is_another_s(record, observed),
+        }),
+    }
+}
 
-    /// Makes routes to pods again that somebody removed, and says whether there were
-    /// any. Pods that are gone are left to the slow audit: their DEL is on its way.
-    ///
-    /// # Errors
-    /// The kernel could not be asked.
-    pub(crate) async fn repair_routes(self: &Arc<Self>) -> Result<bool, KernelError> {
-        let mut records = self.list();
-        records.retain(|record| record.state == RecordState::Ready);
-        let observed = self.tools.kernel.observe(&[]).await?;
-        let mut repaired = false;
-        for record in records {
-            if let Some(link) = record.link_in(&observed).filter(|link| !link.dying)
-                && let Some(missing) = missing(&record, link, &observed)
-            {
-                repaired |= self.repair_host_side(&record, &missing).await;
-            }
-        }
-        Ok(repaired)
-    }
-
-    /// An endpoint that is neither made nor gone, and that nobody is at work on
-    /// when its turn comes: the kernel refused when it was undone or deleted.
-    async fn undo_stuck(self: &Arc<Self>, record: Record, observed: &Observed) {
-        let link = record.link_in(observed);
-        if let (None, Some(link), Some(known)) =
-            (record.links, link, self.lock_records().get_mut(&record.key))
-            && known.id == record.id
-            && known.links.is_none()
-        {
-            known.links = Some(EndpointLinks {
-                host_index: link.index,
-                pod_index: 0,
-                namespace_cookie: 0,
-            });
-        }
-        let id = record.id.clone();
-        let stuck = move |other: &Record| other.id == id && other.state != RecordState::Ready;
-        let why = "it was neither made nor gone";
-        match self.delete_if(&record.key, stuck, why).await {
-            Ok(true) => self.repaired(format!("{}: {why}", record.label())),
-            Ok(false) => {}
-            Err(failure) => {
-                tracing::warn!(attachment = %record.key, error = failure.message, "failed to undo an endpoint, again");
-            }
-        }
-    }
-
-    /// An index that another link has by now must not lead to that link's deletion.
-    fn disown(&self, record: &Record, observed: &Observed) {
-        let index = record.links.map(|links| links.host_index);
-        let of_another = record.link_in(observed).is_none()
-            && observed.links.iter().any(|link| Some(link.index) == index);
-        if of_another
-            && let Some(known) = self.lock_records().get_mut(&record.key)
-            && known.id == record.id
-        {
-            known.links = None;
-        }
-    }
-
-    async fn release_vanished(self: &Arc<Self>, record: &Record) {
-        let id = record.id.clone();
-        let same = move |other: &Record| other.id == id;
-        let deleted = self
-            .delete_if(&record.key, same, "its namespace is gone")
-            .await;
-        match deleted {
-            Ok(true) => self.repaired(format!("{}: its namespace is gone", record.label())),
-            Ok(false) => {}
-            Err(failure) => {
-                tracing::warn!(attachment = %record.key, error = failure.message, "failed to release a vanished endpoint");
-            }
-        }
-    }
-
-    /// Whether it was repaired.
-    async fn repair_host_side(&self, record: &Record, missing: &str) -> bool {
-        let mut repaired = false;
-        let gate = self.gate(&record.key);
-        let turn = gate.turn.lock().await;
-        let current = self.lock_records().get(&record.key).cloned();
-        let unchanged =
-            |current: Record| current.id == record.id && current.state == RecordState::Ready;
-        if current.is_some_and(unchanged) {
-            match self.tools.kernel.add_endpoint(&record.plan, None).await {
-                Ok(_) => {
-                    self.repaired(format!("{}: {missing}", record.label()));
-                    repaired = true;
-                }
-                Err(error) => {
-                    tracing::warn!(attachment = %record.key, %error, "failed to repair an endpoint's host routes");
-                }
-            }
-        }
-        drop(turn);
-        self.leave(&record.key, gate);
-        repaired
-    }
-
-    fn repaired(&self, what: String) {
-        tracing::info!(what, "repaired");
-        self.tools.metrics.repaired();
-        self.tools.events.emit(EventKind::Repair, what);
-    }
+fn is_another_s(record: &Record, observed: &Observed) -> bool {
+    let index = record.links.map(|links| links.host_index);
+    observed.links.iter().any(|link| Some(link.index) == index)
 }
 
 /// What an endpoint whose link lives lacks on the host, in words.
@@ -193,8 +54,145 @@ fn missing(record: &Record, link: &ObservedLink, observed: &Observed) -> Option<
     if !record.plan.routed().iter().all(leads_to_it) {
         return Some("host routes were missing".to_owned());
     }
+    if let Some(missing) = missing_host_ports(record, link, observed) {
+        return Some(missing);
+    }
     (link.mac != record.plan.host_mac).then(|| {
         let name = &record.plan.host_link;
         format!("the MAC of {name} had been changed, which the pod sends to")
     })
+}
+
+/// What the ports of the node lack that lead to an endpoint.
+fn missing_host_ports(record: &Record, link: &ObservedLink, observed: &Observed) -> Option<String> {
+    let wanted = record.plan.host_ports();
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|port| !observed.host_ports.contains(port))
+        .map(HostPort::to_string)
+        .collect();
+    if !missing.is_empty() {
+        return Some(format!("host ports were missing: {}", missing.join(", ")));
+    }
+    let by_loopback = wanted.iter().any(HostPort::serves_loopback);
+    (by_loopback && !link.routes_loopback).then(|| {
+        let name = &link.name;
+        format!("net.ipv4.conf.{name}.route_localnet had been switched off")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use veni_dataplane::{EndpointLinks, ObservedEndpoint, PortMapping, PortProtocol};
+
+    use super::super::fixtures;
+    use super::*;
+
+    const INDEX: u32 = 7;
+
+    fn record(state: RecordState, links: bool) -> Record {
+        let mut record = fixtures::record("a");
+        record.state = state;
+        record.links = links.then_some(EndpointLinks {
+            host_index: INDEX,
+            pod_index: 2,
+            namespace_cookie: 1,
+        });
+        record
+    }
+
+    /// A kernel that has all of an endpoint.
+    fn whole(record: &Record) -> Observed {
+        let routed = record.plan.routed();
+        let routes = routed.iter().map(|pod| ObservedEndpoint {
+            address: pod.address,
+            link_index: INDEX,
+        });
+        Observed {
+            links: vec![ObservedLink {
+                index: INDEX,
+                name: record.plan.host_link.clone(),
+                mac: record.plan.host_mac,
+                dying: false,
+                routes_loopback: true,
+            }],
+            endpoints: routes.collect(),
+            host_ports: record.plan.host_ports(),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_the_kernel_has_as_it_was_made_is_no_finding() {
+        let ready = record(RecordState::Ready, true);
+        assert_eq!(finding(&ready, &whole(&ready)), None);
+    }
+
+    #[test]
+    fn an_endpoint_whose_link_is_gone_or_dying_has_vanished() {
+        let ready = record(RecordState::Ready, true);
+        let vanished = |index_of_another| Some(Finding::Vanished { index_of_another });
+        assert_eq!(finding(&ready, &Observed::default()), vanished(false));
+        let mut dying = whole(&ready);
+        dying.links[0].dying = true;
+        assert_eq!(finding(&ready, &dying), vanished(false), "it is its own");
+        let mut another = Observed {
+            endpoints: Vec::new(),
+            ..whole(&ready)
+        };
+        another.links[0].name = "eni-b".to_owned();
+        another.links[0].mac = [2, 9, 9, 9, 9, 9];
+        assert_eq!(finding(&ready, &another), vanished(true));
+    }
+
+    #[test]
+    fn a_missing_route_and_a_changed_mac_are_told_of_an_endpoint_that_lives() {
+        let ready = record(RecordState::Ready, true);
+        let mut unrouted = whole(&ready);
+        unrouted.endpoints.clear();
+        let routes = "host routes were missing".to_owned();
+        assert_eq!(finding(&ready, &unrouted), Some(Finding::HostSide(routes)));
+        let mut changed = whole(&ready);
+        changed.links[0].mac = [2, 9, 9, 9, 9, 9];
+        let Some(Finding::HostSide(said)) = finding(&ready, &changed) else {
+            panic!("the MAC is a finding");
+        };
+        assert!(said.starts_with("the MAC of eni-a"), "{said}");
+    }
+
+    #[test]
+    fn a_missing_port_of_the_node_and_a_link_that_keeps_loopback_out_are_told() {
+        let mut ready = record(RecordState::Ready, true);
+        ready.plan.port_mappings = vec![PortMapping {
+            protocol: PortProtocol::Tcp,
+            host_port: 8080,
+            pod_port: 80,
+            host_address: None,
+        }];
+        assert_eq!(finding(&ready, &whole(&ready)), None);
+        let mut without = whole(&ready);
+        without.host_ports.clear();
+        let said = "host ports were missing: tcp 8080 to 10.0.0.9 port 80".to_owned();
+        assert_eq!(finding(&ready, &without), Some(Finding::HostSide(said)));
+        let mut switched_off = whole(&ready);
+        switched_off.links[0].routes_loopback = false;
+        let said = "net.ipv4.conf.eni-a.route_localnet had been switched off".to_owned();
+        assert_eq!(
+            finding(&ready, &switched_off),
+            Some(Finding::HostSide(said))
+        );
+        ready.plan.port_mappings.clear();
+        assert_eq!(finding(&ready, &switched_off), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_ready_is_stuck_and_its_unknown_link_is_told() {
+        for state in [RecordState::Adding, RecordState::Dying] {
+            let (known, unknown) = (record(state, true), record(state, false));
+            let stuck = |unknown_link| Some(Finding::Stuck { unknown_link });
+            assert_eq!(finding(&known, &whole(&known)), stuck(None));
+            assert_eq!(finding(&unknown, &whole(&unknown)), stuck(Some(INDEX)));
+            assert_eq!(finding(&unknown, &Observed::default()), stuck(None));
+        }
+    }
 }

@@ -5,94 +5,65 @@
 //! began whatever becomes of the caller. Operations on one attachment are
 //! serialised; a DEL ends the waiting of an ADD that is still in flight.
 
-mod add;
+mod attachments;
 mod audit;
-mod del;
+#[cfg(test)]
+mod bed;
+mod check;
+mod egress;
+mod failures;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod host_names;
+mod host_ports;
+mod limits;
+mod maker;
+mod metrics;
+mod news;
 mod node_local;
+mod note_time;
+mod order;
+mod pod_routes;
 mod reaper;
-mod record;
+mod records;
+mod settings;
+mod shared_audit;
+mod turns;
+mod waiting;
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::net::IpAddr;
-use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use ipnet::IpNet;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use veni_api::failure::{CniFailure, code};
-use veni_dataplane::{DataPlane, DefaultRoute, KernelError};
+use veni_api::failure::CniFailure;
+use veni_dataplane::KernelError;
 
 use crate::attachment::AttachmentKey;
-use crate::events::Events;
-use crate::journal::{Journal, JournalError};
-use crate::metrics::Metrics;
-use crate::pool::Pool;
+use crate::clock::boot_millis;
+use crate::events::EventKind;
+use crate::journal::JournalError;
+use crate::journal::endpoint::{Record, RecordState};
 
-pub use add::AddOrder;
-use audit::SharedAudit;
-use node_local::NodeLocal;
+use attachments::{Attachments, How, WaitingAdd};
+use audit::Finding;
+use egress::EgressAddresses;
+use host_names::HostNames;
+use maker::Maker;
+pub(crate) use metrics::EndpointMetrics;
+pub use note_time::NoteTime;
+pub use order::AddOrder;
+pub(crate) use pod_routes::{PodRoute, gateways, pod_routes};
 pub(crate) use reaper::Reaper;
-pub use record::{Record, RecordState};
-
-/// What all endpoints of the node have in common.
-#[derive(Debug, Clone)]
-pub struct EndpointSettings {
-    /// First letters of the host ends' names.
-    pub veth_prefix: String,
-    /// MTU, bytes, unless the network configuration says another.
-    pub pod_mtu: u32,
-    /// Longest wait for an address.
-    pub add_wait: Duration,
-    /// Cooldown of addresses.
-    pub cooldown: Duration,
-    /// The node's own addresses, source of its packets to pods.
-    pub node_addresses: Vec<IpAddr>,
-    /// Range of the node-local addresses by which pods open flows of the family that
-    /// they have no addresses of; `None` when they open none.
-    pub egress: Option<IpNet>,
-    /// Whether IPv6 is switched off in every pod.
-    pub no_ipv6: bool,
-}
-
-/// What endpoints are made with.
-#[derive(Clone)]
-pub struct Tools {
-    /// Addresses.
-    pub pool: Pool,
-    /// Kernel.
-    pub kernel: Arc<dyn DataPlane>,
-    /// Journal.
-    pub journal: Journal,
-    /// Events.
-    pub events: Events,
-    /// Metrics.
-    pub metrics: Arc<Metrics>,
-}
-
-/// The right to change one attachment, and the way to hurry its holder.
-#[derive(Default)]
-struct Gate {
-    turn: AsyncMutex<()>,
-    waiting: Mutex<Option<CancellationToken>>,
-    /// DELs that wait for their turn: an ADD before them need not begin.
-    deleting: AtomicU32,
-}
+use records::Records;
+pub use settings::{EndpointSettings, Tools};
+use shared_audit::SharedAudit;
 
 /// All endpoints of the node.
 pub struct Endpoints {
-    settings: EndpointSettings,
     tools: Tools,
-    gates: Mutex<HashMap<AttachmentKey, Arc<Gate>>>,
-    records: Mutex<HashMap<AttachmentKey, Record>>,
-    /// Names of host ends that exist or are about to.
-    names: Mutex<BTreeSet<String>>,
-    /// Node-local addresses, where pods get one.
-    node_local: Option<Mutex<NodeLocal>>,
-    dying: mpsc::UnboundedSender<Record>,
+    records: Arc<Records>,
+    attachments: Arc<Attachments>,
     tasks: TaskTracker,
     shared_audit: SharedAudit,
 }
@@ -101,20 +72,32 @@ impl Endpoints {
     /// Endpoints without any; what a daemon before has left is restored by
     /// [`Endpoints::restore`]. The reaper must be run.
     pub(crate) fn new(settings: EndpointSettings, tools: Tools) -> (Arc<Self>, Reaper) {
-        let (dying, queue) = mpsc::unbounded_channel();
-        let node_local = settings.egress.map(NodeLocal::new).map(Mutex::new);
+        let records = Arc::new(Records::new(tools.journal.clone()));
+        let names = Arc::new(HostNames::new(settings.veth_prefix.clone()));
+        let egress = Arc::new(EgressAddresses::new(settings.egress));
+        let (dying, reaper) = Reaper::new(
+            Arc::clone(&tools.kernel),
+            Arc::clone(&records),
+            (Arc::clone(&names), Arc::clone(&egress)),
+            settings.cooldown,
+        );
+        let (add_wait, tasks) = (settings.add_wait, TaskTracker::new());
+        let taken = (names, egress);
+        let maker = Maker::new(settings, &tools, Arc::clone(&records), taken, dying);
+        let attachments = Attachments::new(
+            tools.clone(),
+            Arc::clone(&records),
+            maker,
+            add_wait,
+            tasks.clone(),
+        );
         let endpoints = Arc::new(Self {
-            settings,
-            node_local,
             tools,
-            gates: Mutex::default(),
-            records: Mutex::default(),
-            names: Mutex::default(),
-            dying,
-            tasks: TaskTracker::new(),
+            records,
+            attachments,
+            tasks,
             shared_audit: SharedAudit::default(),
         });
-        let reaper = Reaper::new(Arc::clone(&endpoints), queue);
         (endpoints, reaper)
     }
 
@@ -122,35 +105,18 @@ impl Endpoints {
     /// whose link or cooldown is not over.
     pub(crate) fn restore(&self, records: Vec<Record>) {
         for record in records {
-            if record.state != RecordState::Dying || record.links.is_some() {
-                self.lock_names().insert(record.plan.host_link.clone());
-            }
-            if let (Some(address), Some(mut all)) = (record.plan.egress, self.lock_node_local()) {
-                let lives = record.state != RecordState::Dying;
-                all.keep(address, &record.id, lives);
-            }
-            match record.state {
-                RecordState::Dying => self.bury(record),
-                RecordState::Adding | RecordState::Ready => {
-                    self.lock_records().insert(record.key.clone(), record);
-                }
-            }
+            self.attachments.restore(record);
         }
     }
 
     /// All endpoints in order of their creation.
     pub fn list(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.lock_records().values().cloned().collect();
-        records.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
-        records
+        self.records.list()
     }
 
     /// Names of pods by attachment, for reports.
-    pub fn labels(&self) -> HashMap<String, String> {
-        self.lock_records()
-            .values()
-            .map(|record| (record.key.to_string(), record.label()))
-            .collect()
+    pub fn labels(&self) -> HashMap<AttachmentKey, String> {
+        self.records.labels()
     }
 
     /// Compares one endpoint with the kernel; no difference is an empty list.
@@ -161,35 +127,11 @@ impl Endpoints {
         &self,
         key: &AttachmentKey,
         expected: &[String],
-        namespace: Option<std::os::fd::OwnedFd>,
+        namespace: Option<OwnedFd>,
     ) -> Result<Vec<String>, CniFailure> {
-        let record = self.lock_records().get(key).cloned();
-        let (Some(record), Some(links)) = (
-            record.as_ref(),
-            record.as_ref().and_then(|record| record.links),
-        ) else {
-            return Err(CniFailure::new(
-                code::UNKNOWN_CONTAINER,
-                format!("attachment {key} is not known"),
-                "it was never added, or has been deleted: the runtime should add it again",
-            ));
-        };
-        let checked = self
-            .tools
-            .kernel
-            .check_endpoint(&record.plan, &links, namespace);
-        let differences = checked
-            .await
-            .map_err(|error| kernel_failure("check", key, &error))?;
-        let mut texts: Vec<String> = differences.into_iter().map(|d| d.text).collect();
-        let own = record.response().addresses;
-        for address in expected.iter().filter(|address| !own.contains(address)) {
-            texts.push(format!(
-                "the runtime expects address {address}, the attachment has {}",
-                own.join(", ")
-            ));
-        }
-        Ok(texts)
+        let record = self.records.get(key);
+        let known = (key, record.as_ref());
+        check::differences(&*self.tools.kernel, known, expected, namespace).await
     }
 
     /// Waits until no ADD or DEL is under way; none may be begun any more.
@@ -198,104 +140,234 @@ impl Endpoints {
         self.tasks.wait().await;
     }
 
-    fn gate(&self, key: &AttachmentKey) -> Arc<Gate> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(gates.entry(key.clone()).or_default())
+    /// Gives an attachment its network, or returns what it has already. The
+    /// work goes on when this future is dropped; only waiting for an address
+    /// ends with it.
+    ///
+    /// # Errors
+    /// No address can be had, a port of the node leads to another pod, the kernel refused,
+    /// the journal cannot be written; nothing of the attachment is left then.
+    pub async fn add(self: &Arc<Self>, order: AddOrder) -> Result<Record, CniFailure> {
+        let endpoints = Arc::clone(self);
+        let release_dead = async move { endpoints.release_dead().await };
+        self.attachments.add(order, release_dead).await
     }
 
-    /// Forgets a gate that nobody else holds or waits at.
-    fn leave(&self, key: &AttachmentKey, gate: Arc<Gate>) {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        // One in the map, one here: under the map's lock nobody gets another.
-        if Arc::strong_count(&gate) == 2 {
-            gates.remove(key);
-        }
-        // Under the lock: of two who leave at once, one must see itself alone.
-        drop(gate);
+    /// Takes an attachment's network away and tells whether there was one. An
+    /// ADD that waits for an address is ended, one that builds is awaited.
+    ///
+    /// # Errors
+    /// The kernel refused; repeating it goes on where it stopped.
+    pub async fn delete(self: &Arc<Self>, key: &AttachmentKey) -> Result<bool, CniFailure> {
+        self.delete_from(key, None).await
     }
 
-    fn lock_records(&self) -> MutexGuard<'_, HashMap<AttachmentKey, Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A node-local address for a new endpoint, where pods get one: they open flows by
-    /// it, which is nothing for an interface without a default route.
-    fn take_node_local(&self, record: &Record) -> Result<Option<IpAddr>, CniFailure> {
-        if record.plan.default_route == DefaultRoute::None {
-            return Ok(None);
-        }
-        let Some(mut all) = self.lock_node_local() else {
-            return Ok(None);
+    /// As [`Endpoints::delete`]; in the pod's namespace, where there still is one, nothing
+    /// of the attachment is left either.
+    ///
+    /// # Errors
+    /// As [`Endpoints::delete`].
+    pub async fn delete_from(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        namespace: Option<OwnedFd>,
+    ) -> Result<bool, CniFailure> {
+        let how = How {
+            why: "deleted",
+            add: WaitingAdd::GivesUp,
+            namespace,
         };
-        let taken = all.take(&record.id).ok_or_else(|| {
-            let (size, range) = (all.size(), all.range());
-            CniFailure::new(
-                code::TRY_AGAIN_LATER,
-                format!(
-                    "no address for {}: all {size} node-local ones of {range} are used or cool",
-                    record.key
-                ),
-                "one is free again IP_COOLDOWN_PERIOD seconds after its pod's end; without \
-                 ENABLE_V4_EGRESS or ENABLE_V6_EGRESS pods need none",
-            )
-        });
-        taken.map(Some)
+        self.attachments.delete(key, |_| true, how).await
     }
 
-    /// An endpoint is forgotten: its node-local address is free.
-    fn free_node_local(&self, record: &Record) {
-        if let (Some(address), Some(mut all)) = (record.plan.egress, self.lock_node_local()) {
-            all.give_back(address, &record.id);
+    /// Works a DEL off that came while the daemon was down. An ADD that came later is
+    /// another endpoint and stays.
+    ///
+    /// # Errors
+    /// As [`Endpoints::delete`].
+    pub async fn delete_noted(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        when: NoteTime,
+    ) -> Result<bool, CniFailure> {
+        self.delete_if(
+            key,
+            move |record| when.is_after(record),
+            "deleted by a note that was left while the daemon was down",
+        )
+        .await
+    }
+
+    /// Releases all attachments of a network that are not in `valid` and are
+    /// not younger than this call. Returns how many.
+    ///
+    /// # Errors
+    /// The first failure; the others are released all the same.
+    pub async fn collect_garbage(
+        self: &Arc<Self>,
+        network: &str,
+        valid: &HashSet<(String, String)>,
+    ) -> Result<u32, CniFailure> {
+        let called = boot_millis();
+        let stale = |key: &AttachmentKey| {
+            key.network == network
+                && !valid.contains(&(key.container_id.clone(), key.interface_name.clone()))
+        };
+        let keys = self.list().into_iter().map(|record| record.key);
+        let mut released = 0;
+        let mut failure = None;
+        for key in keys.filter(stale) {
+            let older = move |record: &Record| record.created_boot_ms < called;
+            match self.delete_if(&key, older, "garbage collected").await {
+                Ok(existed) => released += u32::from(existed),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(released), Err)
+    }
+
+    /// As [`Endpoints::delete`], but only when the endpoint that is there in
+    /// turn still meets a condition; an ADD that waits is left alone, for it is
+    /// another endpoint.
+    async fn delete_if(
+        self: &Arc<Self>,
+        key: &AttachmentKey,
+        condition: impl Fn(&Record) -> bool + Send + 'static,
+        why: &'static str,
+    ) -> Result<bool, CniFailure> {
+        let how = How {
+            why,
+            add: WaitingAdd::GoesOn,
+            namespace: None,
+        };
+        self.attachments.delete(key, condition, how).await
+    }
+
+    /// Compares endpoints with the kernel for an ADD that lacks an address or a port of the
+    /// node: sandboxes that died without a DEL may hold it.
+    async fn release_dead(self: &Arc<Self>) {
+        let endpoints = Arc::clone(self);
+        let audit = || self.tasks.spawn(async move { endpoints.audit().await });
+        self.shared_audit.run(audit).await;
+    }
+
+    /// The slow audit: compares all endpoints with the kernel. Endpoints whose pod is gone
+    /// are released, host routes and ports that somebody removed are made again, and what the kernel
+    /// once refused to undo is undone.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub async fn audit(self: &Arc<Self>) -> Result<(), KernelError> {
+        self.records.remove_remaining();
+        // Only what was there before the look can be missed in it.
+        let (ready, stuck): (Vec<Record>, Vec<Record>) = self
+            .list()
+            .into_iter()
+            .partition(|record| record.state == RecordState::Ready);
+        // Whoever is at work on one that is not ready is waited for, so these come last.
+        let records: Vec<Record> = ready.into_iter().chain(stuck).collect();
+        let observed = self
+            .tools
+            .kernel
+            .observe(&audit::link_keys(&records))
+            .await?;
+        for record in records {
+            match audit::finding(&record, &observed) {
+                None => drop(self.repair_limits_of(&record).await),
+                Some(Finding::HostSide(missing)) => {
+                    self.repair_host_side(&record, &missing).await;
+                }
+                Some(Finding::Vanished { index_of_another }) => {
+                    if index_of_another {
+                        self.records.disown_link(&record);
+                    }
+                    self.release_vanished(&record).await;
+                }
+                Some(Finding::Stuck { unknown_link }) => {
+                    if let Some(index) = unknown_link {
+                        self.records.adopt_link(&record, index);
+                    }
+                    self.undo_stuck(&record).await;
+                }
+            }
+        }
+        // Those of endpoints that were released above are gone, and not told a second time.
+        self.remove_stray_ifbs(&observed.stray_ifbs).await;
+        Ok(())
+    }
+
+    /// Makes routes to pods and ports of the node again that somebody removed, and says
+    /// whether there were any. Pods that are gone are left to the slow audit: their DEL is on its way.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub(crate) async fn repair_routes(self: &Arc<Self>) -> Result<bool, KernelError> {
+        let records = self.list();
+        let observed = self.tools.kernel.observe(&[]).await?;
+        let mut repaired = false;
+        for record in records {
+            if let Some(Finding::HostSide(missing)) = audit::finding(&record, &observed) {
+                repaired |= self.repair_host_side(&record, &missing).await;
+            }
+        }
+        Ok(repaired)
+    }
+
+    /// Writes the journal's entries of living endpoints again that somebody has removed.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written; the others are written all the same.
+    pub(crate) fn write_lacking_entries(&self) -> Result<(), JournalError> {
+        let (written, outcome) = self.records.write_lacking()?;
+        for record in written {
+            self.repaired(format!("{}: its journal entry was missing", record.label()));
+        }
+        outcome
+    }
+
+    async fn release_vanished(self: &Arc<Self>, record: &Record) {
+        let (id, why) = (record.id.clone(), "its namespace is gone");
+        let same = move |other: &Record| other.id == id;
+        match self.delete_if(&record.key, same, why).await {
+            Ok(true) => self.repaired(format!("{}: {why}", record.label())),
+            Ok(false) => {}
+            Err(failure) => {
+                tracing::warn!(attachment = %record.key, error = failure.message, "failed to release a vanished endpoint");
+            }
         }
     }
 
-    fn lock_node_local(&self) -> Option<MutexGuard<'_, NodeLocal>> {
-        let all = self.node_local.as_ref()?;
-        Some(all.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn lock_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Gate {
-    fn lock_waiting(&self) -> MutexGuard<'_, Option<CancellationToken>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A task that panicked is a defect. The process ends, and starts again from
-/// journal, kernel and cloud.
-fn end_process(error: &tokio::task::JoinError) -> ! {
-    tracing::error!(%error, "a defect: the daemon ends, to start again from its journal");
-    std::process::abort()
-}
-
-fn kernel_failure(operation: &str, key: &AttachmentKey, error: &KernelError) -> CniFailure {
-    let code = match error {
-        KernelError::NamespaceGone => code::UNKNOWN_CONTAINER,
-        _ => code::KERNEL_REFUSED,
-    };
-    let details = match error {
-        KernelError::Refused { reason, .. } if reason.kind() == io::ErrorKind::AlreadyExists => {
-            "nothing of it was left behind; an interface beside another one of its pod needs \
-             isDefaultGateway of the network configuration to be false, or another name than eth0"
+    /// Nobody is at work on the endpoint when its turn comes.
+    async fn undo_stuck(self: &Arc<Self>, record: &Record) {
+        let (id, why) = (record.id.clone(), "it was neither made nor gone");
+        let stuck = move |other: &Record| other.id == id && other.state != RecordState::Ready;
+        match self.delete_if(&record.key, stuck, why).await {
+            Ok(true) => self.repaired(format!("{}: {why}", record.label())),
+            Ok(false) => {}
+            Err(failure) => {
+                tracing::warn!(attachment = %record.key, error = failure.message, "failed to undo an endpoint, again");
+            }
         }
-        _ => "nothing of it was left behind; see the daemon's log on this node",
-    };
-    CniFailure::new(
-        code,
-        format!("failed to {operation} {key}: {error}"),
-        details,
-    )
-}
+    }
 
-fn journal_failure(key: &AttachmentKey, error: &JournalError) -> CniFailure {
-    CniFailure::new(
-        code::IO_FAILURE,
-        format!("attachment {key}: {error}"),
-        "nothing of it was left behind: the daemon adds no pod that it cannot write down; make \
-         room in its run folder (df -h, df -i), or mount it writable",
-    )
+    /// Whether it was repaired.
+    async fn repair_host_side(&self, record: &Record, missing: &str) -> bool {
+        match self.attachments.complete_host_side(record).await {
+            Ok(true) => {
+                self.repaired(format!("{}: {missing}", record.label()));
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(attachment = %record.key, %error, "failed to repair an endpoint's host side");
+                false
+            }
+        }
+    }
+
+    fn repaired(&self, what: String) {
+        tracing::info!(what, "repaired");
+        self.tools.repairs.repaired();
+        self.tools.events.emit(EventKind::Repair, what);
+    }
 }

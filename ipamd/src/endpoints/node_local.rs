@@ -10,6 +10,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+/// Whether the endpoint of a record lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Its pod uses the address.
+    Lives,
+    /// Its entry is left while the address cools.
+    Dying,
+}
+
 /// The addresses of one range.
 #[derive(Debug)]
 pub(super) struct NodeLocal {
@@ -56,14 +65,14 @@ impl NodeLocal {
 
     /// Takes an address that a record has already. What is left in the journal of the
     /// dead must not take it from the living, so of two the one that lives has it.
-    pub(super) fn keep(&mut self, address: IpAddr, record: &str, lives: bool) {
-        if lives || !self.taken.contains_key(&address) {
+    pub(super) fn keep(&mut self, address: IpAddr, record: &str, life: Life) {
+        if life == Life::Lives || !self.taken.contains_key(&address) {
             self.taken.insert(address, record.to_owned());
         }
     }
 
     /// Makes an address free, if it is this record's.
-    pub(super) fn give_back(&mut self, address: IpAddr, record: &str) {
+    pub(super) fn free(&mut self, address: IpAddr, record: &str) {
         if self
             .taken
             .get(&address)
@@ -115,10 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_was_given_back_comes_after_those_that_have_rested_longer() {
+    fn an_address_that_was_freed_comes_after_those_that_have_rested_longer() {
         let mut all = NodeLocal::new(EGRESS_V4.into());
         let one = all.take("a").expect("free");
-        all.give_back(one, "a");
+        all.free(one, "a");
         let following: Vec<IpAddr> = (0..1021).filter_map(|_| all.take("a")).collect();
         assert!(!following.contains(&one));
         assert_eq!(all.take("a"), Some(one));
@@ -128,10 +137,10 @@ mod tests {
     #[test]
     fn what_endpoints_have_already_is_passed_over() {
         let mut all = NodeLocal::new(EGRESS_V6.into());
-        all.keep(address("fd00::ac:1"), "a", true);
-        all.keep(address("fd00::ac:3"), "b", false);
+        all.keep(address("fd00::ac:1"), "a", Life::Lives);
+        all.keep(address("fd00::ac:3"), "b", Life::Dying);
         // One of another setting's time is no trouble.
-        all.keep(address("169.254.172.1"), "c", true);
+        all.keep(address("169.254.172.1"), "c", Life::Lives);
         assert_eq!(all.take("a"), Some(address("fd00::ac:2")));
         assert_eq!(all.take("a"), Some(address("fd00::ac:4")));
     }
@@ -139,14 +148,15 @@ mod tests {
     #[test]
     fn what_is_left_of_the_dead_frees_no_address_of_the_living() {
         let one = address("169.254.172.1");
-        for dead_first in [true, false] {
+        let (living, dead) = (("living", Life::Lives), ("dead", Life::Dying));
+        for order in [[dead, living], [living, dead]] {
             let mut all = NodeLocal::new(EGRESS_V4.into());
-            for lives in [!dead_first, dead_first] {
-                all.keep(one, if lives { "living" } else { "dead" }, lives);
+            for (record, life) in order {
+                all.keep(one, record, life);
             }
-            all.give_back(one, "dead");
+            all.free(one, "dead");
             assert_ne!(all.take("next"), Some(one));
-            all.give_back(one, "living");
+            all.free(one, "living");
             assert!((0..1022).any(|_| all.take("next") == Some(one)));
         }
     }

@@ -4,19 +4,21 @@
 //! One by one, links cost the kernel about 20 ms each under its network lock;
 //! as a group, next to nothing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use veni_dataplane::DataPlane;
 
-use super::Endpoints;
-use super::record::Record;
+use super::egress::EgressAddresses;
+use super::host_names::HostNames;
+use super::records::Records;
+use crate::clock::boot_millis;
 use crate::crash;
-use crate::events::unix_millis;
-use crate::journal::Shelf;
+use crate::journal::endpoint::Record;
 
 /// Between two requests to the kernel.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -31,28 +33,60 @@ struct Dying {
     cool_at: Instant,
 }
 
+/// Where dying endpoints are handed to the reaper.
+#[derive(Clone)]
+pub(super) struct ReaperQueue(mpsc::UnboundedSender<Record>);
+
+impl ReaperQueue {
+    /// Hands over an endpoint whose link, if it has one, is in the dying group.
+    pub(super) fn hand_over(&self, record: Record) {
+        // The reaper lives as long as anybody can delete.
+        drop(self.0.send(record));
+    }
+}
+
 /// The reaper's task.
 pub(crate) struct Reaper {
-    endpoints: Arc<Endpoints>,
+    kernel: Arc<dyn DataPlane>,
+    records: Arc<Records>,
+    names: Arc<HostNames>,
+    egress: Arc<EgressAddresses>,
+    cooldown: Duration,
     queue: mpsc::UnboundedReceiver<Record>,
-    dying: HashMap<String, Dying>,
+    dying: BTreeMap<String, Dying>,
     /// When links are deleted next: set by the first that comes, not put off by
     /// those that follow.
     reap_at: Option<Instant>,
 }
 
 impl Reaper {
-    pub(super) fn new(endpoints: Arc<Endpoints>, queue: mpsc::UnboundedReceiver<Record>) -> Self {
-        Self {
-            endpoints,
+    /// A reaper that frees names and node-local addresses here, the latter after
+    /// `cooldown`; and its queue.
+    pub(super) fn new(
+        kernel: Arc<dyn DataPlane>,
+        records: Arc<Records>,
+        (names, egress): (Arc<HostNames>, Arc<EgressAddresses>),
+        cooldown: Duration,
+    ) -> (ReaperQueue, Self) {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let reaper = Self {
+            kernel,
+            records,
+            names,
+            egress,
+            cooldown,
             queue,
-            dying: HashMap::new(),
+            dying: BTreeMap::new(),
             reap_at: None,
-        }
+        };
+        (ReaperQueue(sender), reaper)
     }
 
     /// Runs until `shutdown`, and then once more for what has been deleted last.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        // A daemon before this one may have died between an endpoint's last step and this: an
+        // ifb device of a pod whose link was gone already is in nobody's journal.
+        self.reap_at = Some(Instant::now());
         loop {
             let next = self.next_look();
             tokio::select! {
@@ -75,7 +109,9 @@ impl Reaper {
         while let Ok(record) = self.queue.try_recv() {
             self.admit(record);
         }
-        self.reap().await;
+        if self.reap_at.is_some() {
+            self.reap().await;
+        }
         self.forget();
     }
 
@@ -89,9 +125,10 @@ impl Reaper {
     }
 
     fn admit(&mut self, record: Record) {
-        let since = unix_millis().saturating_sub(record.released_ms.unwrap_or_default());
-        let cooldown = self.endpoints.settings.cooldown;
-        let left = cooldown.saturating_sub(Duration::from_millis(since));
+        let now = boot_millis();
+        // An entry of an older build does not tell: what is left is all of it.
+        let since = now.saturating_sub(record.released_boot_ms.unwrap_or(now));
+        let left = self.cooldown.saturating_sub(Duration::from_millis(since));
         if record.links.is_some() {
             self.reap_at.get_or_insert(Instant::now() + INTERVAL);
         }
@@ -114,10 +151,7 @@ impl Reaper {
             .filter_map(|dying| dying.record.links)
             .map(|links| links.host_index)
             .collect();
-        if indexes.is_empty() {
-            return;
-        }
-        let left = match self.endpoints.tools.kernel.reap(&indexes).await {
+        let left = match self.kernel.reap(&indexes).await {
             Ok(left) => left,
             Err(error) => {
                 tracing::warn!(%error, links = indexes.len(), "failed to delete dying links");
@@ -125,13 +159,12 @@ impl Reaper {
                 return;
             }
         };
-        crash::point("reap.deleted");
+        crash::point("reap.deleted").await;
         for dying in self.dying.values_mut() {
             let index = dying.record.links.map(|links| links.host_index);
             if !dying.link_gone && index.is_none_or(|index| !left.contains(&index)) {
                 dying.link_gone = true;
-                let name = &dying.record.plan.host_link;
-                self.endpoints.lock_names().remove(name);
+                self.names.free(&dying.record.plan.host_link);
             }
         }
         if self.dying.values().any(|dying| !dying.link_gone) {
@@ -141,15 +174,17 @@ impl Reaper {
 
     fn forget(&mut self) {
         let now = Instant::now();
-        let journal = &self.endpoints.tools.journal;
         self.dying.retain(|id, dying| {
             if !dying.link_gone || dying.cool_at > now {
                 return true;
             }
-            journal.remove(Shelf::Endpoints, id);
-            self.endpoints.free_node_local(&dying.record);
-            crash::point("reap.forgotten");
+            self.records.forget(id);
+            self.egress.free(&dying.record);
+            crash::point_in_passing("reap.forgotten");
             false
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! cloud-init: whether it configures interfaces that appear or are there at a
-//! boot (cloud-init's pages "Events and updates" and "Amazon EC2").
+//! Looks whether cloud-init configures interfaces when they appear or at a boot
+//! (cloud-init's pages "Events and updates" and "Amazon EC2").
 
 use super::ini::layered;
 use super::{Finding, Host};
@@ -34,7 +34,7 @@ pub(super) fn findings(host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// The file that asks for it, unless a later one, or the whole, says otherwise.
+/// The file that asks for it, unless a later file or another setting says otherwise.
 fn renders_at_every_boot(host: &Host) -> Option<String> {
     let mut files = vec![(MAIN.to_owned(), host.read(MAIN).unwrap_or_default())];
     let more = layered(host, &[FOLDER.to_owned()], ".cfg");

@@ -1,9 +1,9 @@
-//! Amazon's ec2-net-utils, in both of its generations: udev rules that start a
-//! unit for every interface of EC2.
+//! Looks for Amazon's ec2-net-utils, both generations: udev rules that start a unit for
+//! every interface of EC2.
 
 use super::{Finding, Host};
 
-/// udev(7): of two files with one name that of the earlier folder counts.
+/// udev(7): of two files with the same name, the one in the earlier folder counts.
 const RULES: [&str; 5] = [
     "/etc/udev/rules.d",
     "/run/udev/rules.d",

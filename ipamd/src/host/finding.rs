@@ -1,4 +1,5 @@
-//! What is said of software that disturbs a node's network.
+//! A finding: software of the host that disturbs the node's network, what it does to
+//! pods, and the file that cures it.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use std::fmt;
 pub enum Gravity {
     /// Pods may lose their network, now or at the next event.
     Warning,
-    /// Worth knowing; Veni copes.
+    /// Worth knowing, but pods keep their network.
     Note,
 }
 
@@ -37,6 +38,11 @@ impl Finding {
             consequence,
             cure,
         }
+    }
+
+    /// Where an operator reads how to cure it.
+    pub fn page(&self) -> String {
+        Cure(self.cure).to_string()
     }
 
     /// Writes it to the log.
@@ -70,7 +76,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A cure by its place in the project.
+/// The cure as a path in the project.
 struct Cure<'a>(&'a str);
 
 impl fmt::Display for Cure<'_> {

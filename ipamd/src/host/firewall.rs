@@ -1,4 +1,5 @@
-//! firewalld: what it forwards, and what its reloads remove.
+//! Looks for firewalld: it rejects what it does not know when it forwards packets, and
+//! its reloads remove kube-proxy's rules.
 
 use super::{Finding, Host};
 

@@ -1,10 +1,10 @@
-//! The INI dialect of systemd and NetworkManager, as far as it is needed to see
-//! what a daemon has been told: sections, assignments, and files that replace
-//! or extend each other across folders (systemd.syntax(7), systemd.network(5)).
+//! Reads the INI dialect of systemd and NetworkManager, as far as the checks need it:
+//! sections, assignments, and files that replace or extend each other across folders
+//! (systemd.syntax(7), systemd.network(5)).
 
 use super::Host;
 
-/// A file with its extensions: assignments in the order in which they count.
+/// A file with its drop-ins: the assignments in the order in which they count.
 #[derive(Debug, Default)]
 pub(super) struct Ini {
     assignments: Vec<Assignment>,
@@ -24,7 +24,7 @@ impl Ini {
         ini
     }
 
-    /// Adds what a later file says.
+    /// Adds the assignments of a later file.
     pub(super) fn extend(&mut self, text: &str) {
         let mut section = String::new();
         for line in text.lines().map(str::trim) {
@@ -54,7 +54,7 @@ impl Ini {
             .map(|one| (one.key.as_str(), one.value.as_str()))
     }
 
-    /// The sections whose name begins like this, each once, in order.
+    /// The sections whose names begin so, each once, in order.
     pub(super) fn sections_like(&self, beginning: &str) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for one in &self.assignments {
@@ -85,8 +85,8 @@ pub(super) fn is_yes(value: &str) -> bool {
     ["1", "yes", "y", "true", "t", "on"].contains(&value.to_ascii_lowercase().as_str())
 }
 
-/// The files of several folders that end like this, by name: of two with one
-/// name that of the earlier folder counts, and an empty one hides all others.
+/// The files of several folders whose names end so, sorted by name. Of two files with the
+/// same name, the one in the earlier folder counts; an empty one hides all others.
 pub(super) fn layered(host: &Host, folders: &[String], suffix: &str) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = Vec::new();
     for folder in folders {

@@ -1,9 +1,12 @@
-//! The CNI plugin on the host: its binary and its network configuration, put
+//! Installs the CNI plugin on the host: puts its binary and its network configuration
 //! into the runtime's folders once the daemon is ready.
 //!
-//! Files appear whole or not at all, and one that is right already is left
-//! alone, so that a plugin that runs is never cut short. Nothing is removed when
-//! the daemon ends: pods must be deletable while it is away.
+//! A file appears whole or not at all. One that is right already is left alone, so that a
+//! running plugin is never cut short. Nothing is removed when the daemon ends, because
+//! the runtime must be able to delete pods while the daemon is away.
+//!
+//! Another network's configuration that the runtime would use in place of Veni's keeps the
+//! configuration from being installed, or is renamed, if an operator said so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,22 +18,17 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::HostWatch;
-use super::chained_plugin::{Spoken, spoken_versions};
+use super::configurations::{before_ours, set_aside};
 use crate::config::{Config, HostSettings};
+use crate::events::{EventKind, Events};
+use crate::retry::Pauses;
 
 /// The network configuration's name on the host.
 pub const INSTALLED_CONFLIST: &str = "10-veni.conflist";
 
-const PLUGIN: &str = "veni-cni";
+/// The plugin's name, in the folder of plugins and in configurations.
+pub(super) const PLUGIN: &str = "veni-cni";
 const TEMPLATE: &str = include_str!("../../../deploy/10-veni.conflist");
-const PORTMAP: &str = "portmap";
-
-/// Versions of the CNI specification that the list is offered in, oldest first. All
-/// runtimes know the first; the second brings GC and STATUS.
-const OFFERED: [&str; 2] = ["1.0.0", "1.1.0"];
-/// What is offered, the best first, where another plugin of the chain speaks none of
-/// those; chains came with 0.3.0.
-const OLDER: [&str; 3] = ["0.4.0", "0.3.1", "0.3.0"];
 
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -52,15 +50,19 @@ pub struct Order {
     pub log_file: Option<PathBuf>,
     /// `pluginLogLevel` of the configuration.
     pub log_level: &'static str,
+    /// Whether the runtime passes limits of pods' bandwidth (capability `bandwidth`).
+    pub bandwidth_limits: bool,
+    /// Whether configurations of other networks that come first are renamed.
+    pub take_over: bool,
 }
 
-/// What an installation has changed.
+/// What an installation changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Installed {
-    /// Files that were written.
+    /// The files that were written.
     pub written: Vec<PathBuf>,
-    /// What the operator should know.
-    pub warning: Option<String>,
+    /// The configurations of other networks that were renamed, each with its new name.
+    pub set_aside: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Why the plugin could not be installed.
@@ -69,15 +71,23 @@ pub enum InstallError {
     /// The system refused.
     #[error("failed to {operation} {path}: {source}; {advice}")]
     Refused {
-        /// Operation.
+        /// What was tried, as in `failed to write`.
         operation: &'static str,
-        /// Object.
+        /// The path that it was about.
         path: String,
         /// What to do.
         advice: &'static str,
-        /// Reason.
+        /// The system's reason.
         source: io::Error,
     },
+    /// The runtime would use another network's configuration.
+    #[error(
+        "the runtime would use {} in place of Veni's {INSTALLED_CONFLIST}, because it takes the \
+         first by name: end what installed it and remove or rename the file, or have ipamd \
+         rename it (--take-over or VENI_TAKE_OVER=true)",
+        .0.display()
+    )]
+    OtherComesFirst(PathBuf),
     /// The configuration that is shipped with this build is damaged.
     #[error("the network configuration of this build is no valid list of plugins")]
     Template,
@@ -99,155 +109,110 @@ impl Order {
             mtu: config.network.pod_mtu,
             log_file: settings.plugin_log_file.clone(),
             log_level: settings.plugin_log_level,
+            bandwidth_limits: settings.bandwidth_limits,
+            take_over: settings.take_over,
         })
     }
 
-    /// Installs what differs: the binary first, because a runtime that sees the
-    /// configuration calls it.
+    /// Installs what differs, and answers what was changed. The binary comes first, because a
+    /// runtime that sees the configuration calls it. Other networks' configurations go last, so
+    /// that the folder has one that works at any moment.
     ///
     /// # Errors
-    /// What stands in the way; what was written before stays.
+    /// What stands in the way. Files that were written before stay.
     pub fn install(&self) -> Result<Installed, InstallError> {
-        let mut installed = Installed::default();
+        let mut changed = Installed::default();
         if let Some(folder) = &self.binaries {
             let content = fs::read(&self.plugin).map_err(refused("read", &self.plugin))?;
-            put(&folder.join(PLUGIN), &content, 0o755, &mut installed)?;
+            put(&folder.join(PLUGIN), &content, 0o755, &mut changed.written)?;
         }
         if let Some(folder) = &self.configurations {
-            let chain = self.chain()?;
-            let text = self.conflist(&chain)?;
+            let others = before_ours(folder).map_err(refused("read", folder))?;
+            match others.first() {
+                Some(first) if !self.take_over => {
+                    return Err(InstallError::OtherComesFirst(first.clone()));
+                }
+                _ => {}
+            }
+            let text = self.conflist()?;
             let path = folder.join(INSTALLED_CONFLIST);
-            put(&path, text.as_bytes(), 0o644, &mut installed)?;
-            installed.warning = chain.warning;
+            put(&path, text.as_bytes(), 0o644, &mut changed.written)?;
+            for other in others {
+                let aside = set_aside(&other).map_err(refused("rename", &other))?;
+                changed.set_aside.push((other, aside));
+            }
         }
-        Ok(installed)
+        Ok(changed)
     }
 
-    /// What can stand in the list on this node. Looked at anew at each start, because
-    /// whoever installs the other plugins replaces them without a word.
-    fn chain(&self) -> Result<Chain, InstallError> {
-        let Some(folder) = &self.binaries else {
-            // Nobody has said where portmap is, so it may be an old one.
-            return Ok(Chain::of(true, &OFFERED[..1], None));
-        };
-        let portmap = folder.join(PORTMAP);
-        if !portmap.exists() {
-            let warning = format!(
-                "pods get no host ports: there is no plugin {PORTMAP} in {}, so the \
-                 configuration does without; install the reference plugins and restart ipamd",
-                folder.display()
-            );
-            return Ok(Chain::of(false, &OFFERED, Some(warning)));
-        }
-        let spoken = spoken_versions(&portmap).map_err(refused("ask", &portmap))?;
-        Ok(Chain::with(&portmap, spoken))
-    }
-
-    fn conflist(&self, chain: &Chain) -> Result<String, InstallError> {
+    fn conflist(&self) -> Result<String, InstallError> {
         let mut list: Value = serde_json::from_str(TEMPLATE).map_err(|_| InstallError::Template)?;
-        list["cniVersion"] = json!(chain.versions.first());
-        list["cniVersions"] = json!(chain.versions);
-        let plugins = list["plugins"].as_array_mut();
-        let plugins = plugins.ok_or(InstallError::Template)?;
-        plugins.retain(|plugin| chain.portmap || plugin["type"] != PORTMAP);
-        let own = plugins.iter_mut().find(|plugin| plugin["type"] == PLUGIN);
-        let own = own.ok_or(InstallError::Template)?;
+        let own = list["plugins"].get_mut(0).ok_or(InstallError::Template)?;
         own["runDir"] = json!(self.run_dir);
         own["mtu"] = json!(self.mtu);
         if let Some(file) = &self.log_file {
             own["pluginLogFile"] = json!(file);
             own["pluginLogLevel"] = json!(self.log_level);
         }
+        if self.bandwidth_limits {
+            own["capabilities"]["bandwidth"] = json!(true);
+        }
         let text = serde_json::to_string_pretty(&list).map_err(|_| InstallError::Template)?;
         Ok(text + "\n")
     }
 }
 
-/// The chain as it is possible on a node.
-struct Chain {
-    portmap: bool,
-    /// That all plugins of the chain speak, oldest first.
-    versions: Vec<&'static str>,
-    warning: Option<String>,
-}
-
-impl Chain {
-    fn of(portmap: bool, versions: &[&'static str], warning: Option<String>) -> Self {
-        Self {
-            portmap,
-            versions: versions.to_vec(),
-            warning,
-        }
-    }
-
-    /// With a portmap that has said this.
-    fn with(portmap: &Path, spoken: Spoken) -> Self {
-        let path = portmap.display();
-        let spoken = match spoken {
-            Spoken::Versions(spoken) => spoken,
-            Spoken::Unknown(reason) => {
-                let warning = format!(
-                    "{path} does not say which versions of CNI it speaks ({reason}), so the \
-                     configuration offers {} alone, and pods may not start: install the \
-                     reference plugins anew and restart ipamd",
-                    OFFERED[0]
-                );
-                return Self::of(true, &OFFERED[..1], Some(warning));
-            }
-        };
-        let speaks = |version: &&str| spoken.iter().any(|one| one == version);
-        let both: Vec<&str> = OFFERED.into_iter().filter(|one| speaks(one)).collect();
-        if !both.is_empty() {
-            return Self::of(true, &both, None);
-        }
-        if let Some(older) = OLDER.into_iter().find(|one| speaks(one)) {
-            return Self::of(true, &[older], None);
-        }
-        let warning = format!(
-            "pods get no host ports: {path} speaks no version of CNI that a chain can have, so \
-             the configuration does without; install newer reference plugins and restart ipamd"
-        );
-        Self::of(false, &OFFERED, Some(warning))
-    }
-}
-
-/// Whether a runtime reads a file of this name as a network configuration.
-pub(super) fn is_configuration(name: &str) -> bool {
-    let extension = Path::new(name).extension().and_then(|e| e.to_str());
-    matches!(extension, Some("conf" | "conflist" | "json"))
-}
-
-/// Installs, and tries again until it has worked or `shutdown`. What stands in
-/// the way is logged and shown to operators; pods do not depend on it.
-pub(crate) async fn keep_trying(order: Order, watch: HostWatch, shutdown: CancellationToken) {
-    let mut pause = FIRST_PAUSE;
+/// Installs, and tries again until that succeeds or until `shutdown`. Logs what stands in
+/// the way and shows it to operators. Pods do not depend on it. With `take_over`, looks again
+/// every minute: what was renamed may come back.
+pub(crate) async fn keep_installed(
+    order: Order,
+    watch: HostWatch,
+    events: Events,
+    shutdown: CancellationToken,
+) {
+    let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let attempt = order.clone();
         let outcome = tokio::task::spawn_blocking(move || attempt.install()).await;
-        match outcome {
-            Ok(Ok(installed)) => {
-                for path in &installed.written {
-                    tracing::info!(path = %path.display(), "installed on the host");
+        let pause = match outcome {
+            Ok(Ok(changed)) => {
+                tell(&changed, &events);
+                watch.set_installation(None);
+                if !order.take_over {
+                    return;
                 }
-                if let Some(warning) = &installed.warning {
-                    tracing::warn!(warning, "about the host");
-                }
-                watch.set_installation(installed.warning);
-                return;
+                pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
+                LONGEST_PAUSE
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, "the CNI plugin is not installed; tried again");
                 watch.set_installation(Some(format!("the CNI plugin is not installed: {error}")));
+                pauses.after_failure()
             }
             // The runtime is going down.
             Err(_) => return,
-        }
+        };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn tell(changed: &Installed, events: &Events) {
+    for path in &changed.written {
+        tracing::info!(path = %path.display(), "installed on the host");
+    }
+    for (path, aside) in &changed.set_aside {
+        let (path, aside) = (path.display(), aside.display());
+        tracing::warn!(%path, new_name = %aside, "took the place of another network's configuration");
+        let message = format!(
+            "took the place of another network's configuration: {path} is now {aside}, which no \
+             runtime loads"
+        );
+        events.emit(EventKind::Host, message);
     }
 }
 
@@ -260,19 +225,19 @@ fn put(
     path: &Path,
     content: &[u8],
     mode: u32,
-    installed: &mut Installed,
+    written: &mut Vec<PathBuf>,
 ) -> Result<(), InstallError> {
     if is_there(path, content, mode) {
         return Ok(());
     }
-    // Runtimes ignore names that begin with a dot and end like this.
+    // Runtimes ignore a name like this.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = path.with_file_name(format!(".{name}.new"));
-    let written = write_whole(&unfinished, content, mode)
+    let replaced = write_whole(&unfinished, content, mode)
         .map_err(refused("write", &unfinished))
         .and_then(|()| fs::rename(&unfinished, path).map_err(refused("replace", path)));
-    if let Err(error) = written {
-        // Best effort: the first error is the one worth telling.
+    if let Err(error) = replaced {
+        // Best effort: the first error is the one to report.
         drop(fs::remove_file(&unfinished));
         return Err(error);
     }
@@ -280,7 +245,7 @@ fn put(
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(refused("sync", folder))?;
-    installed.written.push(path.to_owned());
+    written.push(path.to_owned());
     Ok(())
 }
 
@@ -294,7 +259,7 @@ fn is_there(path: &Path, content: &[u8], mode: u32) -> bool {
 }
 
 fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // One that a dead daemon has left would keep its mode.
+    // A file that a dead daemon has left would keep its old mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -305,7 +270,7 @@ fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(content)?;
-    // The umask may have taken rights away.
+    // The umask may have taken rights away, so set them again.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()
 }

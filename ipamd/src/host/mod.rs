@@ -1,14 +1,14 @@
-//! The node's other software, as files and processes show it: a running AWS
-//! plugin, programs that would fight for links, routes and rules, and the
-//! folders of the container runtime that the CNI plugin is installed into.
+//! The node's other software, as its files and processes show it: another plugin that runs,
+//! and programs that would fight for links, routes and rules. Also installs the CNI
+//! plugin into the container runtime's folders.
 //!
-//! Everything is read below a root folder: a daemon in a container sees its
-//! node's files where they are mounted, and a test makes a root of its own.
-//! Nothing here changes a setting of the host.
+//! All files are read below a root folder. A daemon in a container sees its node's files
+//! where they are mounted, and a test makes a root of its own. Nothing here changes a
+//! setting of the host.
 
 pub mod aws_plugin;
-mod chained_plugin;
 mod cloud_init;
+mod configurations;
 mod ec2_net_utils;
 mod finding;
 mod firewall;
@@ -16,18 +16,19 @@ mod ini;
 pub mod install;
 mod network_manager;
 mod networkd;
+pub mod other_plugin;
 mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use finding::{Finding, Gravity};
-pub use watch::HostWatch;
+pub use watch::{HostChecks, HostWatch};
 
-/// Where the kernel cuts a process's name (`TASK_COMM_LEN` less its end).
+/// Bytes to which the kernel cuts a process's name (`TASK_COMM_LEN` less its final zero).
 const LONGEST_PROCESS_NAME: usize = 15;
 
-/// Symbolic links that are followed at most.
+/// Most symbolic links to follow for one path.
 const MOST_LINKS: usize = 8;
 
 /// The node's files.
@@ -42,8 +43,7 @@ impl Host {
         Self { root: root.into() }
     }
 
-    /// Everything on this host that would disturb the network that Veni makes,
-    /// the gravest first.
+    /// Everything on this host that would disturb Veni's network, the gravest first.
     pub fn interferers(&self) -> Vec<Finding> {
         let mut findings = networkd::findings(self);
         findings.extend(network_manager::findings(self));
@@ -54,8 +54,8 @@ impl Host {
         findings
     }
 
-    /// Where a path of the host is found. The last part is followed when it is
-    /// a symbolic link, within the root.
+    /// The place of a host's path below the root. Follows the last part if it is a symbolic
+    /// link, and stays within the root.
     fn path(&self, absolute: &str) -> PathBuf {
         let mut path = self.below(Path::new(absolute));
         for _ in 0..MOST_LINKS {
@@ -79,11 +79,11 @@ impl Host {
         self.path(path).exists()
     }
 
-    /// A file's text; `None` when it cannot be read, whatever the reason: what
-    /// nobody can read is no ground for a warning.
+    /// A file's text; `None` when it cannot be read, for whatever reason. Without evidence,
+    /// there is no warning.
     fn read(&self, path: &str) -> Option<String> {
         let path = self.path(path);
-        // Links to /dev/null stand for empty files; the root need not have one.
+        // A link to /dev/null stands for an empty file. The root need not contain /dev/null.
         if path == self.below(Path::new("/dev/null")) {
             return Some(String::new());
         }

@@ -1,11 +1,11 @@
-//! NetworkManager and its nm-cloud-setup, by the rules of NetworkManager.conf(5)
-//! and nm-cloud-setup(8).
+//! Looks for NetworkManager and its nm-cloud-setup, by the rules of
+//! NetworkManager.conf(5) and nm-cloud-setup(8).
 
 use super::ini::{Ini, glob, is_no, is_yes, layered};
 use super::networkd::{Link, SECONDARIES};
 use super::{Finding, Host};
 
-/// Later ones override earlier ones.
+/// Folders of configuration; later ones override earlier ones.
 const BEFORE_MAIN: [&str; 2] = [
     "/run/NetworkManager/conf.d",
     "/usr/lib/NetworkManager/conf.d",
@@ -75,7 +75,7 @@ fn manages(ini: &Ini, link: &Link) -> bool {
     if unmanaged_devices(ini).is_some_and(|list| in_list(&list, link)) {
         return false;
     }
-    // Of several device sections the first that matches counts.
+    // If several device sections match, the first one counts.
     let told = ini.sections_like("device").into_iter().find_map(|section| {
         let concerned = ini
             .last(section, "match-device")

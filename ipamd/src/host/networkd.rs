@@ -1,5 +1,5 @@
-//! systemd-networkd and udev's link files: whose links they take for their own,
-//! by the rules of systemd.network(5), systemd.link(5) and networkd.conf(5).
+//! Looks whether systemd-networkd and udev's link files would configure Veni's links, by
+//! the rules of systemd.network(5), systemd.link(5) and networkd.conf(5).
 
 use super::ini::{Ini, glob, is_no, is_yes, layered};
 use super::{Finding, Gravity, Host};
@@ -19,17 +19,17 @@ const MAIN_FILES: [&str; 4] = [
     "/usr/local/lib/systemd/networkd.conf",
     "/usr/lib/systemd/networkd.conf",
 ];
-/// Both are yes by default (networkd.conf(5)).
+/// Both default to yes (networkd.conf(5)).
 const FOREIGN: [&str; 2] = ["ManageForeignRoutingPolicyRules", "ManageForeignRoutes"];
 
-/// What a file's `[Match]` section is held against.
+/// A link to compare a file's `[Match]` section with.
 pub(super) struct Link {
     pub(super) name: &'static str,
     pub(super) driver: &'static str,
     kind: &'static str,
 }
 
-/// What a secondary interface is called, by the age of kernel and image.
+/// Possible names of a secondary interface, which depend on kernel and image.
 pub(super) const SECONDARIES: [Link; 4] = [
     secondary("eth1"),
     secondary("ens6"),
@@ -82,8 +82,8 @@ pub(super) fn findings(host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// Rules and routes that no file of networkd names are removed when it starts
-/// or a link changes.
+/// Whether networkd removes rules and routes that none of its files names. It does so when
+/// it starts or when a link changes.
 fn removes_foreign(host: &Host) -> Option<Finding> {
     let mut settings = Ini::default();
     if let Some(text) = MAIN_FILES.iter().find_map(|path| host.read(path)) {
@@ -107,8 +107,8 @@ fn removes_foreign(host: &Host) -> Option<Finding> {
     })
 }
 
-/// udev leaves a MAC alone that whoever made the link has given it, as Veni
-/// does; the kernel's own random ones it replaces.
+/// Whether udev replaces MACs. It leaves a MAC alone that the link's maker has set, as Veni
+/// does, and replaces random ones of the kernel.
 fn changes_macs(host: &Host) -> Option<Finding> {
     let files = configuration(host, ".link");
     let (name, ini) = files.iter().find(|(_, ini)| matches(ini, &POD))?;
@@ -126,7 +126,7 @@ fn network_files(host: &Host) -> Vec<(String, Ini)> {
     configuration(host, ".network")
 }
 
-/// Files with their drop-ins, in the order in which they are tried.
+/// Files with their drop-ins, in the order in which networkd tries them.
 fn configuration(host: &Host, suffix: &str) -> Vec<(String, Ini)> {
     let folders = NETWORK_FOLDERS.map(str::to_owned);
     layered(host, &folders, suffix)
@@ -142,8 +142,8 @@ fn configuration(host: &Host, suffix: &str) -> Vec<(String, Ini)> {
         .collect()
 }
 
-/// Whether a file is for this link. One that asks for what we cannot know of a
-/// link yet to come, such as its MAC, is for another.
+/// Whether a file is for this link. A file that asks for what we cannot know about a future
+/// link, such as its MAC, counts as being for another.
 fn matches(ini: &Ini, link: &Link) -> bool {
     let mut keys: Vec<&str> = ini.section("Match").map(|(key, _)| key).collect();
     keys.sort_unstable();
@@ -167,7 +167,7 @@ fn matches(ini: &Ini, link: &Link) -> bool {
     })
 }
 
-/// A list of patterns, inverted as a whole by a `!` in front.
+/// A list of patterns. A `!` in front inverts the whole list.
 fn in_list(list: &str, text: &str) -> bool {
     let (inverted, list) = match list.strip_prefix('!') {
         Some(rest) => (true, rest),

@@ -16,7 +16,7 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
-pub(super) fn text(registry: &Registry) -> Result<String, std::fmt::Error> {
+pub(crate) fn text(registry: &Registry) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode(&mut text, registry)?;
     Ok(in_text_format(&text))

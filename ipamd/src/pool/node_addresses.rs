@@ -2,6 +2,7 @@
 //! no pod's while it is there: the node would answer for it in the pod's place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -16,6 +17,23 @@ pub(crate) struct Carried {
     pub(crate) address: NodeAddress,
     /// A pod has it.
     pub(crate) in_use: bool,
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (link, address) = (&self.address.link, self.address.address);
+        match self.in_use {
+            true => write!(
+                f,
+                "{address} is in use by a pod, and link {link} of the node carries it: the node \
+                 answers in the pod's place"
+            ),
+            false => write!(
+                f,
+                "{address} of the pool is carried by link {link} of the node: no pod gets it"
+            ),
+        }
+    }
 }
 
 /// What has changed since the last comparison.

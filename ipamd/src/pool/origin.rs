@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use veni_pool::SlotKind;
 use veni_provider::{AddressSlots, Family, Interface, InterfaceId, InterfaceState};
 
-use super::merge::described_cidrs;
-use super::state::family_of;
+use super::interface::{described_ranges, family_of};
+use crate::journal::{AssignedRecord, Assignment, Origin};
 
 /// What a call brings may show in inventories for so long after it has ended. EC2
 /// promises no bound and speaks of minutes.
@@ -24,85 +23,6 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(300);
 /// is theirs.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// Who assigned a range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Origin {
-    /// Veni, or the cloud's own plugin before it.
-    Veni,
-    /// It was there when its interface was first seen. Pods may have it; it is kept.
-    Found,
-    /// Somebody else, while Veni had the interface: for a use of their own. Pods may
-    /// not have it; it is kept.
-    Others,
-}
-
-impl Origin {
-    /// Whether pods may have addresses of such a range.
-    pub(crate) fn is_lent(self) -> bool {
-        self != Self::Others
-    }
-}
-
-/// What one interface holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Holding {
-    /// Veni, or the plugin before it, made it for this node.
-    made_for_pods: bool,
-    ranges: BTreeMap<IpNet, Origin>,
-}
-
-/// An assignment whose outcome is not known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Call {
-    slots: AddressSlots,
-    /// Ranges that an inventory showed before the answer came.
-    shown: Vec<IpNet>,
-    /// Once it has ended without an answer: until when its ranges may show.
-    #[serde(skip)]
-    shows_until: Option<Instant>,
-}
-
-impl Call {
-    fn matches(&self, cidr: &IpNet) -> bool {
-        let (kind, family) = match self.slots {
-            AddressSlots::Addresses { family, .. } => (SlotKind::Address, family),
-            AddressSlots::Prefixes { family, .. } => (SlotKind::Prefix, family),
-        };
-        (SlotKind::of(cidr), family_of(cidr)) == (kind, family)
-    }
-
-    /// Ranges that it may bring yet.
-    fn left(&self) -> usize {
-        let (AddressSlots::Addresses { count, .. } | AddressSlots::Prefixes { count, .. }) =
-            self.slots;
-        usize::try_from(count)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.shown.len())
-    }
-}
-
-/// What outlives the daemon: who assigned what, on which node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AssignedRecord {
-    /// The cloud's id of the instance.
-    pub(crate) node: String,
-    interfaces: BTreeMap<InterfaceId, Holding>,
-    /// Assignments under way or in doubt, which only the same boot's daemon is told of.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    calls: BTreeMap<InterfaceId, Vec<Call>>,
-}
-
-impl AssignedRecord {
-    /// Without what is under way.
-    pub(crate) fn settled(&self) -> Self {
-        Self {
-            calls: BTreeMap::new(),
-            ..self.clone()
-        }
-    }
-}
-
 /// The record that a daemon before has left.
 #[derive(Debug, Clone)]
 pub(crate) struct Recalled {
@@ -111,13 +31,13 @@ pub(crate) struct Recalled {
     pub(crate) this_boot: bool,
 }
 
-/// What else a look at the inventory is judged by.
-pub(crate) struct Look<'a> {
+/// What else an inventory is judged by.
+pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     /// Veni assigns at all; where it does not, whatever comes is for pods.
     pub(crate) provisioning: bool,
     /// Given back by Veni, and listed still.
-    pub(crate) given_back: &'a dyn Fn(&IpNet) -> bool,
+    pub(crate) released: &'a dyn Fn(&IpNet) -> bool,
     /// The pool counts with it.
     pub(crate) held: &'a dyn Fn(&InterfaceId, &IpNet) -> bool,
 }
@@ -190,7 +110,7 @@ impl Origins {
     /// An assignment begins.
     pub(crate) fn assigning(&mut self, interface: &InterfaceId, slots: AddressSlots) {
         let calls = self.record.calls.entry(interface.clone()).or_default();
-        calls.push(Call {
+        calls.push(Assignment {
             slots,
             shown: Vec::new(),
             shows_until: None,
@@ -225,14 +145,14 @@ impl Origins {
     /// Veni has attached an interface.
     pub(crate) fn attached(&mut self, interface: &Interface, now: Instant) {
         self.came.insert(interface.id.clone(), now);
-        self.claim(&interface.id, &described_cidrs(interface));
+        self.claim(&interface.id, &described_ranges(interface));
         if let Some(holding) = self.record.interfaces.get_mut(&interface.id) {
             holding.made_for_pods = true;
         }
     }
 
     /// The cloud agrees that these ranges were given back.
-    pub(crate) fn given_back(&mut self, ranges: &[IpNet]) {
+    pub(crate) fn released(&mut self, ranges: &[IpNet]) {
         for holding in self.record.interfaces.values_mut() {
             let before = holding.ranges.len();
             holding.ranges.retain(|cidr, _| !ranges.contains(cidr));
@@ -250,15 +170,15 @@ impl Origins {
 
     /// Learns from an inventory. Tells, in words, what others have assigned since the
     /// one before.
-    pub(crate) fn seen(&mut self, interfaces: &[Interface], look: &Look<'_>) -> Vec<String> {
-        self.end_old_calls(look.now);
+    pub(crate) fn seen(&mut self, interfaces: &[Interface], context: &Context<'_>) -> Vec<String> {
+        self.end_old_calls(context.now);
         let mut told = Vec::new();
         for interface in interfaces.iter().filter(|one| one.managed) {
             if interface.state != InterfaceState::Detaching {
-                told.extend(self.seen_interface(interface, look));
+                told.extend(self.seen_interface(interface, context));
             }
         }
-        self.forget_missing(interfaces, look);
+        self.forget_missing(interfaces, context);
         told
     }
 
@@ -267,16 +187,16 @@ impl Origins {
         std::mem::take(&mut self.changed).then(|| self.record.clone())
     }
 
-    fn seen_interface(&mut self, interface: &Interface, look: &Look<'_>) -> Vec<String> {
+    fn seen_interface(&mut self, interface: &Interface, context: &Context<'_>) -> Vec<String> {
         let id = &interface.id;
         let first = !self.record.interfaces.contains_key(id);
         if first {
-            self.came.insert(id.clone(), look.now);
+            self.came.insert(id.clone(), context.now);
             self.changed = true;
         }
         let young = self.came.get(id).copied();
-        let young = young.is_some_and(|came| look.now < came + SHOWS_WITHIN);
-        let cut = self.cut_until.is_some_and(|until| look.now < until);
+        let young = young.is_some_and(|came| context.now < came + SHOWS_WITHIN);
+        let cut = self.cut_until.is_some_and(|until| context.now < until);
         let holding = self.record.interfaces.entry(id.clone()).or_default();
         if interface.made_for_pods && !holding.made_for_pods {
             holding.made_for_pods = true;
@@ -288,16 +208,16 @@ impl Origins {
             self.changed = true;
         }
         let made_for_pods = holding.made_for_pods;
-        let unknown: Vec<IpNet> = described_cidrs(interface)
+        let unknown: Vec<IpNet> = described_ranges(interface)
             .into_iter()
-            .filter(|cidr| !holding.ranges.contains_key(cidr) && !(look.given_back)(cidr))
+            .filter(|cidr| !holding.ranges.contains_key(cidr) && !(context.released)(cidr))
             .collect();
         let brought = self.brought_by_calls(id, &unknown);
         let mut told = Vec::new();
         for cidr in unknown {
             let origin = if brought.contains(&cidr) || (made_for_pods && (young || cut)) {
                 Origin::Veni
-            } else if first || !look.provisioning {
+            } else if first || !context.provisioning {
                 Origin::Found
             } else {
                 told.push(format!(
@@ -315,7 +235,7 @@ impl Origins {
     fn brought_by_calls(&mut self, interface: &InterfaceId, unknown: &[IpNet]) -> Vec<IpNet> {
         let mut brought = Vec::new();
         let calls = self.record.calls.get_mut(interface).into_iter().flatten();
-        let mut calls: Vec<&mut Call> = calls.collect();
+        let mut calls: Vec<&mut Assignment> = calls.collect();
         for family in [Family::V4, Family::V6] {
             for kind in [SlotKind::Address, SlotKind::Prefix] {
                 let alike = |cidr: &&IpNet| (SlotKind::of(cidr), family_of(cidr)) == (kind, family);
@@ -337,7 +257,7 @@ impl Origins {
     }
 
     fn end_old_calls(&mut self, now: Instant) {
-        let over = |call: &Call| {
+        let over = |call: &Assignment| {
             let ended = call.shows_until;
             ended.is_some_and(|until| now >= until || call.left() == 0)
         };
@@ -349,7 +269,7 @@ impl Origins {
         self.record.calls.retain(|_, calls| !calls.is_empty());
     }
 
-    fn running(&mut self, interface: &InterfaceId, slots: AddressSlots) -> Option<&mut Call> {
+    fn running(&mut self, interface: &InterfaceId, slots: AddressSlots) -> Option<&mut Assignment> {
         let calls = self.record.calls.get_mut(interface)?;
         calls
             .iter_mut()
@@ -389,25 +309,25 @@ impl Origins {
     }
 
     /// An inventory may lag, so that what it lacks is not forgotten at once.
-    fn forget_missing(&mut self, interfaces: &[Interface], look: &Look<'_>) {
+    fn forget_missing(&mut self, interfaces: &[Interface], context: &Context<'_>) {
         let listed = |id: &InterfaceId| interfaces.iter().find(|one| one.id == *id);
         let mut missing = BTreeMap::new();
         for (id, holding) in &self.record.interfaces {
-            let there = listed(id).map(described_cidrs);
+            let there = listed(id).map(described_ranges);
             if there.is_none() {
-                missing.insert((id.clone(), None), look.now);
+                missing.insert((id.clone(), None), context.now);
             }
             let there = there.unwrap_or_default();
-            let gone = |cidr: &&IpNet| !there.contains(cidr) && !(look.held)(id, cidr);
+            let gone = |cidr: &&IpNet| !there.contains(cidr) && !(context.held)(id, cidr);
             for cidr in holding.ranges.keys().filter(gone) {
-                missing.insert((id.clone(), Some(*cidr)), look.now);
+                missing.insert((id.clone(), Some(*cidr)), context.now);
             }
         }
         for (what, since) in &mut missing {
             *since = self.missing.get(what).copied().unwrap_or(*since);
         }
         for ((id, cidr), _) in
-            missing.extract_if(.., |_, since| look.now >= *since + FORGOTTEN_AFTER)
+            missing.extract_if(.., |_, since| context.now >= *since + FORGOTTEN_AFTER)
         {
             match cidr {
                 Some(cidr) => {

@@ -1,145 +1,245 @@
-//! From the state to the plan, and from the plan to the jobs that carry it out.
+//! The pool's plans, one for each family: what one hands on to the next, and what the
+//! last ones said.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
-use veni_pool::{Action, Demand, InFlight, counts, plan};
-use veni_provider::{AttachRequest, Family, InterfaceId, SubnetId};
+use veni_nouns::Family;
+use veni_pool::reasons::Hopeless;
+use veni_pool::{Demand, Holds, InFlight, Plan, PlannedAction, Targets, counts, plan};
 
-use super::jobs::Work;
-use super::snapshot::{Circumstances, PlanMemory, cloud_slots};
-use super::task::PoolTask;
+use super::holdings::Holdings;
+use super::interface_setup::free_without_link;
+use super::releases::Releases;
+use super::snapshot::{Circumstances, PlanMemory, snapshot};
 
-impl PoolTask {
-    pub(super) fn plan_family(&mut self, family: Family, now: Instant) {
-        let memory = self.memory.get(&family).cloned().unwrap_or_default();
-        let waiting = self.waiters.iter().map(|waiter| &waiter.holder.key);
-        let further = self.state.further_attachments(waiting);
+/// What the plans aim at.
+#[derive(Debug, Clone)]
+pub(super) struct Aims {
+    pub(super) targets: Targets,
+    /// For IPv6: one prefix is plenty.
+    pub(super) targets_v6: Targets,
+    pub(super) max_pods: u32,
+    /// `MAX_ENI`.
+    pub(super) max_interfaces: Option<u32>,
+}
+
+/// What is under way and wanted when a plan is made.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) in_flight: Vec<InFlight>,
+    pub(super) holds: Holds,
+    pub(super) demand: Demand,
+    /// Attachments that are more than one of their pod.
+    pub(super) further_attachments: u32,
+}
+
+/// The last plan of a family.
+#[derive(Debug)]
+struct Last {
+    plan: Plan,
+    /// Addresses that nobody has and that could not be given out yet.
+    coming: u32,
+}
+
+/// The plans of all families.
+#[derive(Debug)]
+pub(super) struct Planning {
+    aims: Aims,
+    /// Zero of the planner's clock.
+    epoch: Instant,
+    last: BTreeMap<Family, Last>,
+}
+
+impl Planning {
+    pub(super) fn new(aims: Aims) -> Self {
+        Self {
+            aims,
+            epoch: Instant::now(),
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// Zero of the planner's clock.
+    pub(super) fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    /// Makes the plan of a family. Tells what is to be done.
+    pub(super) fn plan(
+        &mut self,
+        family: Family,
+        holdings: &Holdings,
+        releases: &Releases,
+        wanted: Wanted,
+        now: Instant,
+    ) -> Vec<PlannedAction> {
+        let memory = self.memory(family);
         let circumstances = Circumstances {
             epoch: self.epoch,
             now,
-            in_flight: self.in_flight(family),
-            demand: Demand {
-                waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
-                expected: 0,
-            },
+            in_flight: wanted.in_flight,
+            demand: wanted.demand,
             memory: &memory,
-            holds: self.troubles.holds(family, self.epoch),
-            max_pods: self.settings.max_pods.saturating_add(further),
-            max_interfaces: self.settings.max_interfaces,
+            holds: wanted.holds,
+            max_pods: self
+                .aims
+                .max_pods
+                .saturating_add(wanted.further_attachments),
+            max_interfaces: self.aims.max_interfaces,
         };
-        let snapshot = self.state.snapshot(family, &circumstances);
+        let snapshot = snapshot(holdings, releases, family, &circumstances);
         let targets = match family {
-            Family::V4 => &self.settings.targets,
-            Family::V6 => &self.settings.targets_v6,
+            Family::V4 => &self.aims.targets,
+            Family::V6 => &self.aims.targets_v6,
         };
         let plan = plan(&snapshot, targets);
         let counts = counts(&snapshot);
-        let waited_for = self.state.free_without_link(family, now);
         let coming = counts.free.saturating_add(counts.cooling);
-        self.coming
-            .insert(family, coming.saturating_add(waited_for));
-        self.memory.insert(
-            family,
-            PlanMemory {
-                excess_since_ms: plan.excess_since_ms,
-                recent_peak: plan.recent_peak,
-            },
-        );
-        // What was remembered may be older than the last change of the daemon
-        // before, and nothing is bought twice.
-        let looked = self.looked;
-        for planned in plan.actions.iter().filter(|_| looked) {
-            self.start_action(family, planned.action.clone(), planned.reason.clone());
-        }
-        self.plans.insert(family, plan);
+        let coming = coming.saturating_add(free_without_link(holdings, family, now));
+        let actions = plan.actions.clone();
+        self.last.insert(family, Last { plan, coming });
+        actions
     }
 
-    fn in_flight(&self, family: Family) -> Vec<InFlight> {
-        let running = self.work.values().filter_map(|work| match work {
-            Work::Cloud {
-                family: of, action, ..
-            } if *of == family => Some(action),
-            _ => None,
-        });
-        let unsettled = self
-            .unsettled
-            .iter()
-            .filter(|unsettled| unsettled.family == family)
-            .map(|unsettled| &unsettled.action);
-        running
-            .chain(unsettled)
-            .map(|action| InFlight {
-                action: action.clone(),
-            })
-            .collect()
-    }
-
-    fn start_action(&mut self, family: Family, action: Action, reason: String) {
-        if self.interface_is_busy(&action) {
-            return;
-        }
-        let worlds = self.worlds.clone();
-        let work = Work::Cloud {
-            family,
-            action: action.clone(),
-            reason,
-        };
-        match action {
-            Action::Assign {
-                interface,
-                kind,
-                count,
-            } => {
-                let slots = cloud_slots(family, kind, count);
-                let interface = InterfaceId::new(interface);
-                // Before the call, so that a daemon that is killed in it knows its own.
-                self.state.origins.assigning(&interface, slots);
-                self.keep_record();
-                self.start(work, worlds.assign(interface, slots));
-            }
-            Action::Attach {
-                subnet,
-                kind,
-                count,
-            } => {
-                let request = AttachRequest {
-                    subnet: subnet.map(SubnetId::new),
-                    slots: (count > 0).then(|| cloud_slots(family, kind, count)),
-                    token: attach_token(&self.state.node.instance_id),
-                };
-                self.start(work, worlds.attach(request));
-            }
-            Action::Release { interface, cidrs } => {
-                self.start_release(work, InterfaceId::new(interface), cidrs);
-            }
-            Action::Detach { interface } => {
-                self.start_detach(work, InterfaceId::new(interface));
-            }
-        }
-    }
-
-    /// One action per interface at a time, whichever family asks for it.
-    pub(super) fn interface_is_busy(&self, action: &Action) -> bool {
-        let Some(wanted) = interface_of(action) else {
-            return false;
-        };
-        self.work.values().any(|work| match work {
-            Work::Cloud { action, .. } => interface_of(action) == Some(wanted),
-            _ => false,
+    fn memory(&self, family: Family) -> PlanMemory {
+        let last = self.last.get(&family);
+        last.map_or_else(PlanMemory::default, |last| PlanMemory {
+            excess_since_ms: last.plan.excess_since_ms,
+            recent_peak: last.plan.recent_peak,
         })
     }
-}
 
-/// The interface that an action is about; `None` for one that is to come.
-pub(super) fn interface_of(action: &Action) -> Option<&str> {
-    match action {
-        Action::Assign { interface, .. }
-        | Action::Release { interface, .. }
-        | Action::Detach { interface } => Some(interface),
-        Action::Attach { .. } => None,
+    /// The last plans.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.last.values().map(|last| &last.plan)
+    }
+
+    /// Why waiting ADDs cannot be served, if that is so.
+    pub(super) fn hopeless(&self) -> Option<&Hopeless> {
+        self.plans().find_map(|plan| plan.hopeless.as_ref())
+    }
+
+    /// How many waiting ADDs can be served in every family by addresses that are free,
+    /// that cool, or that lack only their rules.
+    pub(super) fn coming(&self) -> u32 {
+        let coming = self.last.values().map(|last| last.coming);
+        coming.min().unwrap_or_default()
+    }
+
+    /// When a plan may turn out otherwise because time has passed.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        let next = self.plans().filter_map(|plan| plan.next_look_ms);
+        next.min().map(|at| self.epoch + Duration::from_millis(at))
     }
 }
 
-/// Makes one attachment recognisable should its request reach the cloud twice.
-fn attach_token(instance: &str) -> String {
-    format!("veni-{instance}-{:032x}", rand::random::<u128>())
+#[cfg(test)]
+mod tests {
+    use veni_nouns::SlotKind;
+    use veni_pool::{Action, Scheme};
+    use veni_provider::{AddressSlots, Grant};
+
+    use super::*;
+    use crate::journal::Journal;
+    use crate::pool::interface::ranges_of;
+    use crate::pool::testing::{empty, holdings, interface};
+
+    fn planning(warm: u32) -> Planning {
+        let scheme = Scheme::Aws {
+            warm_eni: 0,
+            warm_ip: Some(warm),
+            minimum_ip: None,
+            warm_prefix: None,
+        };
+        let targets = Targets::with(SlotKind::Address, scheme);
+        Planning::new(Aims {
+            targets,
+            targets_v6: targets,
+            max_pods: 29,
+            max_interfaces: None,
+        })
+    }
+
+    fn wanted(in_flight: Vec<InFlight>, waiting: u32) -> Wanted {
+        Wanted {
+            in_flight,
+            holds: Holds::default(),
+            demand: Demand {
+                waiting,
+                expected: 0,
+            },
+            further_attachments: 0,
+        }
+    }
+
+    fn releases() -> Releases {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let journal = Journal::new(folder.path(), "boot-1");
+        Releases::resume(journal, std::collections::BTreeMap::new())
+    }
+
+    #[test]
+    fn what_is_in_flight_is_not_planned_again() {
+        let (mut planning, holdings, releases) = (planning(3), holdings(), releases());
+        let now = planning.epoch();
+        let mut plan = |in_flight| {
+            let wanted = wanted(in_flight, 0);
+            planning.plan(Family::V4, &holdings, &releases, wanted, now)
+        };
+        let actions = plan(Vec::new());
+        assert!(
+            matches!(&actions[..], [one] if matches!(one.action, Action::Assign { count: 2, .. })),
+            "{actions:?}"
+        );
+        let action = actions[0].action.clone();
+        assert!(plan(vec![InFlight { action }]).is_empty());
+    }
+
+    #[test]
+    fn excess_is_remembered_from_plan_to_plan_until_it_has_lasted() {
+        let (mut planning, mut holdings, releases) = (planning(1), holdings(), releases());
+        // Only what Veni has assigned itself may go back.
+        let id = interface().id;
+        let slots = AddressSlots::new(Family::V4, SlotKind::Address, 5);
+        let addresses = (10..15_u8).map(|last| [10, 0, 0, last].into());
+        let grant = Grant {
+            addresses: addresses.collect(),
+            prefixes: Vec::new(),
+        };
+        holdings.origins.assigning(&id, slots);
+        holdings.add_grant(&id, &grant, planning.epoch());
+        let ranges = ranges_of(&grant);
+        holdings.origins.assigned(&id, slots, &ranges);
+        let now = planning.epoch();
+        let excess_since = |planning: &Planning| {
+            let plans = planning.plans();
+            plans.filter_map(|plan| plan.excess_since_ms).min()
+        };
+        let at = |planning: &mut Planning, seconds| {
+            let now = now + Duration::from_secs(seconds);
+            planning.plan(Family::V4, &holdings, &releases, wanted(Vec::new(), 0), now);
+        };
+        at(&mut planning, 1);
+        assert_eq!(excess_since(&planning), Some(1_000));
+        at(&mut planning, 20);
+        assert_eq!(excess_since(&planning), Some(1_000));
+    }
+
+    #[test]
+    fn where_nothing_can_come_the_plan_says_so_and_nobody_waits_on() {
+        let (mut planning, holdings, releases) = (planning(1), empty(), releases());
+        let mut refused = wanted(Vec::new(), 2);
+        let hold = veni_pool::Hold {
+            until_ms: u64::MAX,
+            refusal: Some("no permission".to_owned()),
+        };
+        refused.holds.attach = Some(hold);
+        let now = planning.epoch();
+        let actions = planning.plan(Family::V4, &holdings, &releases, refused, now);
+        assert!(actions.is_empty());
+        assert!(planning.hopeless().is_some());
+        assert_eq!(planning.coming(), 0);
+    }
 }

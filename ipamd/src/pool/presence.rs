@@ -43,7 +43,7 @@ pub(crate) enum Lack {
     InDoubt {
         /// It was not before.
         news: bool,
-        /// When to look again.
+        /// When an inventory must begin to tell more.
         look_again: Instant,
     },
     /// Two inventories agree.
@@ -62,9 +62,9 @@ impl Presence {
         }))
     }
 
-    /// An inventory lists it. Tells since when it was in doubt, if it was.
-    pub(crate) fn listed(&mut self) -> Option<Instant> {
-        self.0.take().map(|absence| absence.since)
+    /// An inventory lists it.
+    pub(crate) fn listed(&mut self) {
+        self.0 = None;
     }
 
     /// An inventory that began at a time lacks it, which the node has had since
@@ -163,9 +163,10 @@ mod tests {
         let held = Instant::now();
         let first = held + 100 * SECOND;
         let mut presence = Presence::default();
-        assert_eq!(presence.listed(), None);
+        presence.listed();
         presence.lacked(held, first, PATIENCE);
-        assert_eq!(presence.listed(), Some(first));
+        assert_eq!(presence.lacking_since(), Some(first));
+        presence.listed();
         assert!(presence.is_certain());
         let again = presence.lacked(held, first + 60 * SECOND, PATIENCE);
         assert!(matches!(again, Lack::InDoubt { news: true, .. }));

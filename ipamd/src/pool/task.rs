@@ -1,34 +1,44 @@
-//! The owner task's loop: take what has come, serve who waits, wire what is not
-//! wired, plan, start, publish, sleep until something can have changed.
+//! The owner task's loop: take what has come, serve who waits, set up what the kernel
+//! lacks, plan, start, publish, sleep until something can have changed.
+//!
+//! Each part keeps its own state; this passes the news from one to the others.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use veni_dataplane::plan::INTERFACE_TABLE_BASE;
-use veni_pool::{Action, Plan, Targets};
-use veni_provider::{Family, Limit};
+use veni_nouns::Family;
+use veni_pool::Demand;
+use veni_provider::{ErrorClass, Inventory, ProviderError};
 
-use super::cloud_file::CloudFile;
-use super::glance::Glances;
-use super::jobs::{JobId, Outcome, Work, Worlds};
-use super::known::Known;
-use super::looking::LOOK_AT_REST;
-use super::snapshot::PlanMemory;
-use super::state::PoolState;
-use super::tombstones::Burial;
-use super::trouble::Troubles;
-use super::wiring::Wiring;
-use super::{AcquireError, Attempt, CloudMemory, Command, GivenLease, Holder, Pool};
+use super::apply::apply;
+use super::backends::{Backends, Job, Outcome};
+use super::beliefs;
+use super::change::{Cause, Change, begun_before};
+use super::changes::{Changes, Retries};
+use super::expected::Expected;
+use super::handle::{Attempt, Command, Pool, Wear};
+use super::held_back::{self, HeldBack};
+use super::holdings::Holdings;
+use super::interface_setup::InterfaceSetup;
+use super::memory::Memory;
+use super::metrics::{Gauges, PoolMetrics};
+use super::news::News;
+use super::planning::{Aims, Planning, Wanted};
+use super::queue::Queue;
+use super::reconcile::reconcile;
+use super::refresh::{Intervals, InventoryRefresh, REFRESH_AT_REST};
+use super::report::{self, PlanReport, PoolReport};
+use super::routing_tables::RoutingTables;
+use super::seed::Seed;
+use super::settings::PoolSettings;
 use crate::assigned::Keeper;
-use crate::events::{EventKind, Events, unix_millis};
-use crate::journal::Journal;
-use crate::metrics::Metrics;
+use crate::events::Events;
+use crate::journal::{Journal, RunningChange};
 
 /// How long jobs may go on after the daemon was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -36,143 +46,85 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Between two turns that only time has asked for.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
-/// What the pool's behaviour depends on.
-#[derive(Debug, Clone)]
-pub(crate) struct PoolSettings {
-    pub(crate) targets: Targets,
-    /// For IPv6: one prefix is plenty.
-    pub(crate) targets_v6: Targets,
-    pub(crate) targets_in_words: Vec<String>,
-    /// Name in the cluster; empty when it was not told.
-    pub(crate) node_name: String,
-    pub(crate) max_pods: u32,
-    pub(crate) max_interfaces: Option<u32>,
-    pub(crate) cooldown: Duration,
-    /// `None` is what suits the provider.
-    pub(crate) inventory_interval: Option<Duration>,
-    pub(crate) glance_interval: Duration,
-    pub(crate) denied_retry: Duration,
-    pub(crate) subnet_retry: Duration,
-    /// So far apart are two inventories that must both lack what is dropped.
-    pub(crate) doubt_time: Duration,
-    pub(crate) interface_mtu: u32,
-    pub(crate) families: Vec<Family>,
-}
-
-/// An ADD that waits for an address.
-pub(super) struct Waiter {
-    pub(super) holder: Holder,
-    reply: oneshot::Sender<Result<GivenLease, AcquireError>>,
-}
-
-/// A cloud change whose outcome is not known: for the planner it is in flight
-/// until an inventory that began after `trust_after` has told.
-pub(super) struct Unsettled {
-    pub(super) trust_after: Instant,
-    pub(super) family: Family,
-    pub(super) action: Action,
-    /// The cloud said that this limit was reached; if the inventory does not
-    /// explain it, our limits are wrong.
-    pub(super) limit_reached: Option<Limit>,
-}
+/// Inventory refreshes in the time until an exhausted subnet is tried again.
+const REFRESHES_FOR_ROOM: u32 = 12;
 
 /// The owner task.
 pub(crate) struct PoolTask {
-    pub(super) state: PoolState,
-    pub(super) settings: PoolSettings,
-    pub(super) worlds: Worlds,
-    pub(super) journal: Journal,
-    cloud_file: CloudFile,
-    pub(super) events: Events,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) waiters: VecDeque<Waiter>,
-    pub(super) jobs: JoinSet<(JobId, Outcome)>,
-    pub(super) work: BTreeMap<JobId, Work>,
-    pub(super) next_job: JobId,
-    pub(super) unsettled: Vec<Unsettled>,
-    pub(super) memory: HashMap<Family, PlanMemory>,
-    pub(super) plans: HashMap<Family, Plan>,
-    /// Addresses that nobody has and that could not be given out yet.
-    pub(super) coming: HashMap<Family, u32>,
-    /// What the cloud is left alone with, and for how long.
-    pub(super) troubles: Troubles,
-    pub(super) cloud_error: Option<String>,
-    /// When the last look at the inventory began.
-    pub(super) last_look: Instant,
-    /// When somebody wants the next look, unless it is due before.
-    pub(super) next_look: Option<Instant>,
-    pub(super) glances: Glances,
-    pub(super) next_glance: Instant,
-    pub(super) wiring: Wiring,
-    pub(super) releases: u64,
-    /// Releases whose tombstones the cloud has not agreed with yet.
-    pub(super) buried: BTreeMap<String, Burial>,
-    pub(super) epoch: Instant,
-    /// The cloud has been looked at in this process.
-    pub(super) looked: bool,
-    /// Where it is written down what Veni assigned.
-    record: Keeper,
-    /// Nobody gets an address any more.
-    closed: bool,
-    /// Ourselves, for leases that come back.
-    pool: Pool,
+    settings: PoolSettings,
+    holdings: Holdings,
+    queue: Queue,
+    expected: Expected,
+    refresh: InventoryRefresh,
+    changes: Changes,
+    setup: InterfaceSetup,
+    planning: Planning,
+    memory: Memory,
+    news: News,
+    backends: Backends,
+    jobs: JoinSet<Outcome>,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// Who waits for an inventory, and since when.
+    refreshing: Vec<(Instant, oneshot::Sender<()>)>,
+    /// Changes of the daemon before, to be waited for as soon as this runs.
+    resumed: Vec<RunningChange>,
 }
 
 impl PoolTask {
     pub(crate) fn new(
-        known: Known,
+        seed: Seed,
         settings: PoolSettings,
-        worlds: Worlds,
-        (journal, record): (Journal, Keeper),
-        events: Events,
-        metrics: Arc<Metrics>,
+        backends: Backends,
+        (journal, assigned): (Journal, Keeper),
+        (events, metrics): (Events, PoolMetrics),
         (pool, commands): (Pool, mpsc::UnboundedReceiver<Command>),
     ) -> Self {
-        let now = Instant::now();
+        let intervals = Intervals {
+            inventory: settings.inventory_interval,
+            local_view: settings.local_view_interval,
+        };
+        let retries = Retries {
+            denied: settings.denied_retry,
+            subnet: settings.subnet_retry,
+        };
+        let refreshed = (seed.refreshed, !seed.remembered);
+        let tables = RoutingTables::new(journal.clone(), seed.tables);
         Self {
-            cloud_file: CloudFile::new(journal.clone(), known.state.ranges()),
-            state: known.state,
-            worlds,
-            journal,
-            events,
-            metrics,
-            waiters: VecDeque::new(),
-            jobs: JoinSet::new(),
-            work: BTreeMap::new(),
-            next_job: 0,
-            unsettled: Vec::new(),
-            memory: HashMap::new(),
-            plans: HashMap::new(),
-            coming: HashMap::new(),
-            troubles: Troubles::default(),
-            cloud_error: None,
-            last_look: known.looked_at,
-            next_look: known.next_look,
-            glances: Glances::default(),
-            // What changes from now on is news.
-            next_glance: now,
-            wiring: Wiring::default(),
-            releases: 0,
-            buried: known.buried,
-            epoch: now,
-            looked: !known.remembered,
-            record,
-            closed: false,
+            memory: Memory::new(journal, seed.holdings.ranges(), assigned),
+            holdings: seed.holdings,
+            queue: Queue::new(pool),
+            expected: Expected::default(),
+            refresh: InventoryRefresh::new(intervals, refreshed, seed.refresh_by),
+            changes: Changes::new(seed.releases, retries),
+            setup: InterfaceSetup::new(tables, settings.interface_mtu),
+            planning: Planning::new(Aims {
+                targets: settings.targets,
+                targets_v6: settings.targets_v6,
+                max_pods: settings.max_pods,
+                max_interfaces: settings.max_interfaces,
+            }),
+            news: News::new(events, metrics),
             settings,
-            pool,
+            backends,
+            jobs: JoinSet::new(),
             commands,
+            refreshing: Vec::new(),
+            resumed: seed.operations,
         }
     }
 
     /// Runs until `shutdown`; jobs under way then get a moment to end, so that
     /// what they bring is journalled.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        if self.looked {
-            self.remember_cloud();
+        if self.refresh.has_told() {
+            self.memory.keep(&self.holdings);
         }
-        self.keep_record();
-        self.note_node_addresses();
+        self.memory.keep_assigned(&mut self.holdings);
+        self.news.node_addresses(&mut self.holdings);
+        for entry in std::mem::take(&mut self.resumed) {
+            self.changes.resume(begun_before(&entry));
+            self.start(Job::Resume(entry));
+        }
         loop {
             self.turn();
             let wake = self.next_wake();
@@ -194,7 +146,7 @@ impl PoolTask {
     }
 
     async fn finish(&mut self) {
-        self.waiters.clear();
+        self.queue.clear();
         let deadline = Instant::now() + GRACE;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.jobs.join_next()).await {
             self.job_ended(ended);
@@ -202,217 +154,353 @@ impl PoolTask {
         while let Ok(command) = self.commands.try_recv() {
             self.take(command);
         }
-        self.remember_cloud();
+        self.memory.keep(&self.holdings);
     }
 
     /// Everything that follows from the state alone.
     fn turn(&mut self) {
         let now = Instant::now();
-        self.state.expire(now);
-        self.drop_gone();
-        self.troubles.expire(self.epoch, now);
-        self.serve_waiters(now);
-        self.look_if_due(now);
-        self.glance_if_due(now);
-        // Before the wiring, which for an interface without a link never rests:
+        self.holdings.expire(now);
+        // What pods have had until now may have been the last of what is gone.
+        let dropped = self.holdings.drop_gone(&BTreeSet::new());
+        self.news.dropped(&dropped);
+        self.changes.expire(self.planning.epoch(), now);
+        self.queue.serve(&mut self.holdings, now);
+        if self.refresh.begin_if_due(now) {
+            self.start(Job::Inventory);
+        }
+        if self.refresh.begin_view_if_due(now) {
+            self.start(Job::LocalView);
+        }
+        // Before the set-up, which for an interface without a link never rests:
         // a detach must find a moment between two tries.
         for family in self.settings.families.clone() {
-            self.plan_family(family, now);
+            self.plan(family, now);
         }
-        self.wire_interfaces();
-        self.fail_hopeless();
-        self.publish(now);
+        self.set_up_interfaces();
+        self.fail_hopeless(now);
+        let levels = report::levels(&self.holdings, now);
+        let inventories = usize::from(self.refresh.is_refreshing());
+        self.news.levels(&Gauges {
+            limits: report::limits(&self.holdings, &levels, &self.settings),
+            levels,
+            waiting: self.queue.len(),
+            under_way: report::under_way(&self.changes, inventories),
+            carried: self.holdings.node_addresses.counts(),
+        });
     }
 
     fn take(&mut self, command: Command) {
+        let now = Instant::now();
         match command {
-            Command::Acquire { reply, .. } if self.closed => {
-                drop(reply.send(Err(AcquireError::Closed)));
-            }
             Command::Acquire {
                 holder,
                 attempt,
                 reply,
             } => {
-                self.waiters.push_back(Waiter { holder, reply });
+                self.queue.join(holder, reply, &mut self.holdings, now);
                 // Whoever finds an address at once does not count as waiting.
-                self.serve_waiters(Instant::now());
-                if !self.waiters.is_empty() && attempt == Attempt::First {
-                    self.metrics.add_waits();
+                if !self.queue.is_empty() && attempt == Attempt::First {
+                    self.news.add_waits();
                 }
             }
-            Command::GiveBack {
+            Command::Return {
                 key,
                 addresses,
-                cools,
+                wear,
             } => {
-                let until = cools.then(|| Instant::now() + self.settings.cooldown);
-                self.state.give_back(&key, &addresses, until);
+                let until = (wear == Wear::Used).then(|| now + self.settings.cooldown);
+                self.holdings.take_back(&key, &addresses, until);
             }
             Command::Network { reply } => {
-                drop(reply.send(self.state.node.network_cidrs.clone()));
+                drop(reply.send(self.holdings.node.network_cidrs.clone()));
             }
             Command::NodeAddresses(addresses) => {
-                self.state.node_addresses.set(addresses);
-                self.note_node_addresses();
+                self.holdings.node_addresses.set(addresses);
+                self.news.node_addresses(&mut self.holdings);
             }
-            Command::Recheck => {
-                self.wiring.compare(self.state.interfaces.keys());
-                if self.cloud_file.is_behind() {
-                    self.remember_cloud();
+            Command::Expected(pods) => self.expected.set(pods),
+            Command::PodsNetworkChanged => {
+                self.changes.try_attaching_again();
+                self.refresh.by(now);
+            }
+            Command::Recheck { done } => {
+                self.setup.compare(self.holdings.interfaces.keys());
+                if let Some(done) = done {
+                    self.setup.tell_when_compared(&self.holdings, done);
                 }
+                self.memory.catch_up(&self.holdings);
             }
-            Command::Close => {
-                self.closed = true;
-                for waiter in self.waiters.drain(..) {
-                    drop(waiter.reply.send(Err(AcquireError::Closed)));
-                }
+            Command::Beliefs { inventory, reply } => {
+                let sources = beliefs::Sources {
+                    holdings: &self.holdings,
+                    setup: &self.setup,
+                    changes: &self.changes,
+                };
+                drop(reply.send(beliefs::beliefs(&sources, inventory.as_deref(), now)));
             }
-            // The next turn looks who still waits.
+            Command::Refresh { done } => {
+                self.refresh.by(now);
+                self.refreshing.push((now, done));
+            }
+            Command::Close => self.queue.close(),
+            // The next turn forgets who has gone.
             Command::Left => {}
-            Command::Report { reply } => drop(reply.send(self.report(Instant::now()))),
-            Command::Plan { reply } => drop(reply.send(self.plan_report())),
+            Command::Report { reply } => drop(reply.send(self.report(now))),
+            Command::Plan { reply } => drop(reply.send(self.plan_report(now))),
         }
     }
 
-    /// In order of arrival; who has gone away is forgotten.
-    fn serve_waiters(&mut self, now: Instant) {
-        self.waiters.retain(|waiter| !waiter.reply.is_closed());
-        while let Some(waiter) = self.waiters.front() {
-            // What only cools as a caution after a reboot comes last.
-            let rested = self.state.lease(&waiter.holder, now, false);
-            let lease = rested.or_else(|| self.state.lease(&waiter.holder, now, true));
-            let Some(lease) = lease else {
-                return;
-            };
-            let Some(waiter) = self.waiters.pop_front() else {
-                return;
-            };
-            let given = GivenLease {
-                key: waiter.holder.key,
-                lease: Some(lease),
-                pool: self.pool.clone(),
-            };
-            // Should the caller have gone in this very moment, the lease comes
-            // back as a command.
-            drop(waiter.reply.send(Ok(given)));
+    fn start(&mut self, job: Job) {
+        self.jobs.spawn(self.backends.clone().run(job));
+    }
+
+    fn plan(&mut self, family: Family, now: Instant) {
+        let leases = &self.holdings.leases;
+        let wanted = Wanted {
+            in_flight: self.changes.in_flight(family),
+            holds: self.changes.holds(family, self.planning.epoch()),
+            demand: Demand {
+                waiting: self.queue.len(),
+                expected: self.expected.beyond(leases.pods().chain(self.queue.pods())),
+            },
+            further_attachments: leases.further_attachments(self.queue.keys()),
+        };
+        let (holdings, releases) = (&self.holdings, self.changes.releases());
+        let actions = self.planning.plan(family, holdings, releases, wanted, now);
+        // What was remembered may be older than the last change of the daemon before, and
+        // nothing is bought twice.
+        if !self.refresh.has_told() {
+            return;
+        }
+        for planned in actions {
+            self.start_change(Change {
+                family,
+                cause: Cause::Planned(planned.reason),
+                action: planned.action,
+            });
+        }
+    }
+
+    fn start_change(&mut self, change: Change) {
+        let (holdings, setup) = (&mut self.holdings, &self.setup);
+        if let Some(call) = self.changes.begin(&change, holdings, setup) {
+            // Before the call, so that a daemon that is killed in it knows its own.
+            self.memory.keep_assigned(&mut self.holdings);
+            self.start(Job::Change(change, call));
+        }
+    }
+
+    /// Brings interfaces into service whose rules are not what they hold, and has rules
+    /// removed that no interface needs.
+    fn set_up_interfaces(&mut self) {
+        self.setup.allot_tables(&self.holdings);
+        // An interface that pods have addresses of needs its rules though the cloud has
+        // not listed it yet.
+        if self.refresh.has_told() && self.holdings.unlisted.is_empty() {
+            for table in self.setup.take_unused_tables(&self.holdings) {
+                self.start(Job::RemoveRules { table });
+            }
+        }
+        for one in self.setup.begin_due(&self.holdings) {
+            self.start(Job::SetUp(one));
+        }
+    }
+
+    fn job_ended(&mut self, ended: Result<Outcome, JoinError>) {
+        let now = Instant::now();
+        let outcome = match ended {
+            Ok(outcome) => outcome,
+            // A panic is a defect: it ends the process, which starts again
+            // from journal, kernel and cloud.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        let holdings = &mut self.holdings;
+        match outcome {
+            Outcome::Change(change, answer) => {
+                let refresh = &mut self.refresh;
+                let news = self
+                    .changes
+                    .answered(&change, answer, holdings, refresh, now);
+                news.into_iter().for_each(|text| self.news.cloud(text));
+                self.memory.keep(&self.holdings);
+                self.memory.keep_assigned(&mut self.holdings);
+                self.news.node_addresses(&mut self.holdings);
+            }
+            Outcome::Inventory {
+                began,
+                result,
+                network,
+            } => {
+                self.network_is(network);
+                match result {
+                    Ok(inventory) => self.inventory_came(began, &inventory, now),
+                    Err(error) => self.inventory_failed(&error, now),
+                }
+                for (_, done) in self.refreshing.extract_if(.., |(asked, _)| *asked <= began) {
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
+                }
+            }
+            Outcome::LocalView(view) => {
+                let own = self.changes.own(holdings);
+                self.refresh.viewed(view, holdings, &own, now);
+            }
+            Outcome::SetUp {
+                interface,
+                sources,
+                result,
+            } => {
+                let setup = &mut self.setup;
+                let news = match result {
+                    Ok(link) => setup.succeeded(&interface, (sources, link), holdings, now),
+                    Err(error) => {
+                        self.news.set_up_failed();
+                        setup.failed(&interface, &error, holdings, now)
+                    }
+                };
+                news.into_iter().for_each(|text| self.news.pool(text));
+            }
+            Outcome::RulesRemoved { table, result } => self.setup.rules_removed(table, result),
+        }
+    }
+
+    /// An inventory could not be had: the next one comes sooner.
+    fn inventory_failed(&mut self, error: &ProviderError, now: Instant) {
+        let (pause, news) = self.changes.inventory_failed(error, now);
+        news.into_iter().for_each(|text| self.news.cloud(text));
+        // Without the right to read the inventory, changes can still be made.
+        let passes = matches!(
+            error.class,
+            ErrorClass::Transient | ErrorClass::Throttled { .. }
+        );
+        self.refresh.ended(!passes);
+        self.refresh.by(now + pause);
+    }
+
+    fn inventory_came(&mut self, began: Instant, inventory: &Inventory, now: Instant) {
+        let settle = self.holdings.capabilities.settle_time;
+        if self.refresh.ended(true) {
+            // What the daemon before changed last may not show yet.
+            self.refresh.by(now + settle);
+        }
+        let provisioning = self.settings.targets.provisioning;
+        let releases = self.changes.releases();
+        let released = |range: &IpNet| releases.of_range(range).is_some();
+        let interfaces = &inventory.interfaces;
+        let holdings = &mut self.holdings;
+        for text in holdings.note_origins(interfaces, now, provisioning, released) {
+            tracing::info!("{text}");
+            self.news.cloud(text);
+        }
+        let findings = reconcile(holdings, releases, inventory, (began, now));
+        let news = apply(
+            &findings,
+            holdings,
+            self.changes.releases_mut(),
+            (began, now),
+        );
+        holdings.subnets.find_room(began, settle);
+        self.news.inventory(&news);
+        if let Some(at) = findings.look_again {
+            self.refresh.by(at);
+        }
+        let refresh = &mut self.refresh;
+        self.changes.inventory_came(began, holdings, refresh);
+        for change in self.changes.to_repeat(&findings, holdings, now) {
+            self.start_change(change);
+        }
+        self.memory.keep_assigned(&mut self.holdings);
+        self.news.node_addresses(&mut self.holdings);
+        // Also when nothing differs: what was in doubt before may not be now.
+        self.memory.keep(&self.holdings);
+    }
+
+    /// Takes in what the network's ranges are now.
+    fn network_is(&mut self, ranges: Option<Vec<IpNet>>) {
+        let Some(ranges) = ranges else { return };
+        let known = &mut self.holdings.node.network_cidrs;
+        if *known != ranges {
+            tracing::info!(before = ?known, now = ?ranges, "the network's ranges have changed");
+            *known = ranges;
+            self.news
+                .cloud("the network's ranges have changed".to_owned());
         }
     }
 
     /// Fails those who wait for what cannot come. An address in cooldown will
     /// come, and one whose rules are being made: as many may go on waiting.
-    fn fail_hopeless(&mut self) {
-        let Some(reason) = self.plans.values().find_map(|plan| plan.hopeless.clone()) else {
+    fn fail_hopeless(&mut self, now: Instant) {
+        let Some(hopeless) = self.planning.hopeless() else {
             return;
         };
-        let exhausted = self.state.exhausted.values().map(|one| &one.reason);
-        let carried = self.state.node_addresses.warnings();
-        let out_of_service = self.out_of_service(Instant::now());
-        let said = exhausted.chain(&self.cloud_error);
-        let said = said.chain(&carried).chain(&out_of_service);
-        let reason = said.fold(reason, |reason, said| {
-            match reason.contains(said.as_str()) {
-                true => reason,
-                false => format!("{reason} ({said})"),
+        let exhausted = self.holdings.subnets.reasons().map(str::to_owned);
+        let error = self.changes.error().map(str::to_owned);
+        let carried = self.holdings.node_addresses.warnings();
+        let out_of_service = self.setup.held_back(&self.holdings, now);
+        let out_of_service = out_of_service.iter().map(ToString::to_string);
+        let mut said: Vec<String> = Vec::new();
+        for one in exhausted.chain(error).chain(carried).chain(out_of_service) {
+            if !hopeless.quotes(&one) && !said.contains(&one) {
+                said.push(one);
             }
-        });
-        let coming = self.coming.values().min().copied().unwrap_or_default();
-        let keep = usize::try_from(coming).unwrap_or(usize::MAX);
-        let keep = keep.min(self.waiters.len());
-        if keep < self.waiters.len() {
-            self.look_for_room();
         }
-        for waiter in self.waiters.drain(keep..) {
-            drop(
-                waiter
-                    .reply
-                    .send(Err(AcquireError::Hopeless(reason.clone()))),
-            );
+        let said: String = said.iter().map(|one| format!(" ({one})")).collect();
+        let coming = self.planning.coming();
+        if self.queue.fail_beyond(coming, &format!("{hopeless}{said}")) {
+            self.refresh_for_room();
         }
     }
 
-    /// Removes the rules of an interface that went behind our back, unless
-    /// another has its table by now.
-    pub(super) fn unwire(&mut self, device_index: u32) {
-        let mut interfaces = self.state.interfaces.values().map(|one| &one.cloud);
-        if interfaces.any(|one| one.on_default_card() && one.device_index == device_index) {
-            return;
+    /// Pods were turned away because subnets are full. An inventory tells whether they
+    /// still are, and costs less than a try; it is refreshed for that a few times at most
+    /// until the subnets are tried again.
+    fn refresh_for_room(&mut self) {
+        if let Some(refused) = self.holdings.subnets.last_refusal() {
+            let settled = refused + self.holdings.capabilities.settle_time;
+            let again = self.refresh.last() + self.settings.subnet_retry / REFRESHES_FOR_ROOM;
+            self.refresh.by(settled.max(again));
         }
-        let table = INTERFACE_TABLE_BASE + device_index;
-        let job = self.worlds.clone().unwire(table);
-        self.start(Work::Unwire { table }, job);
-    }
-
-    pub(super) fn start(
-        &mut self,
-        work: Work,
-        job: impl Future<Output = Outcome> + Send + 'static,
-    ) {
-        let id = self.next_job;
-        self.next_job += 1;
-        if let Work::Cloud { action, reason, .. } = &work {
-            tracing::info!(%action, %reason, "cloud change started");
-        }
-        self.work.insert(id, work);
-        self.jobs.spawn(async move { (id, job.await) });
     }
 
     fn next_wake(&self) -> Instant {
-        // What is under way wakes us when it ends.
-        let under_way = |which: Work| self.work.values().any(|work| *work == which);
-        let mut wake = Instant::now() + LOOK_AT_REST;
-        if !under_way(Work::Inventory) {
-            wake = wake.min(self.look_due());
-        }
-        if !under_way(Work::Glance) {
-            wake = wake.min(self.next_glance);
-        }
-        for plan in self.plans.values() {
-            if let Some(look) = plan.next_look_ms {
-                wake = wake.min(self.epoch + Duration::from_millis(look));
-            }
-        }
-        let cooling = self.state.cooling.values().map(|cooling| cooling.until);
-        let exhausted = self.state.exhausted.values();
-        let exhausted = exhausted.flat_map(|e| [e.addresses_until, e.prefixes_until]);
-        let wake = cooling
-            .chain(exhausted.flatten())
-            .chain(self.troubles.ends())
-            .fold(wake, Instant::min);
+        let ends = [
+            self.refresh.next_end(),
+            self.planning.next_end(),
+            self.holdings.leases.next_end(),
+            self.holdings.subnets.next_end(),
+            self.changes.next_end(),
+        ];
+        let now = Instant::now();
+        let at_rest = now + REFRESH_AT_REST;
+        let wake = ends.into_iter().flatten().fold(at_rest, Instant::min);
         // A moment that has just passed must not make the loop spin.
-        wake.max(Instant::now() + SHORTEST_SLEEP)
+        wake.max(now + SHORTEST_SLEEP)
     }
 
-    fn publish(&mut self, now: Instant) {
-        let counts = self.state.levels(now);
-        let levels = self.events.levels();
-        levels.free.store(counts.free, Ordering::Relaxed);
-        levels.assigned.store(counts.assigned, Ordering::Relaxed);
-        levels.cooling.store(counts.cooling, Ordering::Relaxed);
-        let waiting = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
-        levels.waiting.store(waiting, Ordering::Relaxed);
-        self.metrics.set_pool(&counts, waiting, &self.settings);
-    }
-
-    /// Keeps what we know of the cloud for a restart without it.
-    pub(super) fn remember_cloud(&mut self) {
-        let memory = CloudMemory {
-            node: self.state.node.clone(),
-            inventory: self.state.inventory(),
-            capabilities: Some(self.state.capabilities.clone()),
-            as_of_ms: unix_millis(),
+    fn report(&self, now: Instant) -> PoolReport {
+        let sources = report::Sources {
+            holdings: &self.holdings,
+            settings: &self.settings,
+            setup: &self.setup,
+            provider: self.backends.provider.name(),
+            waiting: self.queue.len(),
+            cloud_error: self.changes.error(),
         };
-        self.cloud_file.write(&memory, self.state.ranges());
+        report::pool_report(&sources, now)
     }
 
-    /// Has it written down who assigned what, if that has changed.
-    pub(super) fn keep_record(&mut self) {
-        if let Some(record) = self.state.origins.take_changed() {
-            self.record.keep(record);
-        }
+    fn plan_report(&self, now: Instant) -> PlanReport {
+        report::plan_report(&self.changes, self.planning.plans(), self.held_back(now))
     }
 
-    pub(super) fn tell(&self, kind: EventKind, message: String) {
-        self.events.emit(kind, message);
+    /// What keeps the pool from what it should be.
+    fn held_back(&self, now: Instant) -> Vec<HeldBack> {
+        let mut all: Vec<HeldBack> = self.changes.held_back(now).collect();
+        all.extend(self.setup.held_back(&self.holdings, now));
+        all.extend(held_back::unlisted(&self.holdings, now));
+        all.extend((!self.refresh.has_told()).then_some(HeldBack::NoInventoryYet));
+        all
     }
 }

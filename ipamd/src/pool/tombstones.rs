@@ -3,24 +3,20 @@
 //!
 //! Whoever else has one of them by now must not share it with a pod of ours, and
 //! an inventory may lag longer than the cloud promises. So nothing comes back to
-//! life because time has passed: it stays buried until an inventory lacks it, and
+//! life because time has passed: it stays given back until an inventory lacks it, and
 //! is ours again only when inventories have listed it for a minute on end.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use veni_provider::InterfaceId;
 
 /// What is listed for so long after it was given back is ours again: the time
 /// that the AWS plugin gives it.
 pub(super) const OURS_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Between two looks at something that should have gone, at least.
+/// Between two inventories that tell of something that should have gone, at least.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of one release.
@@ -47,7 +43,7 @@ pub(crate) enum Verdict {
     TooEarly(Option<Instant>),
     /// It is given back, whatever the answer was.
     Gone,
-    /// It is listed although it should not be: look again then.
+    /// It is listed although it should not be: an inventory that begins then tells more.
     Listed { look_again: Instant },
     /// It has been listed for so long that it is ours, by another's hand.
     Ours,
@@ -107,19 +103,19 @@ fn patience(settle: Duration) -> Duration {
 
 /// Tombstones by what lies under them.
 #[derive(Debug)]
-pub(crate) struct Tombstones<K>(HashMap<K, Tombstone>);
+pub(crate) struct Tombstones<K>(BTreeMap<K, Tombstone>);
 
 impl<K> Default for Tombstones<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(BTreeMap::new())
     }
 }
 
-impl<K: Eq + Hash + Clone> Tombstones<K> {
+impl<K: Ord + Clone> Tombstones<K> {
     pub(crate) fn get<Q>(&self, key: &Q) -> Option<&Tombstone>
     where
         K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
+        Q: Ord + ?Sized,
     {
         self.0.get(key)
     }
@@ -129,7 +125,7 @@ impl<K: Eq + Hash + Clone> Tombstones<K> {
         self.0.entry(key.clone()).or_default().under_way = true;
     }
 
-    /// The call has succeeded. What was granted again meanwhile is not buried.
+    /// The call has succeeded. What was granted again meanwhile is ours.
     pub(crate) fn done(&mut self, key: &K, now: Instant) {
         self.end(key, now, true);
     }
@@ -152,7 +148,7 @@ impl<K: Eq + Hash + Clone> Tombstones<K> {
     }
 
     /// The call has ended and changed nothing. Tells whether there never was one
-    /// that may have: then it is no more buried than before.
+    /// that may have: then it is ours as before.
     pub(crate) fn refused(&mut self, key: &K) -> bool {
         let Some(tombstone) = self.0.get_mut(key) else {
             return false;
@@ -169,72 +165,55 @@ impl<K: Eq + Hash + Clone> Tombstones<K> {
     pub(crate) fn remove<Q>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
+        Q: Ord + ?Sized,
     {
         self.0.remove(key);
     }
 
-    /// Judges all of them by one inventory, and forgets those that are over.
+    /// What one inventory means for each of them. It changes none.
     pub(crate) fn judge(
-        &mut self,
+        &self,
         listed: impl Fn(&K) -> bool,
         began: Instant,
         settle: Duration,
-    ) -> Vec<(K, Verdict, Tombstone)> {
-        let mut judged = Vec::with_capacity(self.0.len());
-        self.0.retain(|key, tombstone| {
-            let before = *tombstone;
+    ) -> Vec<Judgement<K>> {
+        let judge = |(key, before): (&K, &Tombstone)| {
+            let mut tombstone = *before;
             let verdict = tombstone.judge(listed(key), began, settle);
-            judged.push((key.clone(), verdict, before));
-            match verdict {
+            let stays = match verdict {
                 Verdict::TooEarly(_) | Verdict::Listed { .. } => true,
                 Verdict::Gone => !tombstone.is_over(began, settle),
                 Verdict::Ours => false,
+            };
+            Judgement {
+                key: key.clone(),
+                verdict,
+                was_in_doubt: before.in_doubt(),
+                tombstone: stays.then_some(tombstone),
             }
-        });
-        judged
+        };
+        self.0.iter().map(judge).collect()
     }
-}
 
-/// A release as the journal keeps it, until the cloud agrees.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written")]
-pub(crate) struct Burial {
-    /// Addresses and prefixes.
-    pub(crate) ranges: BTreeSet<IpNet>,
-    /// The interface, if it goes with them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) interface: Option<InterfaceId>,
-}
-
-impl Burial {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && self.interface.is_none()
-    }
-}
-
-/// What may stand in the journal.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    /// Of a daemon that did not write interfaces down.
-    Ranges(BTreeSet<IpNet>),
-    Burial {
-        ranges: BTreeSet<IpNet>,
-        interface: Option<InterfaceId>,
-    },
-}
-
-impl From<Written> for Burial {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Ranges(ranges) => Self {
-                ranges,
-                interface: None,
-            },
-            Written::Burial { ranges, interface } => Self { ranges, interface },
+    /// Takes in what an inventory means for one of them.
+    pub(crate) fn judged(&mut self, judgement: &Judgement<K>) {
+        match judgement.tombstone {
+            Some(tombstone) => drop(self.0.insert(judgement.key.clone(), tombstone)),
+            None => drop(self.0.remove(&judgement.key)),
         }
     }
+}
+
+/// What an inventory means for one thing that was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judgement<K> {
+    /// What was given back.
+    pub(crate) key: K,
+    pub(crate) verdict: Verdict,
+    /// The cloud had not said before that it was given back.
+    pub(crate) was_in_doubt: bool,
+    /// What is known of the release now; `None` when it is over.
+    pub(crate) tombstone: Option<Tombstone>,
 }
 
 #[cfg(test)]

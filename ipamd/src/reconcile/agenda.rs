@@ -22,7 +22,7 @@ struct Fact {
     set: fn(&mut Changes, bool),
 }
 
-const FACTS: [Fact; 6] = [
+const FACTS: [Fact; 8] = [
     Fact {
         kinds: &[RepairKind::Link],
         gap: BUSY_GAP,
@@ -41,6 +41,13 @@ const FACTS: [Fact; 6] = [
         get: |changes| changes.rules_and_routes,
         set: |changes, value| changes.rules_and_routes = value,
     },
+    // Routing daemons may change it all the time. That the copies follow is no repair.
+    Fact {
+        kinds: &[],
+        gap: BUSY_GAP,
+        get: |changes| changes.main_table,
+        set: |changes, value| changes.main_table = value,
+    },
     Fact {
         kinds: &[RepairKind::PodRoute],
         gap: GAP,
@@ -54,10 +61,17 @@ const FACTS: [Fact; 6] = [
         set: |changes, value| changes.settings = value,
     },
     Fact {
-        kinds: &[RepairKind::Nftables],
+        // Elements of pods' ports are told as a change of their table.
+        kinds: &[RepairKind::Nftables, RepairKind::PodRoute],
         gap: GAP,
         get: |changes| changes.nftables,
         set: |changes, value| changes.nftables = value,
+    },
+    Fact {
+        kinds: &[RepairKind::Limit],
+        gap: GAP,
+        get: |changes| changes.limits,
+        set: |changes, value| changes.limits = value,
     },
 ];
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::retry::grown;
+
 /// Repairs in a row that are made at once: a person tries things, a program restarts.
 const AT_ONCE: u32 = 3;
 /// First pause, and the longest.
@@ -39,8 +41,7 @@ impl Contest {
         self.last = Some(now);
         self.in_a_row += 1;
         let pauses = self.in_a_row.checked_sub(AT_ONCE)?;
-        let pause = FIRST * 2_u32.pow(pauses.min(10));
-        let pause = pause.min(LONGEST).mul_f64(jitter);
+        let pause = grown(FIRST, LONGEST, pauses + 1).mul_f64(jitter);
         self.until = Some(now + pause);
         (pauses == 0).then_some(pause)
     }

@@ -8,11 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{RunDirError, refused};
-
-/// Mode of folders.
-pub(super) const FOLDER: u32 = 0o700;
-/// Mode of files and sockets.
-pub(super) const FILE: u32 = 0o600;
+use crate::private_file::{FILE, FOLDER};
 
 /// What chmod(2) changes.
 const MODE_BITS: u32 = 0o7777;

@@ -36,6 +36,11 @@ pub fn write_json(json: &str) {
     write_raw(format!("{}\n", printable::json(json)).as_bytes());
 }
 
+/// Writes what another program reads (a shell's completions), as it is.
+pub fn write_program(text: &str) {
+    write_raw(text.as_bytes());
+}
+
 fn write_raw(bytes: &[u8]) {
     let mut failure = failure();
     if failure.is_none() {

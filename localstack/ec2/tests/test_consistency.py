@@ -1,4 +1,4 @@
-"""Eventual consistency: what a Describe shows lags what has been done."""
+"""Eventual consistency: a Describe shows changes later than they were made."""
 
 import pytest
 from conftest import addresses, free_count, refused, shown
@@ -110,3 +110,22 @@ def test_other_calls_do_not_find_a_new_interface_yet_when_told_so(ec2, server, i
         ec2.attach_network_interface(InstanceId=instance, NetworkInterfaceId=interface, DeviceIndex=1)
     server.advance(101)
     ec2.attach_network_interface(InstanceId=instance, NetworkInterfaceId=interface, DeviceIndex=1)
+
+
+def test_a_vpc_may_have_knobs_of_its_own(ec2, server, subnet, make_interface):
+    vpc = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["VpcId"]
+    other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = ec2.create_subnet(VpcId=other, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+    server.advance(3601)
+    answer = server.control("POST", f"knobs?vpc={vpc}", {"describe_lag_seconds": 3600})
+    assert answer["describe_lag_seconds"] == 3600
+    assert server.control("GET", "knobs")["describe_lag_seconds"] == 0
+    late, prompt = make_interface(), make_interface(SubnetId=elsewhere)
+    assert shown(ec2, prompt)["NetworkInterfaceId"] == prompt
+    with refused("InvalidNetworkInterfaceID.NotFound"):
+        shown(ec2, late)
+    server.advance(3601)
+    assert shown(ec2, late)["NetworkInterfaceId"] == late
+    refusal = server.control("POST", f"knobs?vpc={vpc}", {"seed": 7, "attach_seconds": 5})
+    assert "seed=7: is one for all VPCs" in refusal["problem"]
+    assert server.control("GET", f"knobs?vpc={vpc}")["attach_seconds"] == 0

@@ -1,4 +1,4 @@
-"""Faults on demand, and the counts that show what a client made of them."""
+"""Faults on demand, and the counts that show how a client reacted to them."""
 
 import json
 import time

@@ -1,11 +1,11 @@
-"""Following a VPC's state: told at once, and waited for by the answers to changes."""
+"""Following a VPC's state: changes wake a follower, and their answers wait for it."""
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
 LONG = 50
-"""Seconds that a look may wait which is to be answered by an event."""
+"""Seconds that a question may wait when an event is to answer it sooner."""
 PATIENCE = 120
 """Seconds after which an event that was to come has not come."""
 
@@ -178,3 +178,16 @@ def test_a_change_of_another_vpc_does_not_wait_for_the_follower(server, ec2, vpc
     look(server, other, look(server, other)["generation"], follow=True)
     server.knobs(follower_patience_seconds=10 * PATIENCE)
     Background(lambda: assign(ec2, interface)).result()
+
+
+def test_a_follower_that_is_said_to_have_ended_is_not_waited_for(server, ec2, vpc, interface):
+    server.knobs(follower_patience_seconds=10 * PATIENCE)
+    known = look(server, vpc)["generation"]
+    look(server, vpc, known, follow=True)
+    change = Background(lambda: assign(ec2, interface))
+    look(server, vpc, known, wait=LONG)
+    assert not change.is_done()
+    assert server.control("DELETE", f"followers/{vpc['VpcId']}") == {"removed": True}
+    change.result()
+    Background(lambda: assign(ec2, interface)).result()
+    assert server.control("DELETE", f"followers/{vpc['VpcId']}") == {"removed": False}

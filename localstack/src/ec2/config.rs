@@ -1,4 +1,4 @@
-//! What a lab's EC2 is made of.
+//! The configuration of a lab's EC2: its server, subnets and instances.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::internet::INTERNET_V6;
 /// Which LocalStack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalStack {
-    /// One that runs already, with the fidelity hook in force, and lives on.
+    /// A running one with the fidelity hook. It outlives the lab.
     Running(SocketAddr),
     /// One of the lab's own, started by this script (`localstack/ec2/run`).
     Own(PathBuf),
@@ -37,7 +37,7 @@ pub struct Ec2Config {
     pub subnets: Vec<Ec2Subnet>,
     /// Whether the VPC has IPv6, and each node an IPv6 address.
     pub ipv6: bool,
-    /// Hops that an answer of instance metadata survives: 2 reaches a node's pods.
+    /// Hops that an answer of instance metadata survives: 1 reaches the node, 2 its pods.
     pub metadata_hop_limit: u8,
     /// Addresses of the host outside of the VPC, where EC2's API is.
     pub internet: Vec<IpAddr>,
@@ -60,7 +60,7 @@ impl Ec2Config {
         }
     }
 
-    /// With IPv6, in the internet as well.
+    /// Adds IPv6, for the internet host as well.
     #[must_use]
     pub fn with_ipv6(mut self) -> Self {
         self.ipv6 = true;
@@ -68,7 +68,7 @@ impl Ec2Config {
         self
     }
 
-    /// With these ranges as subnets, without tags.
+    /// Replaces the subnets by ones with these ranges and without tags.
     #[must_use]
     pub fn subnets(mut self, ranges: &[Ipv4Net]) -> Self {
         let plain = |range: &Ipv4Net| Ec2Subnet {
@@ -79,7 +79,7 @@ impl Ec2Config {
         self
     }
 
-    /// With a tag on a subnet, by its place in the list.
+    /// Adds a tag to a subnet, which its place in the list names.
     ///
     /// # Panics
     /// When there is no such subnet.

@@ -1,6 +1,6 @@
-//! Follows the hook's state of a VPC: each state once, and the next is asked for
-//! when the wires are as the last one says, which is what LocalStack's answers to
-//! changes wait for.
+//! Follows the hook's state of a VPC. Passes each state on once, and asks for the next
+//! when the wires are as the last one says. LocalStack's answers to changes wait for that
+//! question.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::state::State;
 use crate::emulator::Control;
 use crate::error::LabError;
-use crate::plane::Look;
+use crate::plane::WiringUpdate;
 
-/// How long one question waits for a change.
+/// How long the server may hold one question until there is a change.
 const WAIT: Duration = Duration::from_secs(20);
-/// Before a server that did not answer is asked again.
+/// Pause after a question that the server did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The states of a VPC, as they come.
@@ -24,7 +24,7 @@ pub(crate) struct Follow {
     control: Control,
     vpc: String,
     told: mpsc::Receiver<Told>,
-    /// The generation that was looked at last.
+    /// The generation that was passed on last.
     latest: u64,
     _asking: AbortOnDropHandle<()>,
 }
@@ -35,7 +35,7 @@ struct Told {
 }
 
 impl Follow {
-    /// Begins. `generation` is set to that of each state when the wires have followed.
+    /// Begins to follow. Sets `generation` to that of each state when the wires agree with it.
     pub(crate) fn start(control: Control, vpc: &str, generation: watch::Sender<u64>) -> Self {
         let (tell, told) = mpsc::channel(1);
         let asking = tokio::spawn(ask(control.clone(), vpc.to_owned(), tell, generation));
@@ -52,26 +52,29 @@ impl Follow {
     pub(crate) async fn now(
         &mut self,
         instances: &BTreeMap<String, u32>,
-    ) -> Result<Look, LabError> {
+    ) -> Result<WiringUpdate, LabError> {
         let state = State::read(self.control.state_of(&self.vpc).await?)?;
         self.latest = self.latest.max(state.generation);
-        Ok(Look {
+        Ok(WiringUpdate {
             wiring: state.wiring(instances),
             acted: None,
         })
     }
 
     /// What must be plugged in after the next change. Cancel-safe.
-    pub(crate) async fn changed(&mut self, instances: &BTreeMap<String, u32>) -> Option<Look> {
+    pub(crate) async fn changed(
+        &mut self,
+        instances: &BTreeMap<String, u32>,
+    ) -> Option<WiringUpdate> {
         loop {
             let Told { state, acted } = self.told.recv().await?;
             if state.generation < self.latest {
-                // Older than what [`Follow::now`] has told meanwhile.
+                // [`Follow::now`] has passed a newer state on meanwhile.
                 let _unheard = acted.send(());
                 continue;
             }
             self.latest = state.generation;
-            return Some(Look {
+            return Some(WiringUpdate {
                 wiring: state.wiring(instances),
                 acted: Some(acted),
             });
@@ -97,7 +100,7 @@ async fn ask(
                 if tell.send(Told { state, acted }).await.is_err() {
                     return;
                 }
-                // Dropped when the wires' task ends, and with it this one.
+                // The wires' task has ended, so this one ends too.
                 let _ended = done.await;
                 known = told;
                 generation.send_replace(known);

@@ -1,4 +1,4 @@
-//! Instance metadata of a lab's nodes: at 169.254.169.254 in the VPC, kept in step
+//! Instance metadata of a lab's nodes, at 169.254.169.254 in the VPC. Keeps it in step
 //! with what EC2 describes.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use crate::namespace::enter;
 
 /// Where every instance finds its metadata.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-/// EC2 is described at most this often, and after a failure as soon again.
+/// Shortest time between two calls of Describe, also after a failed one.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// The service, while it runs.
@@ -30,13 +30,13 @@ pub(super) struct Metadata {
     _stop: DropGuard,
 }
 
-/// Whom it tells of, and how it is asked.
+/// The instances that it tells of, and how a question reaches it.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) client: Client,
     pub(super) control: Control,
     pub(super) vpc: String,
-    /// Tells of every change of the VPC's state.
+    /// Changes with every change of the VPC's state.
     pub(super) changes: watch::Receiver<u64>,
 }
 
@@ -78,7 +78,7 @@ impl Metadata {
 }
 
 impl Source {
-    /// The VPC's instances. Each has a role, as a node has that may call EC2.
+    /// The VPC's instances. Each has a role, as a node needs one to call EC2.
     async fn view(&self) -> Result<View, DescribeError> {
         let mut view = describe(&self.client, &self.vpc).await?;
         for instance in view.instances.values_mut() {
@@ -89,7 +89,7 @@ impl Source {
 
     /// How long after a change Describe shows it.
     async fn lag(&self) -> Duration {
-        let told = self.control.knobs().await.ok();
+        let told = self.control.knobs_of(&self.vpc).await.ok();
         let seconds = told.and_then(|knobs| knobs["describe_lag_seconds"].as_f64());
         seconds.map_or(Duration::ZERO, Duration::from_secs_f64)
     }
@@ -103,7 +103,8 @@ fn role() -> Role {
     }
 }
 
-/// Publishes what EC2 describes after every change, when Describe shows it.
+/// After every change, publishes what EC2 describes, as soon as Describe shows the
+/// change.
 async fn publish(service: Service, mut source: Source) {
     let mut again: Option<Instant> = None;
     loop {

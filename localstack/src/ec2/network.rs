@@ -1,4 +1,4 @@
-//! Makes a lab's VPC in EC2 by the administrator's hand, and removes it.
+//! Makes a lab's VPC in EC2 with the administrator's credentials, and removes it.
 
 use std::fmt::Display;
 
@@ -21,9 +21,9 @@ use crate::error::{LabError, chain};
 const ZONE: &str = "us-east-1a";
 /// Range of the VPC.
 const RANGE: &str = "10.0.0.0/16";
-/// Tag of a VPC: the folder of its lab, by which leftovers are known.
+/// Tag of a VPC with the folder of its lab. A later run finds leftovers by it.
 const LAB: &str = "veni-lab";
-/// LocalStack runs no image.
+/// Any id does: LocalStack starts no machine.
 const IMAGE: &str = "ami-12345678";
 
 /// What was made.
@@ -65,7 +65,7 @@ fn tags(kind: ResourceType, all: &[(String, String)]) -> Option<Vec<TagSpecifica
     (!all.is_empty()).then(|| vec![specification.build()])
 }
 
-/// Makes the network; on failure nothing of it is left.
+/// Makes the network. After a failure, nothing of it is left.
 pub(super) async fn make(
     client: &Client,
     control: &Control,
@@ -88,7 +88,7 @@ pub(super) async fn make(
     match fill(client, config, id, ipv6).await {
         Ok(network) => Ok(network),
         Err(error) => {
-            // The first error is the one that tells.
+            // Report the first error; a failed clean-up would hide it.
             let _second = remove(client, control, id).await;
             Err(error)
         }
@@ -102,7 +102,7 @@ async fn fill(
     ipv6: Option<IpNet>,
 ) -> Result<Network, LabError> {
     let mut blocks = ipv6.into_iter().flat_map(|range| {
-        // A /64 for each subnet; an IPv4 range cannot be told here.
+        // Each subnet gets a /64 of the VPC's /56.
         range.subnets(64).into_iter().flatten()
     });
     let mut subnets = Vec::new();
@@ -199,7 +199,7 @@ async fn run_instance(
         .ok_or_else(|| untold(&operation, "id"))
 }
 
-/// Removes what an earlier lab in the same folder has left, when it was killed.
+/// Removes what an earlier lab in the same folder has left because it was killed.
 pub(super) async fn clear_leftovers(
     client: &Client,
     control: &Control,
@@ -220,10 +220,12 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-/// Removes a VPC with everything in it, as the hook's state tells it: a Describe may
-/// lag.
+/// Removes a VPC with everything that the hook's state shows in it. A Describe may lag and
+/// would miss what was made last.
 pub(super) async fn remove(client: &Client, control: &Control, vpc: &str) -> Result<(), LabError> {
     let operation = format!("remove the VPC {vpc}");
+    // Who was killed does not follow any more: no answer below may wait for it.
+    control.unfollow(vpc).await?;
     let there = State::read(control.state_of(vpc).await?)?;
     let instances: Vec<String> = there.running().map(str::to_owned).collect();
     if !instances.is_empty() {
@@ -231,7 +233,7 @@ pub(super) async fn remove(client: &Client, control: &Control, vpc: &str) -> Res
         let call = call.set_instance_ids(Some(instances)).send().await;
         call.map_err(refused(&operation))?;
     }
-    // Most interfaces have gone with their instances.
+    // Most interfaces have gone with their instances; these are the others.
     let left = State::read(control.state_of(vpc).await?)?;
     for id in left.interfaces() {
         let call = client.delete_network_interface().network_interface_id(id);

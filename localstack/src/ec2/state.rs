@@ -1,4 +1,5 @@
-//! The hook's state of a VPC as it is sent, and in the words of the lab.
+//! The hook's state of a VPC: parses what the hook sends, and translates it into the
+//! lab's wiring.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -164,7 +165,8 @@ impl State {
         all.map(|one| one.subnet_id.as_str())
     }
 
-    /// What must be plugged in: what is attached, no sooner and no longer.
+    /// What must be plugged in: the interfaces that are attached. Those on their way in or
+    /// out carry no packets.
     pub(super) fn wiring(&self, instances: &BTreeMap<String, u32>) -> Wiring {
         let groups = self.regions.iter().flat_map(|one| &one.security_groups);
         let groups: Vec<SecurityGroup> = groups.map(Group::known).collect();
@@ -194,7 +196,7 @@ impl Eni {
         let (mut own_addresses, mut addresses) = (ipv4(own), ipv4(others));
         let mut ipv6 = self.ipv6_addresses.iter();
         if primary {
-            // The one that the instance's DHCP client gets.
+            // The own IPv6 address is the one that the instance's DHCP client gets.
             own_addresses.extend(ipv6.next().map(|one| IpAddr::V6(one.ipv6_address)));
         }
         addresses.extend(ipv6.map(|one| IpAddr::V6(one.ipv6_address)));
@@ -257,8 +259,8 @@ impl Group {
 }
 
 impl Rule {
-    /// `None` for one whose peer is no range and no group (a prefix list), which
-    /// lets nothing pass here.
+    /// `None` for a rule whose peer is neither a range nor a group (a prefix list). Such
+    /// a rule allows nothing here.
     fn known(&self) -> Option<SecurityRule> {
         let peer = match (self.cidr, &self.group_id) {
             (Some(range), _) => Peer::Cidr(range),
@@ -274,7 +276,7 @@ impl Rule {
             number => Some(number.parse().ok()?),
         };
         let port = |told: Option<i32>| told.and_then(|one| u16::try_from(one).ok());
-        // ICMP has types in the place of ports; all of them pass.
+        // ICMP has types instead of ports; this lets all of them pass.
         let ports = match protocol {
             Some(6 | 17) => port(self.from_port).zip(port(self.to_port)),
             _ => None,

@@ -1,5 +1,5 @@
-//! The fidelity hook's control endpoints under `/_veni/`: faults, counts, knobs,
-//! the clock, the truth. `localstack/ec2/README.md` says what each takes and tells.
+//! A client of the fidelity hook's control endpoints under `/_veni/`: faults, counts,
+//! knobs, the clock, the true state. `localstack/ec2/README.md` describes each.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,22 +9,23 @@ use serde_json::{Value, json};
 use super::http::ask;
 use crate::error::LabError;
 
-/// A client of the control endpoints; cheap to clone.
+/// The client. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Control {
     address: SocketAddr,
 }
 
-/// Addresses of a subnet that somebody else takes, as other tenants of it would.
+/// Which addresses of a subnet the server takes out of use, as other users of the subnet
+/// would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fill {
-    /// All free ones but so many.
+    /// All free ones except this many.
     Leave(u32),
     /// One in each free block of 16.
     Fragment,
     /// Just these.
     Addresses(Vec<Ipv4Addr>),
-    /// None any more: all that were taken are given back.
+    /// Gives back all that it took.
     Clear,
 }
 
@@ -65,7 +66,7 @@ impl Control {
         }
     }
 
-    /// Removes one fault; one that is gone already is no error.
+    /// Removes one fault. It is no error if the fault is gone already.
     ///
     /// # Errors
     /// `Silent` when the server does not answer.
@@ -123,12 +124,30 @@ impl Control {
         self.get("knobs").await
     }
 
-    /// Turns knobs, given as an object; all of them or none. Returns all knobs.
+    /// All knobs as they are for the interfaces of one VPC.
+    ///
+    /// # Errors
+    /// `Silent` when the server does not answer.
+    pub async fn knobs_of(&self, vpc: &str) -> Result<Value, LabError> {
+        self.get(&format!("knobs?vpc={vpc}")).await
+    }
+
+    /// Sets the knobs of an object, all of them or none. Returns all knobs.
     ///
     /// # Errors
     /// `Silent` when the server does not answer, `Emulator` when it refuses a value.
     pub async fn turn_knobs(&self, values: &Value) -> Result<Value, LabError> {
         self.post("knobs", values).await
+    }
+
+    /// Sets knobs for the interfaces of one VPC alone, all of them or none. Returns all
+    /// knobs as they are there.
+    ///
+    /// # Errors
+    /// `Silent` when the server does not answer, `Emulator` when it refuses a value, or a
+    /// knob that is one for all VPCs.
+    pub async fn turn_knobs_of(&self, vpc: &str, values: &Value) -> Result<Value, LabError> {
+        self.post(&format!("knobs?vpc={vpc}"), values).await
     }
 
     /// Moves the hook's clock forward: lags, attach times and token buckets run on it.
@@ -140,7 +159,7 @@ impl Control {
         self.post("clock", &wanted).await.map(drop)
     }
 
-    /// Stops the hook's clock but for what it is advanced by, or lets it go on.
+    /// Freezes the hook's clock, so that it moves only when it is advanced, or lets it run.
     ///
     /// # Errors
     /// `Silent` when the server does not answer.
@@ -150,7 +169,7 @@ impl Control {
             .map(drop)
     }
 
-    /// Faults, counts and knobs as at the start, the clock running; what EC2 holds stays.
+    /// Resets faults, counts and knobs and lets the clock run. EC2's own state stays.
     ///
     /// # Errors
     /// `Silent` when the server does not answer.
@@ -158,8 +177,8 @@ impl Control {
         self.post("reset", &json!({})).await.map(drop)
     }
 
-    /// The truth, which a lagging Describe may not show yet: interfaces, instances
-    /// and subnets of each region.
+    /// The true state, which a lagging Describe may not show yet: interfaces, instances and
+    /// subnets of each region.
     ///
     /// # Errors
     /// `Silent` when the server does not answer.
@@ -167,7 +186,7 @@ impl Control {
         self.get("state").await
     }
 
-    /// The truth of one VPC, with the `generation` it is of.
+    /// The true state of one VPC, with its `generation`.
     ///
     /// # Errors
     /// `Silent` when the server does not answer.
@@ -175,9 +194,18 @@ impl Control {
         self.get(&format!("state?vpc={vpc}")).await
     }
 
-    /// Follows a VPC: says that the caller has acted on a generation (0: on none
-    /// yet), and waits for another one, at most so long. From then on the answers
-    /// to changes in that VPC wait for the caller to have acted on them.
+    /// Says that the follower of a VPC has ended: no answer waits for it any more.
+    ///
+    /// # Errors
+    /// `Silent` when the server does not answer.
+    pub async fn unfollow(&self, vpc: &str) -> Result<(), LabError> {
+        let path = format!("followers/{vpc}");
+        self.ask("DELETE", &path, None).await.map(drop)
+    }
+
+    /// Follows a VPC. Says that the caller has acted on a generation (0: on none yet), and
+    /// waits up to `wait` for another one. From then on the server holds its answers to
+    /// changes in that VPC until the caller has acted on them.
     ///
     /// # Errors
     /// `Silent` when the server does not answer.

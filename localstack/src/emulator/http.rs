@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A server that takes longer than this does not answer any more.
+/// How long the server may take before it counts as silent.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The status and the JSON of an answer.
@@ -44,7 +44,7 @@ async fn exchange(
     Ok(answer)
 }
 
-/// Takes an answer apart. What is no JSON is told as text.
+/// Parses an answer. A body that is not JSON becomes a text.
 fn parse(answer: &[u8]) -> Result<(u16, Value), Error> {
     let answer = String::from_utf8_lossy(answer);
     let parts = answer.split_once("\r\n\r\n");

@@ -1,8 +1,8 @@
 //! Connections: HTTP/1.1 on accepted streams, and how far an answer travels.
 //!
-//! The answer to a request for a token leaves with the instance's hop limit as
-//! its packets' time to live, so it dies where it is forwarded too often; all
-//! other answers leave with the system's.
+//! The answer to a request for a token leaves with the instance's hop limit as its
+//! packets' time to live, so a router drops it when it is forwarded too often. All
+//! other answers leave with the system's default.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::exchange::{Answer, LIFE};
 use super::service::Service;
 
-/// How the real service calls itself.
+/// The `Server` header of the real service.
 const NAME: &str = "EC2ws";
-/// After a failed accept; descriptors may have run out.
+/// Pause after a failed accept: the process may have run out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until told to stop.
@@ -64,7 +64,8 @@ async fn talk(service: Service, stream: TcpStream, peer: IpAddr) {
         async move {
             let (head, _body) = request.into_parts();
             let answer = service.answer(peer, &head).await;
-            // A token must not travel further than it may: rather none.
+            // If the hop limit cannot be set, send no token: one that travels too far would
+            // break the promise of the limit.
             reach.limit(answer.hop_limit)?;
             Ok::<_, io::Error>(response(answer))
         }

@@ -1,4 +1,4 @@
-//! A view of one VPC out of EC2's own Describe calls, all pages of them.
+//! Makes a view of one VPC out of EC2's own Describe calls. Reads all pages.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::view::{Group, Instance, Interface, Options, Role, View};
 
-/// EC2 did not tell what it has.
+/// A Describe call failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to ask EC2 for its {what}")]
 pub struct DescribeError {
@@ -125,7 +125,7 @@ async fn vpcs(client: &Client, here: Filter) -> Result<Vec<Vpc>, DescribeError> 
     all.map_err(DescribeError::of("VPCs"))
 }
 
-/// Whether there is somebody on it who could ask.
+/// Whether the instance runs, so that somebody on it could ask.
 fn is_up(described: &DescribedInstance) -> bool {
     let state = described.state().and_then(|state| state.name());
     !matches!(
@@ -150,7 +150,7 @@ fn instance(
         instance_type: described.instance_type()?.as_str().to_owned(),
         architecture: architecture.unwrap_or("x86_64").to_owned(),
         image: text(described.image_id()),
-        // A zone is its region and a letter, but for local ones.
+        // A zone's name is its region and a letter, except for local zones.
         region: region
             .unwrap_or_else(|| zone.trim_end_matches(|letter: char| letter.is_ascii_lowercase()))
             .to_owned(),
@@ -167,7 +167,7 @@ fn instance(
         role: described.iam_instance_profile().and_then(|profile| {
             let arn = profile.arn()?;
             Some(Role {
-                // EC2 does not tell the role; consoles and EKS name it like its profile.
+                // EC2 does not tell the role. Consoles and EKS give role and profile one name.
                 name: arn.rsplit('/').next()?.to_owned(),
                 profile_arn: arn.to_owned(),
                 profile_id: text(profile.id()),

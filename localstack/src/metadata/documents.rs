@@ -14,9 +14,9 @@ pub struct Validity {
     pub expires: u64,
 }
 
-/// The access key that an instance's credentials have: the last sixteen letters
-/// and digits of its id after `ASIA`, as temporary keys begin. So whoever reads
-/// EC2's log knows which instance called.
+/// The access key of an instance's credentials: `ASIA`, with which temporary keys begin,
+/// and the last sixteen letters and digits of its id. So a reader of EC2's log knows which
+/// instance called.
 pub fn access_key_id(instance: &str) -> String {
     let plain = instance.strip_prefix("i-").unwrap_or(instance);
     let letters: Vec<char> = plain.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -26,7 +26,7 @@ pub fn access_key_id(instance: &str) -> String {
 
 /// `iam/security-credentials/<role>`.
 pub(super) fn credentials(instance: &Instance, validity: Validity) -> String {
-    // The session's token tells one issue from the next.
+    // The session token distinguishes one issue of credentials from the next.
     let token = format!("session-of-{}-since-{}", instance.id, validity.issued);
     pretty(&json!({
         "Code": "Success",

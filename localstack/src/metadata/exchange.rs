@@ -1,5 +1,5 @@
-//! One request and its answer: tokens, refusals, the tree. No sockets, no clock
-//! but the tokens' own.
+//! One request and its answer: tokens, refusals, the tree. Uses no socket, and no clock
+//! except for the life of tokens.
 
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use super::view::{Instance, View};
 pub(super) const LIFE: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// Header of a token.
 const TOKEN: &str = "x-aws-ec2-metadata-token";
-/// What a proxy adds that somebody outside asks through.
+/// A header that proxies add. EC2 refuses such requests for a token, because they may come
+/// from outside of the instance.
 const FORWARDED: &str = "x-forwarded-for";
 
-/// Who asks, and what there is to know.
+/// The caller, and what the service knows at this moment.
 #[derive(Debug)]
 pub(super) struct Situation<'a> {
     pub(super) view: &'a View,
@@ -36,7 +37,7 @@ pub(super) struct Answer {
     pub(super) text: String,
     /// How long the request's or the answer's token still lives, seconds.
     pub(super) token_life: Option<u64>,
-    /// So many hops the answer may travel; without it, as many as any packet.
+    /// Hops that the answer may travel; `None` is the system's default.
     pub(super) hop_limit: Option<u8>,
 }
 
@@ -48,7 +49,7 @@ impl Answer {
         }
     }
 
-    /// The text says the status again, for whoever reads only that.
+    /// Repeats the status in the body, for readers that look only there.
     fn refused(status: StatusCode) -> Self {
         Self {
             status,

@@ -1,4 +1,4 @@
-//! The service's handle: what it shows, and how it is made to lag and to fail.
+//! The service's handle. It says what the service shows, and makes it lag and fail.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,8 @@ pub struct Settings {
     pub lag: Duration,
     /// How long a role's credentials live. New ones are there after half of it.
     pub credential_life: Duration,
-    /// Whoever asks is this instance. Without it, the address that asks tells.
+    /// Takes every caller for this instance. Without it, the caller's address tells which
+    /// instance it is.
     pub pinned: Option<String>,
 }
 
@@ -70,7 +71,7 @@ impl Service {
         Self(Arc::new(Shared {
             pinned: settings.pinned,
             began: Instant::now(),
-            // A machine whose clock stands before 1970 gets credentials of 1970.
+            // A machine whose clock is before 1970 gets credentials of 1970, not a panic.
             began_at: now.unwrap_or_default(),
             state: Mutex::new(State {
                 timeline: Timeline::new(view),
@@ -89,8 +90,8 @@ impl Service {
         connection::serve(self, listener, stop).await;
     }
 
-    /// A new truth; it is shown after the lag that is set now, and hides all that
-    /// was published before it from then on.
+    /// Publishes a new view. The service shows it after the lag that is set now, and from
+    /// then on shows none that was published before.
     pub fn publish(&self, view: View) {
         let mut state = self.state();
         let visible = Instant::now() + state.lag;
@@ -102,27 +103,27 @@ impl Service {
         self.state().timeline.at(Instant::now())
     }
 
-    /// The lag of what is published from now on.
+    /// Sets the lag of views that are published from now on.
     pub fn set_lag(&self, lag: Duration) {
         self.state().lag = lag;
     }
 
-    /// The life of credentials that are asked for from now on.
+    /// Sets the life of credentials that are issued from now on.
     pub fn set_credential_life(&self, life: Duration) {
         self.state().credential_life = life;
     }
 
-    /// Whether every request is answered with 503.
+    /// Sets whether the service answers every request with 503.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.state().unavailable = unavailable;
     }
 
-    /// How long every answer is held back.
+    /// Sets how long the service delays every answer.
     pub fn set_delay(&self, delay: Duration) {
         self.state().delay = delay;
     }
 
-    /// Whether no tokens are given (403) and none is taken (401).
+    /// Sets whether the service gives no tokens (403) and accepts none (401).
     pub fn set_refuse_tokens(&self, refuse: bool) {
         self.state().refuse_tokens = refuse;
     }
@@ -173,7 +174,7 @@ impl Service {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is one assignment.
+        // A poisoned lock does no harm: every change of the state is one assignment.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

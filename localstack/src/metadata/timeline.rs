@@ -1,5 +1,5 @@
-//! Which view is shown when: each becomes visible at its time, and the latest
-//! published one of those that are hides all that were published before it.
+//! Decides which view is shown when. Each view becomes visible at its own time. Of the
+//! visible ones, the service shows the one that was published last.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Timeline {
         self.coming.push_back((visible, Arc::new(view)));
     }
 
-    /// What is shown at a time; times must not go back.
+    /// The view that is shown at a time. Times of successive calls must not go back.
     pub(super) fn at(&mut self, now: Instant) -> Arc<View> {
         let newest = self.coming.iter().rposition(|(from, _)| *from <= now);
         if let Some(newest) = newest

@@ -1,6 +1,6 @@
-//! Session tokens: bound to an instance and to a life, remembered nowhere. A
-//! token says whose it is and when it ends, under a keyed hash whose key dies
-//! with the service or on revocation.
+//! Session tokens. A token belongs to one instance and has an end; the service keeps no
+//! list of them. The token itself says whose it is and when it ends, under a keyed hash.
+//! A revocation replaces the key.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Tokens {
     }
 }
 
-/// Sixteen digits exactly: one token has one spelling.
+/// Exactly sixteen digits, so that a token has only one spelling.
 fn hexadecimal(digits: &str) -> Option<u64> {
     let good = digits.len() == 16
         && digits

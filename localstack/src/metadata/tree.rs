@@ -2,8 +2,8 @@
 //! Pure.
 //!
 //! A directory's listing names its entries one per line, without a newline at
-//! the end; an entry that has entries of its own ends with `/`. What an instance
-//! does not have is not there: no path, no entry.
+//! the end; an entry that has entries of its own ends with `/`. For what an instance
+//! does not have, there is neither a path nor an entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;

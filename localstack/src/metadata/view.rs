@@ -24,7 +24,7 @@ pub struct Instance {
     pub architecture: String,
     /// Image that it was started from.
     pub image: String,
-    /// Region.
+    /// Region, such as `us-east-1`.
     pub region: String,
     /// Availability zone.
     pub zone: String,

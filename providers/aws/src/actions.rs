@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use veni_provider::ErrorClass;
+
 /// One action of EC2's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are EC2's")]
@@ -104,6 +106,18 @@ pub struct ActionCall<'a> {
     pub took: Duration,
 }
 
+/// Whose an interface was that EC2 did not delete. It stays in the account until it is
+/// deleted later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeleted {
+    /// One that this node made and could not attach.
+    Unattached,
+    /// One that this node has detached.
+    Detached,
+    /// One that an earlier daemon of this node, or another node, left behind.
+    LeftBehind,
+}
+
 /// Told of every call to EC2 that came to an end: one call of the provider
 /// trait may need several, and clean-up makes some of its own. A call whose
 /// future is dropped is not told of.
@@ -113,6 +127,9 @@ pub trait ActionObserver: Send + Sync + 'static {
 
     /// So many calls per second of an action are let pass now.
     fn budget(&self, action: Action, per_second: f64);
+
+    /// EC2 did not delete an interface.
+    fn not_deleted(&self, which: Undeleted, class: &ErrorClass);
 }
 
 /// An observer that looks away.
@@ -123,4 +140,6 @@ impl ActionObserver for NoActionObserver {
     fn action(&self, _: &ActionCall<'_>) {}
 
     fn budget(&self, _: Action, _: f64) {}
+
+    fn not_deleted(&self, _: Undeleted, _: &ErrorClass) {}
 }

@@ -14,7 +14,7 @@ use veni_provider::{
     ProviderError, Scarcity, SubnetId,
 };
 
-use crate::actions::Action;
+use crate::actions::{Action, Undeleted};
 use crate::debris::Unfinished;
 use crate::failure::{Meaning, Refusal};
 use crate::interfaces::{Place, id_of, place_of};
@@ -23,6 +23,7 @@ use crate::memory::{Making, Reserved};
 use crate::pace::Pace;
 use crate::provider::Core;
 use crate::requests::{Creation, create};
+use crate::settings::CustomNetwork;
 
 /// EC2 may not find an interface that it has just made.
 const UNSEEN: (Duration, Duration, Duration) = (
@@ -46,10 +47,15 @@ struct Attached<'a> {
 impl Core {
     pub(crate) async fn attach(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
         self.ensure_may_change(Action::AttachNetworkInterface)?;
-        self.check_custom_subnet().await?;
+        // The same from here to the end of this call, whatever it is by then.
+        let custom = self.settings.custom_network();
+        if let Some(custom) = &custom {
+            self.check_custom_subnet(custom, request.subnet.as_ref())
+                .await?;
+        }
         self.check_room().await?;
         let mut making = self.memory.making();
-        let made = self.create(request, &mut making).await?;
+        let made = self.create(request, custom.as_ref(), &mut making).await?;
         let id = id_of(&made).ok_or_else(|| incomplete(Action::CreateNetworkInterface))?;
         let unfinished = Unfinished::new(&self.memory, &id);
         let attached = match self.attach_made(&id).await {
@@ -79,13 +85,23 @@ impl Core {
     }
 
     /// Refuses a subnet that the ENIConfig names and the node's network does not have,
-    /// where EC2 would make an interface that cannot be attached, or none.
-    async fn check_custom_subnet(&self) -> Result<(), ProviderError> {
-        let Some(custom) = &self.settings.custom_network else {
-            return Ok(());
-        };
-        if self.memory.subnets().is_empty() {
-            // Nobody has looked yet.
+    /// where EC2 would make an interface that cannot be attached, or none; and one that
+    /// the caller has chosen from an inventory of before the ENIConfig named another.
+    async fn check_custom_subnet(
+        &self,
+        custom: &CustomNetwork,
+        wanted: Option<&SubnetId>,
+    ) -> Result<(), ProviderError> {
+        let operation = Action::CreateNetworkInterface.label();
+        if let Some(wanted) = wanted.filter(|wanted| **wanted != custom.subnet) {
+            let reason = format!(
+                "the node's ENIConfig names {} by now, and not {wanted}",
+                custom.subnet
+            );
+            return Err(ProviderError::new(ErrorClass::Transient, operation, reason));
+        }
+        if self.memory.record(&custom.subnet).is_none() {
+            // It may have been made since anybody has looked.
             self.inventory().await?;
         }
         if self.memory.record(&custom.subnet).is_some() {
@@ -93,10 +109,9 @@ impl Core {
         }
         let reason = format!(
             "spec.subnet of the node's ENIConfig names {}, which is no subnet of {} in {}: \
-             correct it and restart ipamd",
+             correct it",
             custom.subnet, self.instance.vpc, self.instance.zone
         );
-        let operation = Action::CreateNetworkInterface.label();
         Err(ProviderError::new(ErrorClass::Invalid, operation, reason))
     }
 
@@ -137,14 +152,15 @@ impl Core {
     async fn create(
         &self,
         request: &AttachRequest,
+        custom: Option<&CustomNetwork>,
         making: &mut Making<'_>,
     ) -> Result<NetworkInterface, ProviderError> {
         let attempt = self.memory.attempt(&request.token, now);
-        let groups = self.groups_for_new().await.map_err(Refusal::error)?;
+        let groups = self.groups_for_new(custom).await.map_err(Refusal::error)?;
         let asked = scarcity_of(request.slots);
         let began = Instant::now();
         let mut last = None;
-        for subnet in self.candidates(request, attempt.subnet).await? {
+        for subnet in self.candidates(request, custom, attempt.subnet).await? {
             self.memory.attempted_in(&request.token, &subnet);
             let creation = Creation {
                 instance: &self.instance.id,
@@ -168,7 +184,7 @@ impl Core {
                 }
                 Err(refusal) => refusal,
             };
-            if let Some(old) = self.forget_stale_groups(&elsewhere) {
+            if let Some(old) = self.forget_stale_groups(custom, &elsewhere) {
                 return Err(old);
             }
             let next = another_subnet_may_do(&elsewhere);
@@ -220,10 +236,14 @@ impl Core {
     async fn candidates(
         &self,
         request: &AttachRequest,
+        custom: Option<&CustomNetwork>,
         tried: Option<SubnetId>,
     ) -> Result<Vec<SubnetId>, ProviderError> {
         if let Some(subnet) = &request.subnet {
             return Ok(vec![subnet.clone()]);
+        }
+        if let Some(custom) = custom {
+            return Ok(vec![custom.subnet.clone()]);
         }
         let mut subnets = self.memory.subnets();
         if subnets.is_empty() {
@@ -239,8 +259,8 @@ impl Core {
 
     /// Security groups of a new interface: those of the primary one, unless
     /// pods have a network of their own.
-    async fn groups_for_new(&self) -> Result<Vec<String>, Refusal> {
-        if let Some(custom) = &self.settings.custom_network
+    async fn groups_for_new(&self, custom: Option<&CustomNetwork>) -> Result<Vec<String>, Refusal> {
+        if let Some(custom) = custom
             && !custom.security_groups.is_empty()
         {
             return Ok(custom.security_groups.clone());
@@ -253,8 +273,11 @@ impl Core {
 
     /// A group of the primary interface that is gone was remembered too long: the
     /// next try looks first. One of the settings has to be repaired there.
-    fn forget_stale_groups(&self, refusal: &Refusal) -> Option<ProviderError> {
-        let custom = self.settings.custom_network.as_ref();
+    fn forget_stale_groups(
+        &self,
+        custom: Option<&CustomNetwork>,
+        refusal: &Refusal,
+    ) -> Option<ProviderError> {
         let of_settings = custom.is_some_and(|custom| !custom.security_groups.is_empty());
         if refusal.meaning != Meaning::GroupNotFound || of_settings {
             return None;
@@ -370,7 +393,10 @@ impl Core {
                     _ => refusal.error(),
                 }
             }
-            Err(left) => unknown(refusal, &format!("could not be deleted: {}", left.reason)),
+            Err(left) => {
+                self.ec2.not_deleted(Undeleted::Unattached, &left);
+                unknown(refusal, &format!("could not be deleted: {}", left.reason))
+            }
         }
     }
 

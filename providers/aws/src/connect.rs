@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use veni_provider::{Capabilities, ErrorClass, Provider, ProviderError};
+use veni_provider::{Capabilities, ErrorClass, Provider, ProviderError, SourceRouting};
 
 use crate::actions::Action;
 use crate::budgets::Budgets;
@@ -151,7 +151,7 @@ pub(crate) fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabili
         ipv6_prefixes: facts.prefixes && ipv6,
         // On the primary interface they are the node's own.
         ipv6_addresses: false,
-        source_routing: true,
+        source_routing: SourceRouting::BySource,
         release: !settings.metadata_only,
         batch: BATCH,
         settle_time: settings.settle_time,

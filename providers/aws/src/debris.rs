@@ -13,7 +13,7 @@ use aws_sdk_ec2::types::{NetworkInterface, NetworkInterfaceStatus};
 use tokio::time::Instant;
 use veni_provider::{InterfaceId, InterfaceState};
 
-use crate::actions::Action;
+use crate::actions::{Action, Undeleted};
 use crate::failure::Meaning;
 use crate::interfaces::{id_of, place_of};
 use crate::memory::Memory;
@@ -147,6 +147,7 @@ impl Core {
             }
             Err(refusal) => {
                 refusal.tell(id, "failed to delete a leftover");
+                self.ec2.not_deleted(Undeleted::LeftBehind, &refusal);
                 false
             }
         }

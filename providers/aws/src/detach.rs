@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::NetworkInterface;
 use veni_provider::{ErrorClass, InterfaceId, InterfaceState, ProviderError};
 
-use crate::actions::Action;
+use crate::actions::{Action, Undeleted};
 use crate::debris::Unfinished;
 use crate::failure::{Meaning, Refusal};
 use crate::interfaces::place_of;
@@ -185,7 +185,10 @@ impl Core {
             Err(refusal) if refusal.meaning == Meaning::NotFound => Ok(Step::Gone),
             // What Describe shows and what Delete finds need not agree yet.
             Err(refusal) if refusal.meaning == Meaning::InUse => Ok(Step::Available),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                self.ec2.not_deleted(Undeleted::Detached, &refusal);
+                Err(refusal)
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 use tokio::time::Instant;
 
-use crate::actions::{Action, ActionCall, ActionObserver};
+use crate::actions::{Action, ActionCall, ActionObserver, Undeleted};
 use crate::budgets::Budgets;
 use crate::denials::Denials;
 use crate::failure::{Meaning, Refusal, meaning};
@@ -137,6 +137,11 @@ impl Ec2 {
             self.denials.allowed(action);
         }
         Ok(answer)
+    }
+
+    /// Tells that an interface was not deleted.
+    pub(crate) fn not_deleted(&self, which: Undeleted, refusal: &Refusal) {
+        self.observer.not_deleted(which, &refusal.plain_class());
     }
 
     fn not_sent(&self, action: Action) -> Refusal {

@@ -195,9 +195,14 @@ impl Refusal {
         }
     }
 
+    /// The class of a call that asks no subnet for anything.
+    pub(crate) fn plain_class(&self) -> ErrorClass {
+        self.class(None, Scarcity::Addresses)
+    }
+
     /// The error of a call that asks no subnet for anything.
     pub(crate) fn error(self) -> ProviderError {
-        let class = self.class(None, Scarcity::Addresses);
+        let class = self.plain_class();
         ProviderError::new(class, self.action.label(), self.reason)
     }
 

@@ -197,7 +197,7 @@ impl Core {
                 continue;
             }
             let kept = one.attachment().and_then(|a| a.delete_on_termination());
-            let follows = self.settings.custom_network.is_none() && !groups.is_empty();
+            let follows = self.settings.custom_network().is_none() && !groups.is_empty();
             let repair = Repair {
                 outlives: kept == Some(false),
                 groups: follows && groups_of(one) != groups,

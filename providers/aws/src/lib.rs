@@ -35,10 +35,12 @@ mod slots;
 mod subnets;
 mod tags;
 
-pub use actions::{Action, ActionCall, ActionObserver, NoActionObserver};
+pub use actions::{Action, ActionCall, ActionObserver, NoActionObserver, Undeleted};
 pub use connect::connect;
 pub use instance_types::{TypeFacts, TypeLookup};
+#[cfg(feature = "fuzz")]
+pub use metadata::read_interface;
 pub use placement::{Placement, placement};
 pub use provider::AwsProvider;
 pub use resume::{Remembered, resume};
-pub use settings::{AwsSettings, CustomNetwork, InstanceOverrides};
+pub use settings::{AwsSettings, CustomNetwork, CustomNetworkLookup, InstanceOverrides};

@@ -11,7 +11,7 @@ use rand::Rng;
 use tokio::time::{Instant, sleep};
 use veni_provider::{InterfaceId, ProviderError};
 
-use crate::actions::Action;
+use crate::actions::{Action, Undeleted};
 use crate::failure::{Meaning, Refusal};
 use crate::interfaces::id_of;
 use crate::memory::Repair;
@@ -173,6 +173,7 @@ impl Core {
             Err(refusal) if matches!(refusal.meaning, Meaning::NotFound | Meaning::InUse) => {}
             Err(refusal) => {
                 refusal.tell(id, "failed to delete a leaked interface");
+                self.ec2.not_deleted(Undeleted::LeftBehind, &refusal);
             }
         }
     }

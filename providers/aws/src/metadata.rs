@@ -1,9 +1,9 @@
 //! What instance metadata shows of the interfaces: the inventory of a node that
 //! may not ask EC2, where others attach interfaces and assign addresses and
-//! Veni uses what is there; and a glance for all others, which tells when it is
+//! Veni uses what is there; and the local view for all others, which tells when it is
 //! worth asking EC2.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::timeout;
 use veni_provider::{
-    DEFAULT_NETWORK_CARD, ErrorClass, Glimpse, Interface, InterfaceId, InterfaceState, Inventory,
+    DEFAULT_NETWORK_CARD, ErrorClass, Interface, InterfaceId, InterfaceState, Inventory, LocalView,
     Mac, ProviderError, Subnet, SubnetId,
 };
 
@@ -20,8 +20,8 @@ use crate::interfaces::own_first;
 use crate::provider::Core;
 use crate::subnets::Record;
 
-/// A glance that takes longer is given up; the next one comes soon.
-const GLANCE: Duration = Duration::from_secs(10);
+/// A local view that takes longer is given up; the next one comes soon.
+const LOCAL_VIEW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What of the primary interface is worth a look when it changes.
 const MARKS: [&str; 3] = [
@@ -33,21 +33,24 @@ const MARKS: [&str; 3] = [
 impl Core {
     /// What metadata shows now; `None` when it does not answer, or is another
     /// machine's.
-    pub(crate) async fn glance(&self) -> Option<Glimpse> {
+    pub(crate) async fn local_view(&self) -> Option<LocalView> {
         if !self.at_home {
             return None;
         }
-        match timeout(GLANCE, self.glimpse()).await.ok()? {
-            Ok(glimpse) => Some(glimpse),
+        match timeout(LOCAL_VIEW_TIMEOUT, self.read_local_view())
+            .await
+            .ok()?
+        {
+            Ok(view) => Some(view),
             Err(error) => {
-                tracing::debug!(%error, "no glance at the interfaces");
+                tracing::debug!(%error, "no local view of the interfaces");
                 None
             }
         }
     }
 
-    async fn glimpse(&self) -> Result<Glimpse, ProviderError> {
-        let mut glimpse = Glimpse::default();
+    async fn read_local_view(&self) -> Result<LocalView, ProviderError> {
+        let mut view = LocalView::default();
         let macs = self.metadata.required(INTERFACES).await?;
         for mac in macs.split_whitespace() {
             let mac = mac.trim_end_matches('/');
@@ -55,17 +58,17 @@ impl Core {
                 continue;
             };
             let ranges = self.ranges_by_metadata(mac).await?;
-            glimpse.interfaces.insert(parsed, ranges);
+            view.interfaces.insert(parsed, ranges);
         }
         // The other interfaces follow the primary one's groups, and what leaves
         // the VPC's ranges is translated: both are looked at with an inventory.
         if let Some(mac) = &self.instance.mac {
             for what in MARKS {
                 let marks: Vec<String> = all_of(&self.told(mac, what).await?);
-                glimpse.marks.extend(marks);
+                view.marks.extend(marks);
             }
         }
-        Ok(glimpse)
+        Ok(view)
     }
 
     async fn ranges_by_metadata(&self, mac: &str) -> Result<BTreeSet<IpNet>, ProviderError> {
@@ -118,57 +121,113 @@ impl Core {
 
     /// The interface of a MAC; `None` when it is gone.
     async fn interface_by_metadata(&self, mac: &str) -> Result<Option<Interface>, ProviderError> {
-        let told = async |what: &str| self.told(mac, what).await;
-        let ipv4: Vec<IpAddr> = all_of(&told("local-ipv4s").await?);
-        let ipv6: Vec<IpAddr> = all_of(&told("ipv6s").await?);
-        let mut prefixes: Vec<IpNet> = all_of(&told("ipv4-prefix").await?);
-        prefixes.extend(all_of::<IpNet>(&told("ipv6-prefix").await?));
-        prefixes.sort_unstable();
-        let mut ranges: Vec<IpNet> = all_of(&told("subnet-ipv4-cidr-block").await?);
-        ranges.extend(all_of::<IpNet>(&told("subnet-ipv6-cidr-blocks").await?));
-        let network_card = told("network-card").await?;
-        let network_card = network_card.and_then(|text| text.parse().ok());
-        let network_card = network_card.unwrap_or(DEFAULT_NETWORK_CARD);
-        // Last: one that goes while its addresses are read must not stay without them.
-        let device_index = told("device-number").await?.and_then(|t| t.parse().ok());
-        let (id, subnet) = (told("interface-id").await?, told("subnet-id").await?);
-        let (Some(id), Some(device_index), Some(subnet), Ok(mac)) =
-            (id, device_index, subnet, mac.parse::<Mac>())
-        else {
-            return Ok(None);
-        };
-        let on_default_card = network_card == DEFAULT_NETWORK_CARD;
-        let primary = device_index == 0 && on_default_card;
-        // One for remote memory access alone has a subnet and no address.
-        let has_ipv4 = !ipv4.is_empty();
-        let needs_ipv4 = primary || prefixes.iter().any(|prefix| prefix.addr().is_ipv4());
-        let in_ipv4 = ranges.iter().any(|range| range.addr().is_ipv4());
-        if (has_ipv4 && !in_ipv4) || (in_ipv4 && needs_ipv4 && !has_ipv4) {
-            return Err(told_in_part(&id));
+        let mut told = Told::new();
+        for what in ASKED {
+            if let Some(text) = self.told(mac, what).await? {
+                told.insert(what, text);
+            }
         }
-        let (mut own_addresses, addresses) = own_and_others(&ipv4, &ipv6, primary);
-        own_first(&mut own_addresses, self.instance.ipv6);
-        let record = Record::told(SubnetId::new(subnet), ranges);
-        let interface = Interface {
-            id: InterfaceId::new(id),
-            mac,
-            device_index,
-            network_card,
-            primary,
-            // Metadata does not tell an interface's tags.
-            managed: on_default_card,
-            made_for_pods: false,
-            for_pods: !primary || self.settings.custom_network.is_none(),
-            state: InterfaceState::Attached,
-            gateways: record.gateways(),
-            subnet: record.id,
-            subnet_cidrs: record.cidrs,
-            own_addresses,
-            addresses,
-            prefixes,
-        };
-        Ok(Some(interface))
+        let custom = self.settings.custom_network().is_some();
+        interface_of(mac, &told, self.instance.ipv6, custom)
     }
+}
+
+/// What is told of an interface, by the last part of its path.
+pub(crate) type Told = BTreeMap<&'static str, String>;
+
+/// What is asked of an interface. What every one has comes last: one that goes while its
+/// addresses are read must not stay without them.
+pub(crate) const ASKED: [&str; 10] = [
+    "local-ipv4s",
+    "ipv6s",
+    "ipv4-prefix",
+    "ipv6-prefix",
+    "subnet-ipv4-cidr-block",
+    "subnet-ipv6-cidr-blocks",
+    "network-card",
+    "device-number",
+    "interface-id",
+    "subnet-id",
+];
+
+/// The interface of a MAC by what is told of it; `None` when it is gone. `ipv6` is the
+/// instance's own address, and with a custom network no pod is on the primary interface.
+///
+/// # Errors
+/// It is told in part.
+pub(crate) fn interface_of(
+    mac: &str,
+    told: &Told,
+    ipv6: Option<IpAddr>,
+    custom_network: bool,
+) -> Result<Option<Interface>, ProviderError> {
+    let texts = |what: &str| told.get(what).cloned();
+    let ipv4: Vec<IpAddr> = all_of(&texts("local-ipv4s"));
+    let ipv6s: Vec<IpAddr> = all_of(&texts("ipv6s"));
+    let mut prefixes: Vec<IpNet> = all_of(&texts("ipv4-prefix"));
+    prefixes.extend(all_of::<IpNet>(&texts("ipv6-prefix")));
+    prefixes.sort_unstable();
+    let mut ranges: Vec<IpNet> = all_of(&texts("subnet-ipv4-cidr-block"));
+    ranges.extend(all_of::<IpNet>(&texts("subnet-ipv6-cidr-blocks")));
+    let network_card = texts("network-card").and_then(|text| text.parse().ok());
+    let network_card = network_card.unwrap_or(DEFAULT_NETWORK_CARD);
+    let device_index = texts("device-number").and_then(|text| text.parse().ok());
+    let (Some(id), Some(device_index), Some(subnet), Ok(mac)) = (
+        texts("interface-id"),
+        device_index,
+        texts("subnet-id"),
+        mac.parse::<Mac>(),
+    ) else {
+        return Ok(None);
+    };
+    let on_default_card = network_card == DEFAULT_NETWORK_CARD;
+    let primary = device_index == 0 && on_default_card;
+    // One for remote memory access alone has a subnet and no address.
+    let has_ipv4 = !ipv4.is_empty();
+    let needs_ipv4 = primary || prefixes.iter().any(|prefix| prefix.addr().is_ipv4());
+    let in_ipv4 = ranges.iter().any(|range| range.addr().is_ipv4());
+    if (has_ipv4 && !in_ipv4) || (in_ipv4 && needs_ipv4 && !has_ipv4) {
+        return Err(told_in_part(&id));
+    }
+    let (mut own_addresses, addresses) = own_and_others(&ipv4, &ipv6s, primary);
+    own_first(&mut own_addresses, ipv6);
+    let record = Record::told(SubnetId::new(subnet), ranges);
+    Ok(Some(Interface {
+        id: InterfaceId::new(id),
+        mac,
+        device_index,
+        network_card,
+        primary,
+        // Metadata does not tell an interface's tags.
+        managed: on_default_card,
+        made_for_pods: false,
+        for_pods: !primary || !custom_network,
+        state: InterfaceState::Attached,
+        gateways: record.gateways(),
+        subnet: record.id,
+        subnet_cidrs: record.cidrs,
+        own_addresses,
+        addresses,
+        prefixes,
+    }))
+}
+
+/// Reads what metadata tells of an interface, one text after the other in the order in which
+/// they are asked for: a way in for fuzzing. An empty text is none.
+///
+/// # Errors
+/// It is told in part.
+#[cfg(feature = "fuzz")]
+pub fn read_interface<'a>(
+    mac: &str,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Result<Option<Interface>, ProviderError> {
+    let told = ASKED.into_iter().zip(texts);
+    let told = told.filter(|(_, text)| !text.is_empty());
+    let told = told
+        .map(|(what, text)| (what, text.trim().to_owned()))
+        .collect();
+    interface_of(mac, &told, None, false)
 }
 
 /// A list that must be there is missing for a moment: that proves nothing.

@@ -19,7 +19,7 @@ impl Claims<'_> {
     /// primary one and of other subnets when they have a network of their own,
     /// and none of a subnet that is tagged to keep them out.
     pub(crate) fn for_pods(self, primary: bool, subnet: Option<&Record>) -> bool {
-        if let Some(custom) = &self.settings.custom_network {
+        if let Some(custom) = self.settings.custom_network() {
             return !primary && subnet.is_none_or(|record| record.id == custom.subnet);
         }
         let excluded = subnet.is_some_and(Record::excluded);
@@ -111,10 +111,11 @@ mod tests {
     #[test]
     fn pods_with_a_subnet_of_their_own_get_nothing_of_the_primary_interface() {
         let settings = AwsSettings {
-            custom_network: Some(CustomNetwork {
+            custom_network: CustomNetwork {
                 subnet: SubnetId::new("pods"),
                 security_groups: Vec::new(),
-            }),
+            }
+            .always(),
             ..AwsSettings::default()
         };
         let claims = claims(&settings);

@@ -10,9 +10,9 @@ use crate::settings::AwsSettings;
 /// Where a node is, and of which type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// Availability zone.
+    /// The availability zone (`us-east-1a`).
     pub zone: String,
-    /// Instance type.
+    /// EC2's instance type (`m5.large`).
     pub instance_type: String,
 }
 

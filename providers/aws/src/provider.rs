@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, Glimpse, Grant, Interface, InterfaceId, Inventory,
+    AddressSlots, AttachRequest, Capabilities, Grant, Interface, InterfaceId, Inventory, LocalView,
     Node, Provider, ProviderError,
 };
 
@@ -116,8 +116,8 @@ impl Provider for AwsProvider {
         self.core.inventory().await
     }
 
-    async fn glance(&self) -> Option<Glimpse> {
-        self.core.glance().await
+    async fn local_view(&self) -> Option<LocalView> {
+        self.core.local_view().await
     }
 
     async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {

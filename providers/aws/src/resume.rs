@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface, InterfaceId,
-    Inventory, Node, Provider, ProviderError,
+    AddressSlots, AttachRequest, Capabilities, ErrorClass, Grant, Interface, InterfaceId,
+    Inventory, LocalView, Node, Provider, ProviderError,
 };
 
 use crate::connect::capabilities;
@@ -98,8 +98,8 @@ impl Provider for Resumed {
     }
 
     /// Not worth a try to connect.
-    async fn glance(&self) -> Option<Glimpse> {
-        self.connected.get()?.glance().await
+    async fn local_view(&self) -> Option<LocalView> {
+        self.connected.get()?.local_view().await
     }
 
     async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {

@@ -19,13 +19,13 @@ use crate::instance_types::TypeLookup;
 pub struct InstanceOverrides {
     /// Instance id. Given, instance metadata is not asked for it.
     pub instance_id: Option<String>,
-    /// Instance type.
+    /// EC2's instance type (`m5.large`).
     pub instance_type: Option<String>,
-    /// Availability zone.
+    /// The availability zone (`us-east-1a`).
     pub zone: Option<String>,
     /// Subnet of the primary interface.
     pub subnet: Option<SubnetId>,
-    /// VPC.
+    /// The id of the VPC (`vpc-…`).
     pub vpc: Option<String>,
 }
 
@@ -38,6 +38,19 @@ pub struct CustomNetwork {
     /// Their security groups; those of the primary interface when empty.
     pub security_groups: Vec<String>,
 }
+
+impl CustomNetwork {
+    /// Answers always the same.
+    #[must_use]
+    pub fn always(self) -> CustomNetworkLookup {
+        Arc::new(move || Some(self.clone()))
+    }
+}
+
+/// Where secondary interfaces live now. Asked again and again: interfaces that are made
+/// after another answer follow that one. `None` without custom networking, which stays so
+/// for the life of a provider.
+pub type CustomNetworkLookup = Arc<dyn Fn() -> Option<CustomNetwork> + Send + Sync>;
 
 /// Settings of the provider.
 #[derive(Clone)]
@@ -59,7 +72,7 @@ pub struct AwsSettings {
     /// interface's alone.
     pub subnet_discovery: bool,
     /// A subnet and security groups for pods of their own.
-    pub custom_network: Option<CustomNetwork>,
+    pub custom_network: CustomNetworkLookup,
     /// Whether interfaces that dead nodes left behind are deleted.
     pub leak_cleanup: bool,
     /// Whether EC2 may be asked to change anything; if not, no call that changes
@@ -100,6 +113,11 @@ impl AwsSettings {
     pub(crate) fn changes(&self) -> bool {
         self.may_change && !self.metadata_only
     }
+
+    /// Where secondary interfaces live now, if pods have a network of their own.
+    pub(crate) fn custom_network(&self) -> Option<CustomNetwork> {
+        (self.custom_network)()
+    }
 }
 
 impl Default for AwsSettings {
@@ -111,7 +129,7 @@ impl Default for AwsSettings {
             additional_tags: BTreeMap::new(),
             manage_untagged: true,
             subnet_discovery: true,
-            custom_network: None,
+            custom_network: Arc::new(|| None),
             leak_cleanup: true,
             may_change: true,
             metadata_only: false,
@@ -138,7 +156,7 @@ impl fmt::Debug for AwsSettings {
             .field("additional_tags", &self.additional_tags)
             .field("manage_untagged", &self.manage_untagged)
             .field("subnet_discovery", &self.subnet_discovery)
-            .field("custom_network", &self.custom_network)
+            .field("custom_network", &self.custom_network())
             .field("leak_cleanup", &self.leak_cleanup)
             .field("may_change", &self.may_change)
             .field("metadata_only", &self.metadata_only)

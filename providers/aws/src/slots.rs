@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_goes_by_family() {
+    fn what_is_released_goes_by_family() {
         let both = grant(
             &["10.0.0.9", "2600::9"],
             &["10.0.0.16/28", "2600:0:0:1::/80"],

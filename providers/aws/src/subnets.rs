@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{Subnet as Described, SubnetCidrBlockStateCode, Tag};
 use ipnet::IpNet;
 use veni_provider::{Subnet, SubnetId};
 
-use crate::settings::AwsSettings;
+use crate::settings::{AwsSettings, CustomNetwork};
 use crate::tags;
 
 /// The VPC's router answers here on every subnet that has IPv6.
@@ -62,16 +62,24 @@ impl Record {
     /// IPv4.
     pub(crate) fn gateways(&self) -> Vec<IpAddr> {
         let next_hop = |cidr: &IpNet| match cidr {
-            IpNet::V4(range) => IpAddr::V4(Ipv4Addr::from(u32::from(range.network()) + 1)),
-            IpNet::V6(_) => IpAddr::V6(IPV6_ROUTER),
+            IpNet::V4(range) => {
+                let first = u32::from(range.network()).checked_add(1)?;
+                Some(IpAddr::V4(Ipv4Addr::from(first)))
+            }
+            IpNet::V6(_) => Some(IpAddr::V6(IPV6_ROUTER)),
         };
-        self.cidrs.iter().map(next_hop).collect()
+        self.cidrs.iter().filter_map(next_hop).collect()
     }
 }
 
 /// Whether new interfaces may be made in it.
-fn usable(record: &Record, primary: &SubnetId, settings: &AwsSettings) -> bool {
-    if let Some(custom) = &settings.custom_network {
+fn usable(
+    record: &Record,
+    primary: &SubnetId,
+    custom: Option<&CustomNetwork>,
+    settings: &AwsSettings,
+) -> bool {
+    if let Some(custom) = custom {
         return record.id == custom.subnet;
     }
     let is_primary = record.id == *primary;
@@ -105,21 +113,22 @@ pub(crate) fn choose(
     held: &[SubnetId],
     settings: &AwsSettings,
 ) -> Vec<Subnet> {
+    let custom = settings.custom_network();
     let mut shown: Vec<Subnet> = records
         .iter()
         .map(|record| Subnet {
             id: record.id.clone(),
             cidrs: record.cidrs.clone(),
             free_ipv4: record.free_ipv4,
-            usable: usable(record, primary, settings),
+            usable: usable(record, primary, custom.as_ref(), settings),
         })
         .filter(|subnet| subnet.usable || held.contains(&subnet.id) || subnet.id == *primary)
         .collect();
-    if let Some(custom) = &settings.custom_network
+    if let Some(custom) = custom
         && shown.iter().all(|subnet| subnet.id != custom.subnet)
     {
         shown.push(Subnet {
-            id: custom.subnet.clone(),
+            id: custom.subnet,
             cidrs: Vec::new(),
             free_ipv4: 0,
             usable: true,

@@ -149,7 +149,7 @@ impl Allocator {
     }
 
     /// Gives one back. `false` when it was not taken: nothing changes.
-    pub fn give_back(&mut self, lease: Lease) -> bool {
+    pub fn free(&mut self, lease: Lease) -> bool {
         let released = match lease {
             Lease::Address(address) => self.unmark(address).map(Released::Offset),
             Lease::Prefix(prefix) => self.unmark_block(prefix).map(Released::Block),

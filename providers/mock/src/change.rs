@@ -7,25 +7,25 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use veni_provider::{Interface, InterfaceId, Mac};
 
-/// One change.
+/// One change of the cloud's truth, as its followers are told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A node was made; its interfaces follow.
     NodeAdded {
-        /// Its id.
+        /// The node's id.
         instance: String,
-        /// Its type.
+        /// The node's instance type.
         instance_type: String,
     },
     /// A node is gone, its interfaces before it.
     NodeRemoved {
-        /// Its id.
+        /// The node's id.
         instance: String,
     },
     /// An interface was plugged into a node.
     InterfaceAttached {
-        /// The node.
+        /// The id of the node whose interface it is.
         instance: String,
         /// The interface with all it holds.
         interface: Interface,
@@ -34,18 +34,18 @@ pub enum Change {
     },
     /// An interface was pulled out of a node.
     InterfaceDetached {
-        /// The node.
+        /// The id of the node whose interface it is.
         instance: String,
-        /// The interface.
+        /// The interface that changed.
         interface: InterfaceId,
-        /// Its MAC.
+        /// The MAC that it had.
         mac: Mac,
     },
     /// An interface may send from other addresses than before.
     SourcesChanged {
-        /// The node.
+        /// The id of the node whose interface it is.
         instance: String,
-        /// The interface.
+        /// The interface that changed.
         interface: InterfaceId,
         /// Its own addresses.
         own: Vec<IpAddr>,

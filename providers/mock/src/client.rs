@@ -6,8 +6,8 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, ErrorClass, Grant, Interface, InterfaceId,
-    Inventory, Node, Operation, Provider, ProviderError,
+    AddressSlots, AttachRequest, Capabilities, ChangeRequest, ErrorClass, Grant, Interface,
+    InterfaceId, Inventory, Node, Operation, OperationId, Progress, Provider, ProviderError,
 };
 
 use crate::connection::{Connection, ConnectionError};
@@ -168,5 +168,28 @@ impl Provider for RemoteMock {
             grant: grant.clone(),
         };
         self.done(Operation::Release, request).await
+    }
+
+    async fn begin(&self, change: &ChangeRequest) -> Result<Progress, ProviderError> {
+        let request = Request::Begin {
+            instance: self.instance.clone(),
+            change: change.clone(),
+        };
+        self.call(change.operation(), request, progress).await
+    }
+
+    async fn resume(&self, operation: &OperationId) -> Result<Progress, ProviderError> {
+        let request = Request::Resume {
+            instance: self.instance.clone(),
+            operation: operation.clone(),
+        };
+        self.call(Operation::Node, request, progress).await
+    }
+}
+
+fn progress(answer: Answer) -> Option<Progress> {
+    match answer {
+        Answer::Progress(progress) => Some(progress),
+        _ => None,
     }
 }

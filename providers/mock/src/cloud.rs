@@ -2,11 +2,11 @@
 //! and making its weather.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
-use tokio::time::Instant;
 use veni_provider::{Capabilities, Family, Interface, Operation, SubnetId};
 
 use crate::change::Change;
@@ -26,17 +26,17 @@ pub enum CloudError {
     /// Subnets that do not fit.
     #[error("cannot make subnet {subnet}: {reason}")]
     Subnet {
-        /// Its id.
+        /// The subnet's id.
         subnet: SubnetId,
-        /// Why.
+        /// Why it does not fit.
         reason: String,
     },
     /// A node that does not fit.
     #[error("cannot make node {instance}: {reason}")]
     Node {
-        /// Its id.
+        /// The node's id.
         instance: String,
-        /// Why.
+        /// Why it does not fit.
         reason: String,
     },
     /// There is no such subnet.
@@ -132,7 +132,9 @@ impl MockCloud {
 
     /// Puts a fault in force.
     pub fn inject(&self, fault: Fault) -> FaultId {
-        self.lock().faults.inject(fault, Instant::now())
+        let mut state = self.lock();
+        let now = state.now();
+        state.faults.inject(fault, now)
     }
 
     /// Ends one fault.
@@ -201,11 +203,23 @@ impl MockCloud {
         self.lock().config.consistency_delay = delay;
     }
 
+    /// Lets changes run on their own for so long from now on; `None`: a change is made
+    /// when its call ends.
+    pub fn set_long_changes(&self, lasts: Option<Duration>) {
+        self.lock().config.long_changes = lasts;
+    }
+
     /// Sets the account's budget, full; `None` is without end.
     pub fn set_throttle(&self, throttle: Option<Throttle>) {
         let mut state = self.lock();
         state.config.throttle = throttle;
-        state.budget = throttle.map(|throttle| Budget::new(throttle, Instant::now()));
+        state.budget = throttle.map(|throttle| Budget::new(throttle, state.now()));
+    }
+
+    /// Holds the cloud's clock for so long: a test whose own clock has jumped goes on where
+    /// the cloud was.
+    pub fn hold_clock(&self, span: Duration) {
+        self.lock().behind += span;
     }
 
     /// Takes the permission for an operation away from all nodes.
@@ -224,7 +238,10 @@ impl MockCloud {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing leaves the state half changed, so a panic of another holder
         // does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody sees a change later than it was made.
+        state.end_operations();
+        state
     }
 
     fn with_subnet(

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
-use veni_provider::{Capabilities, Operation};
+use veni_provider::{Capabilities, Operation, SourceRouting};
 
 use crate::faults::Fault;
 
@@ -38,7 +38,7 @@ impl Profile {
                 ipv4_prefixes: true,
                 ipv6_prefixes: true,
                 ipv6_addresses: true,
-                source_routing: true,
+                source_routing: SourceRouting::BySource,
                 release: true,
                 batch: 50,
                 settle_time,
@@ -48,7 +48,7 @@ impl Profile {
                 ipv4_prefixes: true,
                 ipv6_prefixes: false,
                 ipv6_addresses: true,
-                source_routing: false,
+                source_routing: SourceRouting::None,
                 release: true,
                 batch: 256,
                 settle_time,
@@ -85,9 +85,9 @@ pub struct Bucket {
 /// The account's budget of calls, shared by all its nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Throttle {
-    /// For reads.
+    /// The bucket of reads.
     pub reads: Bucket,
-    /// For changes.
+    /// The bucket of changes.
     pub writes: Bucket,
 }
 
@@ -97,7 +97,7 @@ pub struct Throttle {
 pub enum AllocationOrder {
     /// Any, by seed: what clouds do, and what fragments subnets.
     Random,
-    /// The lowest.
+    /// The lowest free one: tests can name it in advance.
     LowestFirst,
 }
 
@@ -111,10 +111,10 @@ pub enum Shortage {
     Partial,
 }
 
-/// A cloud.
+/// What a mock cloud is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CloudConfig {
-    /// Whose rules.
+    /// Whose rules it follows.
     pub profile: Profile,
     /// Everything random follows from it.
     pub seed: u64,
@@ -128,13 +128,16 @@ pub struct CloudConfig {
     pub consistency_delay: Latency,
     /// What is promised as [`Capabilities::settle_time`].
     pub settle_time: Duration,
+    /// How long the cloud works on a change that it has accepted
+    /// ([`veni_provider::Provider::begin`]). `None`: a change is made when its call ends.
+    pub long_changes: Option<Duration>,
     /// Budget of calls; `None` is without end.
     pub throttle: Option<Throttle>,
     /// Faults from the start on.
     pub faults: Vec<Fault>,
     /// Ranges of the network.
     pub vpc_cidrs: Vec<IpNet>,
-    /// Subnets.
+    /// Subnets, one or more.
     pub subnets: Vec<SubnetConfig>,
     /// Security groups; [`DEFAULT_SECURITY_GROUP`] is among them.
     pub security_groups: Vec<SecurityGroup>,
@@ -196,6 +199,7 @@ impl CloudConfig {
             latency: Latencies::of_profile(profile),
             consistency_delay,
             settle_time,
+            long_changes: None,
             throttle: Some(throttle),
             faults: Vec::new(),
             vpc_cidrs: vec![range(0, 16)],

@@ -25,15 +25,15 @@ pub enum ConnectionError {
     /// The request never left: nothing was changed.
     #[error("cannot reach the mock cloud at {path}: {reason}; is it being served there?")]
     Unreachable {
-        /// The socket.
+        /// The socket that was tried.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be reached.
         reason: String,
     },
     /// The connection broke before the answer: the request may have been carried out.
     #[error("the connection to the mock cloud at {path} broke before the answer came")]
     Broken {
-        /// The socket.
+        /// The socket that was tried.
         path: PathBuf,
     },
 }

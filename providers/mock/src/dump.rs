@@ -9,7 +9,7 @@ use crate::allocator::Lease;
 use crate::change::Change;
 use crate::faults::Fault;
 
-/// Everything.
+/// The truth of a whole cloud at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CloudDump {
     /// Nodes in order of their ids.
@@ -27,28 +27,28 @@ pub struct CloudDump {
 /// A fault in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultDump {
-    /// The fault.
+    /// The fault as it was injected.
     pub fault: Fault,
     /// Calls that it has met.
     pub met: u32,
 }
 
-/// A node.
+/// A node in truth, whatever its inventory shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeDump {
-    /// Id.
+    /// The node's id.
     pub instance_id: String,
-    /// Type.
+    /// The node's instance type.
     pub instance_type: String,
-    /// Zone.
+    /// The availability zone that the node runs in.
     pub zone: String,
-    /// Limits.
+    /// What the instance type allows.
     pub limits: Limits,
     /// Interfaces in order of device index.
     pub interfaces: Vec<InterfaceDump>,
 }
 
-/// An interface.
+/// An interface in truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceDump {
     /// The interface with all it holds.
@@ -57,7 +57,7 @@ pub struct InterfaceDump {
     pub security_groups: Vec<String>,
 }
 
-/// A subnet.
+/// A subnet in truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetDump {
     /// Id.
@@ -80,11 +80,11 @@ pub struct SubnetDump {
 pub struct CallCount {
     /// The node that called.
     pub instance: String,
-    /// The operation.
+    /// The call of the provider.
     pub operation: Operation,
     /// `ok`, or the label of the error's class as the caller was told it.
     pub outcome: String,
-    /// How often.
+    /// How many of these calls had this outcome.
     pub count: u64,
 }
 

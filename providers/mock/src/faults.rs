@@ -31,7 +31,7 @@ pub enum FaultKind {
     AnswerLost,
     /// At most so many addresses or prefixes come, at least one.
     Partial {
-        /// How many.
+        /// The most addresses or prefixes that come.
         at_most: u32,
     },
 }

@@ -17,6 +17,7 @@ pub mod dump;
 pub mod faults;
 pub mod instances;
 mod node;
+mod operations;
 mod population;
 pub mod provider;
 mod refusal;

@@ -117,9 +117,8 @@ impl NodeState {
     }
 
     /// Readers see everything as it is, from the start of the node on.
-    pub(crate) fn show_now(&mut self) {
+    pub(crate) fn show_at(&mut self, now: Instant) {
         self.views.clear();
-        let now = Instant::now();
         for interface in self.interfaces.clone() {
             self.show(&interface.id, now, Duration::ZERO);
         }

@@ -50,8 +50,9 @@ pub(crate) fn make_node(state: &mut State, config: &NodeConfig) -> Result<Interf
         make_existing(state, instance, existing)?;
     }
     // A new node's inventory shows all of it from the start.
+    let now = state.now();
     if let Some(node) = state.nodes.get_mut(instance) {
-        node.show_now();
+        node.show_at(now);
     }
     Ok(primary)
 }
@@ -78,7 +79,7 @@ fn make_primary(state: &mut State, config: &NodeConfig) -> Result<Interface, Ref
                     config.subnet
                 )));
             }
-            subnet.give_back(Lease::Address(*own));
+            subnet.free(Lease::Address(*own));
             *own = wanted;
         }
     }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::Rng;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
+use veni_provider::change::carry_out;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, ErrorClass, Glimpse, Grant, Interface, InterfaceId,
-    Inventory, Node, Operation, Provider, ProviderError,
+    AddressSlots, AttachRequest, Capabilities, ChangeRequest, ErrorClass, Grant, Interface,
+    InterfaceId, Inventory, LocalView, Node, Operation, OperationId, Progress, Provider,
+    ProviderError,
 };
 
 use crate::cloud::MockCloud;
@@ -36,6 +38,7 @@ pub struct MockProvider {
     instance: String,
     capabilities: Capabilities,
     profile: Profile,
+    by_hand: bool,
 }
 
 impl MockProvider {
@@ -45,6 +48,17 @@ impl MockProvider {
             profile: cloud.config().profile,
             cloud,
             instance: instance.to_owned(),
+            by_hand: false,
+        }
+    }
+
+    /// The same, for a test that changes something itself: its calls take no time, meet no
+    /// fault, cost no budget and need no permission.
+    #[must_use]
+    pub fn by_hand(self) -> Self {
+        Self {
+            by_hand: true,
+            ..self
         }
     }
 
@@ -53,6 +67,10 @@ impl MockProvider {
         operation: Operation,
         apply: impl FnOnce(&mut State, Option<u32>) -> Result<T, Refusal>,
     ) -> Result<T, ProviderError> {
+        if self.by_hand {
+            let made = apply(&mut self.cloud.lock(), None);
+            return made.map_err(|refusal| refusal.named(self.profile.operation_name(operation)));
+        }
         let admission = self.admit(operation);
         pause(admission.latency / 2).await;
         let answer = match admission.refused {
@@ -69,9 +87,9 @@ impl MockProvider {
     }
 
     fn admit(&self, operation: Operation) -> Admission {
-        let now = Instant::now();
         let mut state = self.cloud.lock();
         let state = &mut *state;
+        let now = state.now();
         let quantile = state.rng.random();
         let latency = state.config.latency.of(operation).at(quantile);
         let budget = state.budget.as_mut();
@@ -173,12 +191,12 @@ impl Provider for MockProvider {
 
     /// Lags as the inventory does, costs nothing and never fails while there is
     /// such a node.
-    async fn glance(&self) -> Option<Glimpse> {
+    async fn local_view(&self) -> Option<LocalView> {
         let mut state = self.cloud.lock();
         let seen = state.inventory(&self.instance).ok()?;
         let interfaces = seen.interfaces.iter();
         let ranges = state.config.vpc_cidrs.iter();
-        Some(Glimpse {
+        Some(LocalView {
             interfaces: interfaces.map(|one| (one.mac, one.ranges())).collect(),
             marks: ranges.map(ToString::to_string).collect(),
         })
@@ -186,7 +204,11 @@ impl Provider for MockProvider {
 
     async fn attach_interface(&self, request: &AttachRequest) -> Result<Interface, ProviderError> {
         self.call(Operation::AttachInterface, |state, at_most| {
-            state.attach(&self.instance, request, at_most)
+            let made = state.attach(&self.instance, request, at_most)?;
+            match self.by_hand {
+                true => state.make_unmarked(&self.instance, made),
+                false => Ok(made),
+            }
         })
         .await
     }
@@ -212,6 +234,23 @@ impl Provider for MockProvider {
     async fn release(&self, interface: &InterfaceId, grant: &Grant) -> Result<(), ProviderError> {
         self.call(Operation::Release, |state, _| {
             state.release(&self.instance, interface, grant)
+        })
+        .await
+    }
+
+    async fn begin(&self, change: &ChangeRequest) -> Result<Progress, ProviderError> {
+        let lasts = self.cloud.lock().config.long_changes;
+        if let Some(lasts) = lasts {
+            let accept = |state: &mut State, _| state.accept(&self.instance, change, lasts);
+            return self.call(change.operation(), accept).await;
+        }
+        carry_out(self, change).await
+    }
+
+    /// Costs what a look at the node costs, and counts as one.
+    async fn resume(&self, operation: &OperationId) -> Result<Progress, ProviderError> {
+        self.call(Operation::Node, |state, _| {
+            state.progress(&self.instance, operation)
         })
         .await
     }

@@ -256,6 +256,19 @@ async fn call(cloud: &MockCloud, request: Request) -> Result<Answer, ProviderErr
             let done = provider.release(&interface, &grant).await;
             done.map(|()| Answer::Done)
         }
+        Request::Begin { instance, change } => {
+            let provider = cloud.provider(&instance);
+            let begun = provider.begin(&change).await;
+            begun.map(Answer::Progress)
+        }
+        Request::Resume {
+            instance,
+            operation,
+        } => {
+            let provider = cloud.provider(&instance);
+            let progress = provider.resume(&operation).await;
+            progress.map(Answer::Progress)
+        }
         Request::Admin(request) => {
             let done = administer(cloud, request);
             done.map_err(|error| {

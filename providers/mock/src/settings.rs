@@ -18,9 +18,9 @@ pub struct MockSettings {
     /// Socket of a served cloud, in which the node exists; the rest but for
     /// `instance_id` and `profile` is for a cloud in this process.
     pub endpoint: Option<PathBuf>,
-    /// The node.
+    /// The id of the node that the provider speaks for.
     pub instance_id: String,
-    /// Its type.
+    /// The node's instance type, in a cloud of its own.
     pub instance_type: String,
     /// Its limits, when they are not to follow from the type.
     pub limits: Option<Limits>,

@@ -37,23 +37,23 @@ impl State {
                 "{address} is the own address of {id} and cannot be unassigned"
             )));
         }
-        let mut given_back = Vec::new();
+        let mut freed = Vec::new();
         interface.addresses.retain(|address| {
             let gone = grant.addresses.contains(address);
-            given_back.extend(gone.then_some(Lease::Address(*address)));
+            freed.extend(gone.then_some(Lease::Address(*address)));
             !gone
         });
         interface.prefixes.retain(|prefix| {
             let gone = grant.prefixes.contains(prefix);
-            given_back.extend(gone.then_some(Lease::Prefix(*prefix)));
+            freed.extend(gone.then_some(Lease::Prefix(*prefix)));
             !gone
         });
-        if given_back.is_empty() {
+        if freed.is_empty() {
             return Ok(());
         }
         let subnet = self.subnet_mut(&interface.subnet)?;
-        for lease in given_back {
-            subnet.give_back(lease);
+        for lease in freed {
+            subnet.free(lease);
         }
         self.replace(instance, interface)
     }
@@ -122,7 +122,7 @@ impl State {
             let addresses = grant.addresses.into_iter().map(Lease::Address);
             let prefixes = grant.prefixes.into_iter().map(Lease::Prefix);
             for lease in addresses.chain(prefixes) {
-                subnet.give_back(lease);
+                subnet.free(lease);
             }
             return Err(refusal);
         }

@@ -2,6 +2,7 @@
 //! faults: those stand before it, in [`crate::provider`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -18,6 +19,7 @@ use crate::config::{CloudConfig, Profile};
 use crate::dump::{CallCount, CloudDump};
 use crate::faults::Faults;
 use crate::node::{NodeState, leases};
+use crate::operations::Operations;
 use crate::refusal::Refusal;
 use crate::subnet::SubnetState;
 use crate::throttle::Budget;
@@ -35,8 +37,11 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) budget: Option<Budget>,
     pub(crate) denied: Vec<Operation>,
+    pub(crate) operations: Operations,
     pub(crate) calls: BTreeMap<(String, Operation, &'static str), u64>,
     pub(crate) changes: broadcast::Sender<Change>,
+    /// How far the cloud's clock is behind tokio's.
+    pub(crate) behind: Duration,
 }
 
 impl State {
@@ -58,8 +63,10 @@ impl State {
             faults,
             budget: config.throttle.map(|throttle| Budget::new(throttle, now)),
             denied: Vec::new(),
+            operations: Operations::default(),
             calls: BTreeMap::new(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            behind: Duration::ZERO,
             config,
         }
     }
@@ -90,9 +97,15 @@ impl State {
                     count: *count,
                 })
                 .collect(),
-            faults: self.faults.dump(Instant::now()),
+            faults: self.faults.dump(self.now()),
             denied: self.denied.clone(),
         }
+    }
+
+    /// The cloud's clock.
+    pub(crate) fn now(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.behind).unwrap_or(now)
     }
 
     pub(crate) fn describe_node(&self, instance: &str) -> Result<Node, Refusal> {
@@ -108,7 +121,8 @@ impl State {
 
     pub(crate) fn inventory(&mut self, instance: &str) -> Result<Inventory, Refusal> {
         let subnets = self.subnets_of(instance)?;
-        let interfaces = self.node_mut(instance)?.seen(Instant::now());
+        let now = self.now();
+        let interfaces = self.node_mut(instance)?.seen(now);
         Ok(Inventory {
             interfaces,
             subnets,
@@ -185,14 +199,13 @@ impl State {
         }
         let gone = node.interfaces.remove(position);
         self.free(&gone);
-        let delay = self.lag();
+        let (now, delay) = (self.now(), self.lag());
         self.publish(Change::InterfaceDetached {
             instance: instance.to_owned(),
             interface: gone.id.clone(),
             mac: gone.mac,
         });
-        self.node_mut(instance)?
-            .show_detached(gone, Instant::now(), delay);
+        self.node_mut(instance)?.show_detached(gone, now, delay);
         Ok(())
     }
 
@@ -220,7 +233,7 @@ impl State {
                 Ok(address) => own_addresses.push(address),
                 Err(refusal) => {
                     for address in own_addresses {
-                        subnet.give_back(Lease::Address(address));
+                        subnet.free(Lease::Address(address));
                     }
                     return Err(refusal);
                 }
@@ -247,13 +260,13 @@ impl State {
 
     /// Attaches a made interface and tells the wires.
     pub(crate) fn plug(&mut self, instance: &str, interface: Interface) -> Result<(), Refusal> {
-        let delay = self.lag();
+        let (now, delay) = (self.now(), self.lag());
         let node = self.node_mut(instance)?;
         let id = interface.id.clone();
         node.interfaces.push(interface.clone());
         node.interfaces
             .sort_by_key(|interface| (interface.network_card, interface.device_index));
-        node.show_attached(&id, Instant::now(), delay);
+        node.show_attached(&id, now, delay);
         let security_groups = node.security_groups.clone();
         self.publish(Change::InterfaceAttached {
             instance: instance.to_owned(),
@@ -267,7 +280,7 @@ impl State {
     pub(crate) fn free(&mut self, interface: &Interface) {
         if let Ok(subnet) = self.subnet_mut(&interface.subnet) {
             for lease in leases(interface) {
-                subnet.give_back(lease);
+                subnet.free(lease);
             }
         }
     }
@@ -284,7 +297,7 @@ impl State {
     }
 
     /// How long the next change takes to show.
-    pub(crate) fn lag(&mut self) -> std::time::Duration {
+    pub(crate) fn lag(&mut self) -> Duration {
         let quantile = self.rng.random();
         self.config.consistency_delay.at(quantile)
     }
@@ -306,7 +319,7 @@ impl State {
     }
 
     pub(crate) fn replace(&mut self, instance: &str, interface: Interface) -> Result<(), Refusal> {
-        let delay = self.lag();
+        let (now, delay) = (self.now(), self.lag());
         let id = interface.id.clone();
         self.publish(Change::SourcesChanged {
             instance: instance.to_owned(),
@@ -320,13 +333,36 @@ impl State {
             Some(place) => *place = interface,
             None => return Err(Refusal::no_such_interface(&id)),
         }
-        node.show(&id, Instant::now(), delay);
+        node.show(&id, now, delay);
         Ok(())
+    }
+
+    /// Takes the mark of a daemon's from an interface: somebody else has made it.
+    pub(crate) fn make_unmarked(
+        &mut self,
+        instance: &str,
+        mut made: Interface,
+    ) -> Result<Interface, Refusal> {
+        made.made_for_pods = false;
+        self.replace(instance, made.clone())?;
+        Ok(made)
+    }
+
+    /// Shows an interface in another state.
+    pub(crate) fn show_state(&mut self, instance: &str, id: &InterfaceId, state: InterfaceState) {
+        let (now, delay) = (self.now(), self.lag());
+        let Ok(node) = self.node_mut(instance) else {
+            return;
+        };
+        if let Some(interface) = node.interface_mut(id) {
+            interface.state = state;
+            node.show(id, now, delay);
+        }
     }
 
     /// Shows the interfaces of a subnet as not for pods.
     pub(crate) fn keep_pods_out(&mut self, subnet: &SubnetId) {
-        let now = Instant::now();
+        let now = self.now();
         for node in self.nodes.values_mut() {
             let mut changed = Vec::new();
             for interface in node.interfaces.iter_mut().filter(|i| i.subnet == *subnet) {
@@ -334,7 +370,7 @@ impl State {
                 changed.push(interface.id.clone());
             }
             for id in changed {
-                node.show(&id, now, std::time::Duration::ZERO);
+                node.show(&id, now, Duration::ZERO);
             }
         }
     }

@@ -101,9 +101,9 @@ impl SubnetState {
         self.ranges.iter_mut().any(|range| range.take_this(address))
     }
 
-    pub(crate) fn give_back(&mut self, lease: Lease) {
+    pub(crate) fn free(&mut self, lease: Lease) {
         for range in &mut self.ranges {
-            if range.give_back(lease) {
+            if range.free(lease) {
                 return;
             }
         }
@@ -125,7 +125,7 @@ impl SubnetState {
 
     pub(crate) fn unfill(&mut self) {
         for lease in std::mem::take(&mut self.filled) {
-            self.give_back(lease);
+            self.free(lease);
         }
     }
 

@@ -17,8 +17,8 @@
 use serde::{Deserialize, Serialize};
 use tokio_util::codec::LinesCodec;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, Grant, Interface, InterfaceId, Inventory, Node,
-    Operation, ProviderError, SubnetId,
+    AddressSlots, AttachRequest, Capabilities, ChangeRequest, Grant, Interface, InterfaceId,
+    Inventory, Node, Operation, OperationId, Progress, ProviderError, SubnetId,
 };
 
 use crate::change::Change;
@@ -39,7 +39,7 @@ pub(crate) fn codec() -> LinesCodec {
 pub struct Asked {
     /// Named by every message that answers it.
     pub id: u64,
-    /// The request.
+    /// What the user asks for.
     pub request: Request,
 }
 
@@ -48,11 +48,11 @@ pub struct Asked {
 pub struct Told {
     /// The request that it answers.
     pub id: u64,
-    /// The message.
+    /// What there is to tell.
     pub message: Message,
 }
 
-/// A request.
+/// What a user may ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -79,7 +79,7 @@ pub enum Request {
     DetachInterface {
         /// The node that asks.
         instance: String,
-        /// Which.
+        /// The interface that goes.
         interface: InterfaceId,
     },
     /// Addresses or prefixes for an interface.
@@ -97,8 +97,22 @@ pub enum Request {
         instance: String,
         /// From which interface.
         interface: InterfaceId,
-        /// Which.
+        /// What goes back.
         grant: Grant,
+    },
+    /// Any change, which may run on its own.
+    Begin {
+        /// The node that asks.
+        instance: String,
+        /// What it asks for.
+        change: ChangeRequest,
+    },
+    /// How far a change is that was begun.
+    Resume {
+        /// The node that asks.
+        instance: String,
+        /// The operation that was begun.
+        operation: OperationId,
     },
     /// A request of whoever runs the cloud.
     Admin(AdminRequest),
@@ -140,7 +154,7 @@ pub enum AdminRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
-    /// It succeeded.
+    /// The request succeeded.
     Answer(Answer),
     /// A node's call failed.
     ProviderError(ProviderError),
@@ -170,6 +184,8 @@ pub enum Answer {
     Interface(Interface),
     /// To [`Request::Assign`].
     Grant(Grant),
+    /// To [`Request::Begin`] and [`Request::Resume`].
+    Progress(Progress),
     /// To [`AdminRequest::Config`].
     Config(Box<CloudConfig>),
     /// To [`AdminRequest::Dump`] and first to [`AdminRequest::Follow`].

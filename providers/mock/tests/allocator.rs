@@ -14,7 +14,7 @@ use veni_provider_mock::config::AllocationOrder;
 enum Step {
     Address,
     Prefix,
-    GiveBack(prop::sample::Index),
+    Free(prop::sample::Index),
     Fill(u8),
     Fragment,
 }
@@ -23,7 +23,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => Just(Step::Address),
         3 => Just(Step::Prefix),
-        5 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
+        5 => any::<prop::sample::Index>().prop_map(Step::Free),
         1 => any::<u8>().prop_map(Step::Fill),
         1 => Just(Step::Fragment),
     ]
@@ -77,12 +77,12 @@ proptest! {
                     prop_assert_eq!(prefix.is_some(), left > 0);
                     new.extend(prefix.map(Lease::Prefix));
                 }
-                Step::GiveBack(which) if !held.is_empty() => {
+                Step::Free(which) if !held.is_empty() => {
                     let lease = held.swap_remove(which.index(held.len()));
-                    prop_assert!(allocator.give_back(lease));
-                    prop_assert!(!allocator.give_back(lease), "nobody gives back twice");
+                    prop_assert!(allocator.free(lease));
+                    prop_assert!(!allocator.free(lease), "nobody gives back twice");
                 }
-                Step::GiveBack(_) => {}
+                Step::Free(_) => {}
                 Step::Fill(leave) => {
                     let taken = allocator.fill(u128::from(leave), &mut rng);
                     new.extend(taken.into_iter().map(Lease::Address));
@@ -107,7 +107,7 @@ proptest! {
             prop_assert_eq!(allocator.free_addresses(), addresses - used);
         }
         for lease in held {
-            prop_assert!(allocator.give_back(lease));
+            prop_assert!(allocator.free(lease));
         }
         prop_assert_eq!(allocator.free_addresses(), addresses);
         prop_assert_eq!(allocator.free_prefixes(), prefixes);
@@ -130,17 +130,14 @@ fn a_subnet_keeps_its_first_four_addresses_and_its_last() {
     let wanted: Vec<IpAddr> = (4..15).map(|last| IpAddr::from([10, 0, 0, last])).collect();
     assert_eq!(all, wanted);
     let reserved = Lease::Address(IpAddr::from([10, 0, 0, 1]));
-    assert!(
-        !allocator.give_back(reserved),
-        "nobody can free the gateway"
-    );
+    assert!(!allocator.free(reserved), "nobody can free the gateway");
 }
 
 #[test]
 fn a_released_address_rests_while_others_are_free() {
     let (mut allocator, mut rng) = allocator("10.0.0.0/27");
     let first = allocator.take_address(&mut rng).expect("is free");
-    assert!(allocator.give_back(Lease::Address(first)));
+    assert!(allocator.free(Lease::Address(first)));
     let others = allocator.free_addresses() - 1;
     for _ in 0..others {
         let next = allocator.take_address(&mut rng).expect("is free");
@@ -157,7 +154,7 @@ fn a_released_address_rests_while_others_are_free() {
 fn a_released_prefix_rests_while_others_are_free() {
     let (mut allocator, mut rng) = allocator("10.0.0.0/25");
     let first = allocator.take_prefix(&mut rng).expect("is free");
-    assert!(allocator.give_back(Lease::Prefix(first)));
+    assert!(allocator.free(Lease::Prefix(first)));
     let others = allocator.free_prefixes() - 1;
     for _ in 0..others {
         let next = allocator.take_prefix(&mut rng).expect("is free");

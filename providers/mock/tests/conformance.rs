@@ -154,6 +154,31 @@ macro_rules! azure_served {
     };
 }
 
+/// Changes of both profiles that run for three minutes.
+mod long_changes {
+    use super::{InProcess, Profile, Verdict, behaviour};
+
+    async fn shown(name: &str) {
+        for profile in [Profile::Aws, Profile::Azure] {
+            let fixture = InProcess::new(profile, |node| node);
+            fixture.let_changes_run(std::time::Duration::from_secs(180));
+            let behaviour = behaviour(name).expect("is in the table");
+            let outcome = behaviour.run(&fixture).await;
+            assert_eq!(outcome, Ok(Verdict::Shown), "{profile:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_runs_for_minutes_is_brought_to_its_end() {
+        shown("a_change_that_was_begun_is_brought_to_its_end").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interface_takes_no_second_change_while_it_is_updating() {
+        shown("an_interface_takes_no_second_change_while_it_is_updating").await;
+    }
+}
+
 veni_provider::for_each_behaviour!(aws_in_process);
 veni_provider::for_each_behaviour!(azure_in_process);
 veni_provider::for_each_behaviour!(aws_served);

@@ -11,10 +11,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use rand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::{Adaptation, Rate};
+use crate::random;
 
 /// Tokio's clock for `governor`, so that a paused one works.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +97,7 @@ impl Budget {
     pub async fn wait(&self) {
         let _turn = self.turn.lock().await;
         while let Some(wait) = self.must_wait() {
-            let extra = wait.mul_f64(rand::rng().random_range(0.0..=self.jitter));
+            let extra = wait.mul_f64(random::within(0.0..self.jitter));
             sleep(wait + extra).await;
         }
     }

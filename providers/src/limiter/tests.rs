@@ -8,6 +8,7 @@ use futures::future::join_all;
 use tokio::time::sleep;
 
 use super::*;
+use crate::SourceRouting;
 
 /// Answers `inventory` and `release` from a script, then with success; with a
 /// class of `Fatal` it never answers.
@@ -15,6 +16,8 @@ struct Scripted {
     script: Mutex<VecDeque<ErrorClass>>,
     calls: Mutex<Vec<Instant>>,
     capabilities: Capabilities,
+    /// For releases.
+    deadline: Option<Duration>,
 }
 
 impl Scripted {
@@ -27,11 +30,12 @@ impl Scripted {
                 ipv4_prefixes: true,
                 ipv6_prefixes: true,
                 ipv6_addresses: true,
-                source_routing: true,
+                source_routing: SourceRouting::BySource,
                 release: true,
                 batch: 1,
                 settle_time: Duration::ZERO,
             },
+            deadline: None,
         })
     }
 
@@ -58,6 +62,18 @@ impl Scripted {
 impl Provider for Scripted {
     fn name(&self) -> &'static str {
         "scripted"
+    }
+
+    async fn local_view(&self) -> Option<LocalView> {
+        let marks = ["seen".to_owned()].into();
+        Some(LocalView {
+            marks,
+            ..LocalView::default()
+        })
+    }
+
+    fn deadline(&self, operation: Operation) -> Option<Duration> {
+        self.deadline.filter(|_| operation == Operation::Release)
     }
 
     fn capabilities(&self) -> &Capabilities {
@@ -270,4 +286,65 @@ async fn other_errors_do_not_slow_down() {
     limited.inventory().await.expect_err("must be denied");
     limited.inventory().await.expect_err("must fail");
     assert_eq!(limited.budget(ApiFamily::Describe), 10.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_of_call_has_the_deadline_that_the_provider_names() {
+    let patient = Duration::from_secs(200);
+    let provider = Scripted::new([ErrorClass::Fatal, ErrorClass::Fatal]);
+    let mut provider = Arc::into_inner(provider).expect("nobody else has it");
+    provider.deadline = Some(patient);
+    let config = LimiterConfig::default();
+    let limited = Limited::new(Arc::new(provider), &config, Arc::new(NoObserver));
+    let (id, nothing) = (InterfaceId::new("eni-1"), Grant::default());
+    let began = Instant::now();
+    let error = limited.release(&id, &nothing).await.expect_err("hangs");
+    assert_eq!(error.class, ErrorClass::OutcomeUnknown);
+    assert_eq!(error.reason, "no answer within 200s");
+    assert_eq!(began.elapsed().as_secs(), patient.as_secs());
+    let began = Instant::now();
+    limited.inventory().await.expect_err("hangs");
+    assert_eq!(began.elapsed().as_secs(), config.deadline.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_reaches_the_provider_behind_and_comes_back_with_its_answer() {
+    let scripted = Scripted::new([ErrorClass::Unsupported]);
+    let mut limits = config();
+    limits.deadline = Duration::from_secs(60);
+    let limited = Limited::new(scripted.clone(), &limits, Arc::new(Notes::default()));
+    assert_eq!(limited.name(), "scripted");
+    assert!(format!("{limited:?}").contains("Limited"), "{limited:?}");
+    let view = limited.local_view().await.expect("a view");
+    assert!(view.marks.contains("seen"));
+    assert_eq!(scripted.starts().len(), 0, "a view of the node is no call");
+    let interface = InterfaceId::new("eni-1");
+    let refused = limited.detach_interface(&interface).await;
+    assert_eq!(
+        refused.expect_err("scripted").class,
+        ErrorClass::Unsupported
+    );
+    let slots = AddressSlots::new(veni_nouns::Family::V4, veni_nouns::SlotKind::Address, 1);
+    let refused = limited.assign(&interface, slots).await;
+    assert_eq!(refused.expect_err("it cannot").operation, "assign");
+    for operation in Operation::ALL {
+        assert_eq!(limited.deadline(operation), Some(Duration::from_secs(60)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_grows_by_a_share_of_its_increase_for_each_call_that_passes() {
+    let full = Rate {
+        per_second: 10.0,
+        burst: 3,
+    };
+    let adaptation = Adaptation {
+        decrease: 0.5,
+        increase: 2.0,
+        ..config().adaptation
+    };
+    let budget = Budget::new(full, &adaptation);
+    assert_eq!(budget.passed(), None, "it is whole");
+    assert_eq!(budget.throttled(Instant::now(), None), Some(5.0));
+    assert_eq!(budget.passed(), Some(5.0 + 2.0 / 5.0));
 }

@@ -18,6 +18,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) quick: bool,
 
+    /// Measure limits of pods' bandwidth instead: 10, 100 and 1,000 Mbit/s, in both
+    /// directions, by TCP and by UDP, 10 s each [quick: 2 s].
+    #[arg(long, conflicts_with_all = ["json", "network_lock"])]
+    pub(crate) bandwidth: bool,
+
     /// Print the figures as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -33,6 +38,11 @@ pub(crate) struct Arguments {
     /// ADDs and DELs of each plugin, one at a time [default: 150, quick: 20].
     #[arg(long, value_name = "COUNT")]
     pub(crate) rounds: Option<usize>,
+
+    /// Only what the daemon's kernel threads wait for in a burst, while namespaces are torn
+    /// down and not.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) network_lock: bool,
 
     /// How often each burst is repeated [default: 5, quick: 1].
     #[arg(long, value_name = "COUNT")]

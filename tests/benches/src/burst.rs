@@ -1,4 +1,4 @@
-//! Many at the same instant.
+//! Measures ADDs and DELs of many pods at the same instant.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ impl Together {
         self.walls.push(milliseconds(last.unwrap_or(0)));
     }
 
-    /// From the instant to the last answer, ms; the median of the repetitions.
+    /// From the common start to the last answer, ms; the median of the repetitions.
     pub(crate) fn wall(&self) -> f64 {
         median_of(self.walls.clone())
     }
@@ -35,9 +35,9 @@ impl Together {
 pub(crate) struct Burst {
     /// How many at once.
     pub(crate) size: usize,
-    /// ADDs.
+    /// ADDs by contender.
     pub(crate) add: BTreeMap<Kind, Together>,
-    /// DELs.
+    /// DELs by contender.
     pub(crate) del: BTreeMap<Kind, Together>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn all_at_once(world: &World, size: usize, repeats: usize) -> anyhow:
     Ok(burst)
 }
 
-/// So many ADDs and as many DELs at the same instant.
+/// As many ADDs as DELs, all at the same instant.
 pub(crate) fn mixed(world: &World, count: usize, repeats: usize) -> anyhow::Result<Burst> {
     let mut burst = Burst {
         size: count,

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// Runs a program to its end; a failure carries its words.
+/// Runs a program to its end. An error quotes its standard error.
 pub(crate) fn run(line: &[&str]) -> anyhow::Result<Output> {
     let [program, arguments @ ..] = line else {
         bail!("no program to run");
@@ -22,14 +22,14 @@ pub(crate) fn run(line: &[&str]) -> anyhow::Result<Output> {
     Ok(output)
 }
 
-/// `ip` in the node, from words that stand apart by spaces.
+/// Runs `ip` in the node with arguments that are separated by spaces.
 pub(crate) fn ip(words: &str) -> anyhow::Result<()> {
     let mut line = vec!["ip"];
     line.extend(words.split_whitespace());
     run(&line).map(drop)
 }
 
-/// `ip` in another namespace.
+/// Runs `ip` in another namespace.
 pub(crate) fn ip_in(namespace: &Path, words: &str) -> anyhow::Result<()> {
     in_namespace(namespace, words).map(drop)
 }
@@ -53,13 +53,13 @@ fn in_namespace(namespace: &Path, words: &str) -> anyhow::Result<Output> {
     run(&line)
 }
 
-/// `ip -j` prints nothing at all where there is nothing to show.
+/// Parses the output of `ip -j`, which is empty when there is nothing to show.
 fn parse(output: &Output) -> anyhow::Result<Vec<Value>> {
     if output.stdout.iter().all(u8::is_ascii_whitespace) {
         return Ok(Vec::new());
     }
     let list = serde_json::from_slice::<Vec<Value>>(&output.stdout)?;
-    // Entries without content stand for links that a filter has left out.
+    // An entry without content stands for a link that a filter has left out.
     Ok(list
         .into_iter()
         .filter(|entry| entry.as_object().is_some_and(|fields| !fields.is_empty()))

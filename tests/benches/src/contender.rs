@@ -1,4 +1,4 @@
-//! Who is measured: how each is called, and where it leaves its pods' routes.
+//! The contenders: how each plugin is called, and in which table its pods' routes are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All, in the order in which they take turns.
+    /// All contenders, in the order in which they take turns.
     pub(crate) const ALL: [Self; 3] = [Self::Veni, Self::Reference, Self::Floor];
 
     /// Name in tables.
@@ -55,7 +55,7 @@ impl Kind {
 /// A plugin with its pods' namespaces.
 #[derive(Debug)]
 pub(crate) struct Contender {
-    /// Which.
+    /// Which contender it is.
     pub(crate) kind: Kind,
     program: PathBuf,
     plugins: PathBuf,
@@ -132,6 +132,20 @@ impl Contender {
         self.job("ADD", pod)
     }
 
+    /// An ADD of a pod with a port of the node of its own.
+    pub(crate) fn add_with_port(&self, pod: usize) -> anyhow::Result<Job> {
+        let mut config: Value = serde_json::from_slice(&fs::read(&self.config)?)?;
+        config["runtimeConfig"] = json!({"portMappings": [
+            {"hostPort": host_port(pod), "containerPort": 80, "protocol": "tcp"}
+        ]});
+        let input = self.config.with_file_name(format!("port-{pod}.json"));
+        fs::write(&input, config.to_string())?;
+        Ok(Job {
+            input,
+            ..self.job("ADD", pod)
+        })
+    }
+
     /// A DEL of a pod.
     pub(crate) fn del(&self, pod: usize) -> Job {
         self.job("DEL", pod)
@@ -171,6 +185,11 @@ impl Contender {
     }
 }
 
+/// The port of the node that a pod has, if it has one.
+pub(crate) fn host_port(pod: usize) -> usize {
+    20_000 + pod
+}
+
 /// Veni's run folder.
 pub(crate) fn run_dir(node: &Node) -> PathBuf {
     node.folder.join("veni/run")
@@ -181,8 +200,9 @@ pub(crate) fn floor_socket(node: &Node) -> PathBuf {
     node.folder.join("floor/socket")
 }
 
-/// As much of what Veni does as the reference plugins can: an address, a veth
-/// pair, routes. Addresses are kept on the same tmpfs as Veni's journal.
+/// The configuration of the reference plugins. They do as much of Veni's work as they can:
+/// an address, a veth pair, routes. Their addresses are on the same tmpfs as Veni's
+/// journal, so that no disk distorts the comparison.
 fn reference_config(node: &Node) -> Value {
     let kept: &Path = &node.folder.join("reference/addresses");
     json!({

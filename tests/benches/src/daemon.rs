@@ -1,4 +1,5 @@
-//! The daemon under measurement: started, asked, weighed and stopped.
+//! The daemon under measurement: starts it, reads its metrics, memory and processor time,
+//! and stops it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -40,8 +41,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon with a mock cloud of its own whose pool is to hold so
-    /// many addresses that no ADD ever waits for one.
+    /// Starts a daemon with a mock cloud of its own. Its pool holds so many addresses that
+    /// no ADD ever waits for one.
     pub(crate) fn start(program: &Path, node: &Node, addresses: usize) -> anyhow::Result<Self> {
         let folder = run_dir(node);
         fs::create_dir_all(&folder)?;
@@ -115,7 +116,7 @@ impl Daemon {
         stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        // Before the first operation there are no phases, but there is an end.
+        // Before the first operation the text has no phases, but it has its end mark.
         ensure!(
             text.ends_with("# EOF\n"),
             "the metrics are cut short: {text}"
@@ -123,11 +124,15 @@ impl Daemon {
         read_phases(&text, operation)
     }
 
+    /// Folder of its threads in `/proc`.
+    pub(crate) fn tasks(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/task", self.process.id()))
+    }
+
     /// CPU time of all its threads so far, ns, as the kernel's scheduler counts it.
     pub(crate) fn cpu_nanoseconds(&self) -> anyhow::Result<u64> {
-        let tasks = PathBuf::from(format!("/proc/{}/task", self.process.id()));
         let mut sum = 0;
-        for task in fs::read_dir(tasks)? {
+        for task in fs::read_dir(self.tasks())? {
             let text = fs::read_to_string(task?.path().join("schedstat"))
                 .context("the kernel counts no CPU time by thread (CONFIG_SCHED_INFO)")?;
             let first = text.split_whitespace().next().unwrap_or_default();
@@ -195,7 +200,7 @@ fn read_phases(text: &str, operation: &str) -> anyhow::Result<BTreeMap<String, S
             _ => {}
         }
     }
-    // Buckets name the phase after their bound in some orders: they are not phases.
+    // Buckets carry the phase as well, in some orders after their bound: skip them.
     phases.retain(|_, spent| spent.count > 0.0);
     Ok(phases)
 }

@@ -1,4 +1,4 @@
-//! Samples and what tables say of them.
+//! Samples, their quantiles and means, and tables.
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(crate) struct Samples {
 impl Default for Samples {
     fn default() -> Self {
         Self {
-            // Three digits are more than the machine repeats.
+            // Three significant digits are more than two runs agree on.
             durations: Histogram::new_with_max(LONGEST, 3).expect("valid bounds"),
             plugin_cpu_micros: 0,
             daemon_cpu_nanoseconds: 0,
@@ -31,7 +31,7 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// Takes what came of plugins in.
+    /// Adds the outcomes of plugins.
     pub(crate) fn extend<'a>(&mut self, outcomes: impl IntoIterator<Item = &'a Outcome>) {
         for outcome in outcomes {
             self.record(outcome.nanoseconds);
@@ -40,7 +40,7 @@ impl Samples {
         }
     }
 
-    /// Takes one duration in.
+    /// Adds one duration.
     pub(crate) fn record(&mut self, nanoseconds: u64) {
         self.durations.saturating_record(nanoseconds);
     }
@@ -111,7 +111,7 @@ pub(crate) fn mebibytes(kibibytes: u64) -> f64 {
     kibibytes as f64 / 1024.0
 }
 
-/// The middle one; the mean of the middle two.
+/// The median: the middle value, or the mean of the middle two.
 pub(crate) fn median_of(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

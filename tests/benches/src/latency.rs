@@ -1,8 +1,8 @@
-//! How long a packet takes to a pod and back.
+//! Measures how long a packet takes to a pod and back.
 //!
-//! One thread holds both sockets and answers itself: the kernel delivers a
-//! packet over veth pairs within the call that sends it, so what is measured is
-//! the packet's way (rules, routes, filters, twice) without any waking up.
+//! One thread holds both sockets and answers itself. Over veth pairs, the kernel delivers a
+//! packet within the call that sends it. So the figure is the packet's way alone (rules,
+//! routes, filters, twice), and no thread has to wake up.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -18,7 +18,7 @@ use crate::figures::Samples;
 
 /// Payload, bytes.
 const PAYLOAD: [u8; 64] = [7; 64];
-/// Round trips before any is counted.
+/// Round trips of the warm-up, which are not counted.
 const WARM_UP: usize = 200;
 
 /// An address in a namespace; `None` is the node's own.
@@ -70,7 +70,7 @@ impl RoundTrips {
         Ok(Self { asking, answering })
     }
 
-    /// There and back, so many times after a warm-up.
+    /// Times round trips after a warm-up.
     pub(crate) fn go(&self, count: usize) -> anyhow::Result<Samples> {
         let mut samples = Samples::default();
         let mut buffer = [0; PAYLOAD.len() + 1];

@@ -1,10 +1,12 @@
 //! `make bench`: how long ADD and DEL take for Veni, for the reference plugins
 //! and for the floor, and what pods cost the packets of a node.
 //!
-//! Everything is measured interleaved in one run, in network, mount and process
-//! namespaces of the program's own, and checked: a wrong result ends the run.
+//! One run measures all contenders in turns, so that other load on the machine hits all of
+//! them. It uses network, mount and process namespaces of its own. It checks every result,
+//! and a wrong one ends the run.
 
 mod arguments;
+mod bandwidth;
 mod burst;
 mod command;
 mod contender;
@@ -12,6 +14,7 @@ mod daemon;
 mod figures;
 mod latency;
 mod machine;
+mod network_lock;
 mod node;
 mod one_by_one;
 mod ramp;
@@ -34,6 +37,7 @@ use world::World;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match node::inside() {
+        true if arguments.bandwidth => bandwidth::run(arguments.quick).map(|()| ExitCode::SUCCESS),
         true => run(&arguments),
         false => node::enter(),
     };
@@ -53,6 +57,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ..Report::default()
     };
     let mut world = World::try_new(arguments, &scale)?;
+    if arguments.network_lock {
+        println!("{}; after: {}\n", report.before, machine::load());
+        print!("{}", network_lock::measure(&world, scale.burst_repeats)?);
+        world.daemon.stop().context("the daemon did not end well")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let measured = measure(&mut world, &scale, &mut report);
     if measured.is_err() {
         eprintln!("the end of the daemon's log:\n{}", world.daemon.log_end());

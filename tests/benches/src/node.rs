@@ -1,6 +1,5 @@
-//! The node that everything happens on: namespaces of the program's own, a
-//! cloud network behind `eth0`, and interfaces that are plugged in when the
-//! mock cloud has attached them.
+//! The node of a run: namespaces of the program's own, a cloud network behind `eth0`, and
+//! interfaces that it plugs in when the mock cloud has attached them.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -13,9 +12,9 @@ use veni_api::v1::PoolResponse;
 use crate::command::{ip, ip_in, run};
 use crate::starter::Starter;
 
-/// Tells the program that it runs in namespaces of its own.
+/// Environment variable that tells the program that it runs in its own namespaces.
 const INSIDE: &str = "VENI_BENCH_INSIDE";
-/// Where everything of a run lives; a tmpfs, as `/run` is on a node.
+/// Folder of all files of a run; a tmpfs, as `/run` is on a node.
 const FOLDER: &str = "/run/veni-bench";
 /// The node's address and the length of its subnet.
 pub(crate) const ADDRESS: &str = "10.0.0.4/18";
@@ -40,6 +39,8 @@ pub(crate) fn enter() -> anyhow::Result<ExitCode> {
         .arg(program)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
+        // Beds of the tests ask for it before they change the kernel.
+        .env("VENI_TEST_NAMESPACES", "1")
         .exec();
     Err(error).context("failed to run unshare")
 }
@@ -57,7 +58,7 @@ impl Node {
     /// Makes the node and the network that it is plugged into.
     pub(crate) fn try_new(starter: &Starter) -> anyhow::Result<Self> {
         run(&["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"])?;
-        // sysfs shows the network namespace that it was mounted in.
+        // Mount sysfs again: it shows the network namespace in which it was mounted.
         run(&["mount", "-t", "sysfs", "sysfs", "/sys"])?;
         let folder = PathBuf::from(FOLDER);
         let networks = folder.join("network");
@@ -77,12 +78,12 @@ impl Node {
         let own = ADDRESS.split('/').next().unwrap_or_default();
         ip_in(&node.network, &format!("route add {own} dev node0"))?;
         ip_in(&node.network, &format!("route add 10.0.0.0/18 via {own}"))?;
-        // Pods of the floor are found by a rule as those of Veni are.
+        // A rule leads to the floor's pods, as one does to Veni's.
         ip("rule add priority 512 lookup 7680")?;
         Ok(node)
     }
 
-    /// The network takes packets of any pod on any of the node's links.
+    /// Lets the network take packets of any pod on any of the node's links.
     fn loosen_network(&self) -> anyhow::Result<()> {
         let settings = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$file; done";
         let network = format!("--net={}", self.network.display());
@@ -102,8 +103,8 @@ impl Node {
         ip_in(&self.network, &address)
     }
 
-    /// Plugs in what the mock cloud has attached and has no link yet, as a
-    /// hypervisor would.
+    /// Plugs in the interfaces that the mock cloud has attached and that have no link yet, as
+    /// a hypervisor would.
     pub(crate) fn plug_attached(&self, pool: &PoolResponse) -> anyhow::Result<()> {
         for interface in &pool.interfaces {
             let name = format!("eth{}", interface.device_index);

@@ -1,4 +1,4 @@
-//! ADD and DEL one at a time: the contenders take turns with every ADD.
+//! Measures ADD and DEL one at a time. The contenders take turns with every ADD.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,12 @@ const CHUNK: usize = 30;
 /// The figures.
 #[derive(Debug, Default)]
 pub(crate) struct OneByOne {
-    /// ADDs.
+    /// ADDs by contender.
     pub(crate) add: BTreeMap<Kind, Samples>,
-    /// DELs.
+    /// DELs by contender.
     pub(crate) del: BTreeMap<Kind, Samples>,
+    /// Pods without and with a port of the node, in turns: ADDs and DELs of each.
+    pub(crate) ports: Ports,
     /// `veni-cni` with VERSION: a process that reads its input and answers.
     pub(crate) version: Samples,
     /// `veni-cni` with STATUS: the same with one empty call to the daemon.
@@ -31,7 +33,20 @@ pub(crate) struct OneByOne {
     pub(crate) del_phases: BTreeMap<String, Spent>,
 }
 
-/// Measures.
+/// What a port of the node (`hostPort`) costs.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    /// ADDs without.
+    pub(crate) add_without: Samples,
+    /// ADDs with one.
+    pub(crate) add_with: Samples,
+    /// DELs without.
+    pub(crate) del_without: Samples,
+    /// DELs with one.
+    pub(crate) del_with: Samples,
+}
+
+/// Measures all contenders in turns.
 pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<OneByOne> {
     let mut figures = OneByOne::default();
     let mut left = scale.rounds;
@@ -44,8 +59,32 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<OneByOne> 
         for kind in Kind::ALL {
             delete(world, kind, &pods, &mut figures)?;
         }
+        ports(world, &pods, &mut figures.ports)?;
     }
     Ok(figures)
+}
+
+/// Every other pod has a port of the node.
+fn ports(world: &World, pods: &[usize], figures: &mut Ports) -> anyhow::Result<()> {
+    let veni = world.contender(Kind::Veni);
+    let with_port = |pod: usize| !pod.is_multiple_of(2);
+    let add = |pod: &usize| match with_port(*pod) {
+        true => veni.add_with_port(*pod),
+        false => Ok(veni.add(*pod)),
+    };
+    let jobs: Vec<Job> = pods.iter().map(add).collect::<Result<_, _>>()?;
+    let outcomes = world.start(Order::Series, &jobs)?;
+    world.verify_added(Kind::Veni, pods, &outcomes, pods.len())?;
+    world.verify_ports(pods.iter().copied().filter(|pod| with_port(*pod)))?;
+    figures.add_without.extend(outcomes.iter().step_by(2));
+    figures.add_with.extend(outcomes.iter().skip(1).step_by(2));
+    let jobs: Vec<Job> = pods.iter().map(|pod| veni.del(*pod)).collect();
+    let outcomes = world.start(Order::Series, &jobs)?;
+    world.settle(Kind::Veni, pods, 0)?;
+    world.verify_ports([].into_iter())?;
+    figures.del_without.extend(outcomes.iter().step_by(2));
+    figures.del_with.extend(outcomes.iter().skip(1).step_by(2));
+    Ok(())
 }
 
 fn ask(world: &World, count: usize, figures: &mut OneByOne) -> anyhow::Result<()> {
@@ -64,6 +103,7 @@ fn add(world: &World, pods: &[usize], figures: &mut OneByOne) -> anyhow::Result<
     let in_turn = |pod: &usize| Kind::ALL.map(|kind| world.contender(kind).add(*pod));
     let jobs: Vec<Job> = pods.iter().flat_map(in_turn).collect();
     let phases = world.daemon.phases("add")?;
+    // The contenders' jobs are mixed, but the daemon works only for Veni's.
     let cpu = world.daemon.cpu_nanoseconds()?;
     let outcomes = world.start(Order::Series, &jobs)?;
     let cpu = world.daemon.cpu_nanoseconds()? - cpu;
@@ -99,7 +139,7 @@ fn delete(world: &World, kind: Kind, pods: &[usize], figures: &mut OneByOne) -> 
     samples.extend(&outcomes);
     world.settle(kind, pods, 0)?;
     if kind == Kind::Veni {
-        // With what the daemon does after its answer.
+        // Includes the work that the daemon does after its answer.
         samples.daemon_cpu_nanoseconds += world.daemon.cpu_nanoseconds()? - cpu;
         accumulate(
             &mut figures.del_phases,

@@ -1,5 +1,5 @@
-//! One pod after the other up to a full node: what the thousandth ADD costs,
-//! what packets cost, what the daemon weighs.
+//! Fills the node with one pod after the other. Measures what the thousandth ADD costs,
+//! what packets cost, and how much memory the daemon takes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,7 +32,8 @@ pub(crate) struct Stage {
     pub(crate) pods: usize,
     /// Round trips between that pod and the cloud network.
     pub(crate) packets: Samples,
-    /// Round trips that do not pass the node: what else moves the figures.
+    /// The control: round trips that do not pass the node. They show what else moves the
+    /// figures.
     pub(crate) control: Samples,
     /// Resident memory of the daemon, KiB.
     pub(crate) resident_kib: u64,
@@ -55,8 +56,8 @@ pub(crate) struct Ramp {
     pub(crate) floor_last: Samples,
     /// Rules that prefixes of secondary interfaces have.
     pub(crate) prefix_rules: usize,
-    /// Round trips on the full node with two more rules per pod: shows that
-    /// the measurement would see what it looks for.
+    /// Round trips on the full node with two more rules per pod. They show that the
+    /// measurement would see a difference if there was one.
     pub(crate) with_rules: Samples,
 }
 
@@ -70,6 +71,8 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<Ramp> {
     );
     world.pool_settles(0)?;
     let mut floor_first = Samples::default();
+    // The floor is measured at both ends too: it shows what the machine, and not Veni, does
+    // to the figures.
     floor_adds(world, &mut floor_first)?;
     let mut first = Samples::default();
     again_and_again(world, 0..ENDS, &mut first)?;
@@ -77,7 +80,7 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<Ramp> {
     let mut pods = 0;
     for stage in &scale.stages {
         while pods < *stage {
-            // In steps, so that the last ones stand apart.
+            // In steps, so that the last ones can be timed apart.
             let next = match pods < full - ENDS {
                 true => (*stage).min(full - ENDS),
                 false => *stage,
@@ -95,7 +98,7 @@ pub(crate) fn measure(world: &World, scale: &Scale) -> anyhow::Result<Ramp> {
     again_and_again(world, full - ENDS..full, &mut last)?;
     floor_adds(world, &mut floor_last)?;
     empty(world, 0..full - ENDS)?;
-    // Once more on the empty node: the machine may have changed meanwhile.
+    // Once more on the empty node, because the load of the machine may have changed.
     again_and_again(world, 0..ENDS, &mut first)?;
     floor_adds(world, &mut floor_first)?;
     Ok(Ramp {
@@ -153,7 +156,7 @@ fn packets(world: &World, scale: &Scale) -> anyhow::Result<Samples> {
     RoundTrips::try_new(&network, &pod)?.go(scale.round_trips)
 }
 
-/// As it would be with a rule to and a rule from each pod.
+/// Adds a rule to and a rule from each pod, as the AWS plugin has them.
 fn with_rules(world: &World, scale: &Scale, pods: usize) -> anyhow::Result<Samples> {
     eprintln!("packets with two more rules per pod");
     let change = |verb: &str| -> anyhow::Result<()> {

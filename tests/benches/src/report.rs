@@ -27,7 +27,7 @@ pub(crate) struct Report {
     pub(crate) mixed: Option<Burst>,
     /// A full node.
     pub(crate) ramp: Option<Ramp>,
-    /// Aims.
+    /// The targets, and what was reached.
     pub(crate) targets: Vec<Target>,
 }
 
@@ -72,6 +72,10 @@ impl Report {
             "one_at_a_time": {
                 "add": by_kind(&self.one_by_one.add, Samples::as_json),
                 "del": by_kind(&self.one_by_one.del, Samples::as_json),
+                "add_without_host_port": self.one_by_one.ports.add_without.as_json(),
+                "add_with_host_port": self.one_by_one.ports.add_with.as_json(),
+                "del_without_host_port": self.one_by_one.ports.del_without.as_json(),
+                "del_with_host_port": self.one_by_one.ports.del_with.as_json(),
                 "version": self.one_by_one.version.as_json(),
                 "status": self.one_by_one.status.as_json(),
                 "add_phases_ms": phases_json(&self.one_by_one.add_phases),
@@ -96,6 +100,15 @@ fn one_by_one(figures: &OneByOne) -> String {
         for (kind, samples) in by_kind {
             rows.push(row(&format!("{operation} {}", kind.name()), samples));
         }
+    }
+    let ports = &figures.ports;
+    for (name, samples) in [
+        ("ADD without a host port", &ports.add_without),
+        ("ADD with one", &ports.add_with),
+        ("DEL without a host port", &ports.del_without),
+        ("DEL with one", &ports.del_with),
+    ] {
+        rows.push(row(name, samples));
     }
     rows.push(row("VERSION veni-cni", &figures.version));
     rows.push(row("STATUS veni-cni", &figures.status));

@@ -1,4 +1,4 @@
-//! The small C program that starts plugins and times them.
+//! Drives the small C program that starts plugins and times them.
 
 use std::fs;
 use std::io::Write;
@@ -77,7 +77,8 @@ impl Starter {
             .spawn()
             .with_context(|| format!("failed to run {}", self.program.display()))?;
         let lines: String = jobs.iter().map(line).collect();
-        // It reads all jobs before it prints anything.
+        // Writing everything first cannot block: the program reads all jobs before it
+        // prints anything.
         child
             .stdin
             .take()

@@ -1,15 +1,15 @@
-//! What was aimed at, beside what was reached.
+//! The targets, and whether a run has reached them.
 
 use crate::contender::Kind;
 use crate::figures::mebibytes;
 use crate::report::Report;
 
-/// One aim.
+/// One target.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// What.
+    /// What it is about, in words.
     pub(crate) what: &'static str,
-    /// The most (or least) that is right, in words.
+    /// The bound, in words.
     pub(crate) aim: String,
     /// What was measured, in words.
     pub(crate) measured: String,
@@ -17,10 +17,10 @@ pub(crate) struct Target {
     pub(crate) reached: bool,
 }
 
-/// Growth that the measurement cannot tell from none.
+/// Growth that the measurement cannot distinguish from none.
 const INDISTINCT: f64 = 1.1;
 
-/// Compares a run with the aims.
+/// Compares a run with the targets.
 pub(crate) fn compare(report: &Report) -> Vec<Target> {
     let mut targets = Vec::new();
     one_at_a_time(report, &mut targets);

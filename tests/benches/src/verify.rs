@@ -1,5 +1,5 @@
-//! What is timed is also looked at: addresses, routes, rules, and packets that
-//! are answered. By `ip -j` and sockets, not by the project's own code.
+//! Checks what is timed: addresses, routes, rules, and packets that are answered. Uses
+//! `ip -j` and sockets and none of the project's own code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -17,8 +17,8 @@ use crate::starter::Outcome;
 /// Pods of one batch that are entered and asked to answer.
 const SAMPLE: usize = 8;
 
-/// Looks that ADDs did what they say. `present` counts the contender's pods
-/// that are there now.
+/// Checks that ADDs did what their results say. `present` is the number of the contender's
+/// pods now.
 pub(crate) fn added(
     contender: &Contender,
     node: &Node,
@@ -60,7 +60,7 @@ pub(crate) fn added(
     Ok(addresses)
 }
 
-/// Looks that nothing is left of some pods, and that `left` others are there.
+/// Checks that nothing is left of some pods, and that `left` others are there.
 pub(crate) fn gone(contender: &Contender, pods: &[usize], left: usize) -> anyhow::Result<()> {
     let kind = contender.kind;
     let routes = routes(kind)?.len();
@@ -87,7 +87,7 @@ pub(crate) fn gone(contender: &Contender, pods: &[usize], left: usize) -> anyhow
     Ok(())
 }
 
-/// Looks that every prefix of a secondary interface that pods use leaves by it.
+/// Checks that packets from every used prefix of a secondary interface leave by it.
 pub(crate) fn prefixes_have_rules(pool: &veni_api::v1::PoolResponse) -> anyhow::Result<usize> {
     let rules = ip_json("rule show")?;
     let secondary = pool.interfaces.iter().filter(|i| !i.primary);
@@ -122,7 +122,7 @@ fn address_of(answer: &str) -> anyhow::Result<Ipv4Addr> {
 
 /// The node's routes to a contender's pods, with their links.
 fn routes(kind: Kind) -> anyhow::Result<BTreeMap<String, String>> {
-    // A table without any route is unknown to the kernel.
+    // The kernel does not know a table without routes, and `ip` fails.
     let shown = ip_json(&format!("route show table {}", kind.table())).unwrap_or_default();
     let text = |route: &Value, field: &str| route[field].as_str().unwrap_or_default().to_owned();
     Ok(shown
@@ -173,8 +173,8 @@ fn pod_has(namespace: &Path, address: Ipv4Addr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A packet to the pod is answered: from the cloud network to Veni's pods, from
-/// the node to those of peers, which the network does not know.
+/// Checks that the pod answers a packet. It comes from the cloud network for Veni's pods,
+/// and from the node for the peers', which the network does not know.
 fn answers(kind: Kind, node: &Node, namespace: &Path, address: Ipv4Addr) -> anyhow::Result<()> {
     let pod = Place::new(Some(namespace), address);
     let other = match kind {

@@ -1,7 +1,8 @@
-//! All that takes part in a run: the node, the daemon, the contenders.
+//! Everything that takes part in a run: the node, the daemon, the contenders.
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -10,14 +11,14 @@ use veni_terminal::eprintln;
 
 use crate::arguments::{Arguments, Scale};
 use crate::command::run;
-use crate::contender::{Contender, Kind, floor_socket};
+use crate::contender::{Contender, Kind, floor_socket, host_port};
 use crate::daemon::Daemon;
 use crate::node::Node;
 use crate::starter::{Job, Order, Outcome, Starter};
 use crate::verify;
 
-/// Addresses that the pool holds beyond what is ever in use: what was given
-/// back a moment ago is in cooldown.
+/// Addresses that the pool holds beyond the most that are in use at a time, because those
+/// that pods have just left are cooling.
 const SPARE_ADDRESSES: usize = 400;
 
 /// The run.
@@ -78,7 +79,7 @@ impl World {
         &self.contenders[position.unwrap_or_default()]
     }
 
-    /// Runs jobs; one that fails ends the run.
+    /// Runs jobs. A job that fails ends the run.
     pub(crate) fn start(&self, order: Order, jobs: &[Job]) -> anyhow::Result<Vec<Outcome>> {
         let outcomes = self.starter.start(order, jobs)?;
         for (outcome, job) in outcomes.iter().zip(jobs) {
@@ -94,7 +95,8 @@ impl World {
         Ok(outcomes)
     }
 
-    /// Looks that ADDs did what they say; `present` pods of that kind are there.
+    /// Checks that ADDs did what their results say, and that `present` pods of that kind are
+    /// there.
     pub(crate) fn verify_added(
         &self,
         kind: Kind,
@@ -110,8 +112,30 @@ impl World {
         Ok(())
     }
 
-    /// Waits until what DELs have left to be done later is done, and looks that
-    /// nothing is left of those pods, and that `left` others are there.
+    /// Makes network namespaces that belong to no contender.
+    pub(crate) fn namespaces(&self, owner: &str, count: usize) -> anyhow::Result<PathBuf> {
+        self.node.pod_namespaces(&self.starter, owner, count)
+    }
+
+    /// Checks that exactly these pods have their ports of the node.
+    pub(crate) fn verify_ports(&self, pods: impl Iterator<Item = usize>) -> anyhow::Result<()> {
+        let listed = run(&["nft", "list", "map", "inet", "veni_host_ports", "all_v4"])?;
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        let (mut count, all) = (0, listed.matches("tcp . ").count());
+        for pod in pods {
+            let element = format!("tcp . {} ", host_port(pod));
+            ensure!(
+                listed.contains(&element),
+                "pod {pod} has no port:\n{listed}"
+            );
+            count += 1;
+        }
+        ensure!(all == count, "{all} ports of {count} pods:\n{listed}");
+        Ok(())
+    }
+
+    /// Waits until the work that DELs leave for later is done. Then checks that nothing is
+    /// left of those pods, and that `left` others are there.
     pub(crate) fn settle(&self, kind: Kind, gone: &[usize], left: usize) -> anyhow::Result<()> {
         if kind == Kind::Floor {
             run(&[&self.floor, "reap"])?;
@@ -148,7 +172,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // It ends with the namespaces at the latest.
+        // Ignored: at the latest it ends with the namespaces.
         drop(self.responder.kill());
         drop(self.responder.wait());
     }

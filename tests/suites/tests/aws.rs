@@ -1,9 +1,9 @@
 //! The aws lane: a whole daemon in this process on the AWS provider, against
 //! LocalStack's EC2 with the fidelity hook and the in-memory kernel, in real time.
 //!
-//! What is looked at is EC2's own Describe, the hook's state and counts, and the
-//! kernel's tables, never the daemon's state. The daemon's waits are shortened by
-//! settings; what a test waits for is a state and never a time.
+//! Tests look at EC2's own Describe, the hook's state and counts, and the kernel's
+//! tables, never at the daemon's state. Settings shorten the daemon's waits. A test waits
+//! for a state and never for a time to pass.
 
 #![allow(
     clippy::unwrap_used,

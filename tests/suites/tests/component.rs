@@ -1,8 +1,9 @@
 //! The component lane: a whole daemon in this process, against the mock cloud
-//! and the in-memory kernel, on a paused clock. Nothing here has a socket.
+//! and the in-memory kernel, on a paused clock. Nothing here has a socket, because a
+//! paused clock runs ahead of one.
 //!
-//! What is looked at is the cloud's own dump, the kernel's own tables and what
-//! a caller or an operator is told, never the daemon's state.
+//! Tests look at the cloud's own dump, the kernel's own tables, and the daemon's answers
+//! to callers and operators, never at the daemon's state.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,14 @@ mod adds;
 mod audit;
 #[path = "component/audit_sees.rs"]
 mod audit_sees;
+#[path = "component/bandwidth.rs"]
+mod bandwidth;
+#[path = "component/churn.rs"]
+mod churn;
+#[path = "component/clocks.rs"]
+mod clocks;
+#[path = "component/cloud_faults.rs"]
+mod cloud_faults;
 #[path = "component/cut_calls.rs"]
 mod cut_calls;
 #[path = "component/daemon.rs"]
@@ -24,14 +33,18 @@ mod daemon;
 mod dels;
 #[path = "component/doubt.rs"]
 mod doubt;
+#[path = "component/expected.rs"]
+mod expected;
 #[path = "component/families.rs"]
 mod families;
 #[path = "component/full_subnets.rs"]
 mod full_subnets;
 #[path = "component/further_interfaces.rs"]
 mod further_interfaces;
-#[path = "component/glances.rs"]
-mod glances;
+#[path = "component/histories/mod.rs"]
+mod histories;
+#[path = "component/host_ports.rs"]
+mod host_ports;
 #[path = "component/interleavings.rs"]
 mod interleavings;
 #[path = "component/kernel_faults.rs"]
@@ -46,6 +59,10 @@ mod late_inventories;
 mod levels;
 #[path = "component/limits.rs"]
 mod limits;
+#[path = "component/local_views.rs"]
+mod local_views;
+#[path = "component/long_changes.rs"]
+mod long_changes;
 #[path = "component/lost_links.rs"]
 mod lost_links;
 #[path = "component/network_cards.rs"]
@@ -64,12 +81,12 @@ mod refused_writes;
 mod repairs;
 #[path = "component/restart.rs"]
 mod restart;
+#[path = "component/routing_tables.rs"]
+mod routing_tables;
 #[path = "component/subnets.rs"]
 mod subnets;
 #[path = "component/tombstones.rs"]
 mod tombstones;
-#[path = "component/trouble.rs"]
-mod trouble;
 #[path = "component/warm_targets.rs"]
 mod warm_targets;
 #[path = "component/world.rs"]

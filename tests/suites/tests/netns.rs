@@ -1,31 +1,46 @@
 //! The netns lane: the real plugin, daemon and kernel on nodes made of network
-//! namespaces, in a cloud that forwards only what it has assigned.
+//! namespaces. The cloud forwards only packets whose source it has assigned.
 //!
-//! Every test has a lab of its own, so they run side by side. What the kernel
-//! holds is read with `ip -j` and `nft -j`.
+//! Every test has a lab of its own, so tests run side by side. They read the kernel's
+//! state with `ip -j` and `nft -j`.
 
 mod netns {
     mod addresses_of_servers;
+    mod alerts;
     mod auditor;
+    mod bandwidth;
+    mod chaining;
+    mod check;
     mod claims;
+    #[cfg(feature = "kube")]
+    mod cluster_api;
     mod cni_client;
     mod crash_points;
     mod daemon_life;
     mod dels_without_daemon;
+    mod docker;
     mod egress;
     mod foreign;
     mod full_run_folder;
     mod further_interfaces;
     mod host;
+    mod host_ports;
     mod host_settings;
     mod interrupted_plugins;
+    mod kube_proxy;
     mod main_routes;
     mod node_addresses;
+    mod node_local_dns;
     mod node_ports;
+    mod operators;
     mod pool;
+    mod reboot;
     mod repairs;
     mod settings;
     mod storms;
+    mod take_over;
+    mod torture;
     mod traffic;
     mod verbs;
+    mod without_iptables;
 }

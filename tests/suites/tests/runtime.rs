@@ -1,22 +1,31 @@
-//! The runtime lane: containerd drives the plugin, by CRI as a kubelet does and
-//! by `ctr run --cni`; pods on two nodes with real traffic between them.
+//! The runtime lane: containerd 1.6, containerd 2 and podman drive the plugin. Tests make pods
+//! on two nodes by CRI, as a kubelet does, by `ctr run --cni` and by `podman run`, with real
+//! traffic between them.
 
 #[path = "runtime/containerd.rs"]
 mod containerd;
 #[path = "runtime/cri.rs"]
 mod cri;
+#[path = "runtime/line_two.rs"]
+mod line_two;
 #[path = "runtime/node.rs"]
 mod node;
+#[path = "runtime/podman.rs"]
+mod podman;
 
 use std::net::IpAddr;
 
-use containerd::write_conflist;
+use containerd::{Line, write_conflist};
 use node::{SandboxPod, Site};
-use veni_testbed::{BedConfig, eventually, kernel};
+use veni_testbed::{Bed, BedConfig, eventually, kernel};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_of_two_nodes_have_addresses_of_the_cloud_and_talk_to_each_other() {
-    let site = Site::start(BedConfig::new(2)).await;
+    two_nodes_talk(Line::One).await;
+}
+
+async fn two_nodes_talk(line: Line) {
+    let site = Site::start(line, BedConfig::new(2)).await;
     let (one, two) = tokio::join!(site.pod(0, "one", &[]), site.pod(1, "two", &[]));
     for pod in [&one, &two] {
         site.assert_assigned_by_cloud(pod);
@@ -31,7 +40,11 @@ async fn pods_of_two_nodes_have_addresses_of_the_cloud_and_talk_to_each_other() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_goes_on_while_ipamd_and_containerd_are_killed() {
-    let mut site = Site::start(BedConfig::new(2)).await;
+    traffic_goes_on_over_kills(Line::One).await;
+}
+
+async fn traffic_goes_on_over_kills(line: Line) {
+    let mut site = Site::start(line, BedConfig::new(2)).await;
     let one = site.pod(0, "one", &[]).await;
     let two = site.pod(1, "two", &[]).await;
     let stream = site.stream(0, two.address).await;
@@ -58,7 +71,11 @@ async fn traffic_goes_on_while_ipamd_and_containerd_are_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_stopped_while_ipamd_is_down_gives_its_address_back_later() {
-    let site = Site::start(BedConfig::new(1)).await;
+    stopped_while_ipamd_is_down(Line::One).await;
+}
+
+async fn stopped_while_ipamd_is_down(line: Line) {
+    let site = Site::start(line, BedConfig::new(1)).await;
     let pod = site.pod(0, "one", &[]).await;
     site.bed.daemon(0).kill().await;
     site.runtime(0)
@@ -73,7 +90,11 @@ async fn a_pod_that_is_stopped_while_ipamd_is_down_gives_its_address_back_later(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sandbox_fails_while_ipamd_is_down_and_succeeds_afterwards() {
-    let site = Site::start(BedConfig::new(1)).await;
+    fails_while_ipamd_is_down(Line::One).await;
+}
+
+async fn fails_while_ipamd_is_down(line: Line) {
+    let site = Site::start(line, BedConfig::new(1)).await;
     site.bed.daemon(0).kill().await;
     let config = site.sandbox_config("late", &[]);
     let failure = site
@@ -94,7 +115,11 @@ async fn a_sandbox_fails_while_ipamd_is_down_and_succeeds_afterwards() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_port_reaches_its_pod_from_another_node() {
-    let site = Site::start(BedConfig::new(2)).await;
+    host_port_is_reached(Line::One).await;
+}
+
+async fn host_port_is_reached(line: Line) {
+    let site = Site::start(line, BedConfig::new(2)).await;
     let pod = site.pod(0, "web", &[(8080, 80)]).await;
     let client = site.pod(1, "client", &[]).await;
     site.serve_http(&pod).await;
@@ -104,8 +129,36 @@ async fn a_host_port_reaches_its_pod_from_another_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_s_annotations_limit_its_bandwidth() {
+    annotations_limit(Line::One).await;
+}
+
+async fn annotations_limit(line: Line) {
+    let site = Site::start(line, BedConfig::new(1)).await;
+    let mut config = site.sandbox_config("limited", &[]);
+    for (direction, rate) in [("ingress", "10M"), ("egress", "20M")] {
+        let annotation = format!("kubernetes.io/{direction}-bandwidth");
+        config.annotations.insert(annotation, rate.to_owned());
+    }
+    let runtime = site.runtime(0);
+    let sandbox = runtime.run_sandbox(&config).await;
+    let sandbox = sandbox.unwrap_or_else(|error| panic!("{error}\n{}", site.logs(0)));
+    let node = site.bed.node(0);
+    let qdiscs = kernel::run(node, "tc", &["qdisc", "show"])
+        .await
+        .expect("listed");
+    for (link, rate) in [("dev eni", "rate 10Mbit"), ("dev veni-", "rate 20Mbit")] {
+        let limited = |line: &str| line.contains(link) && line.contains(rate);
+        assert!(qdiscs.lines().any(limited), "{qdiscs}");
+    }
+    runtime.remove_sandbox(&sandbox).await.expect("removed");
+    site.bed.nothing_of_pods(0).await;
+    site.end(Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctr_run_gives_a_container_an_address_and_takes_it_back() {
-    let site = Site::start(BedConfig::new(1)).await;
+    let site = Site::start(Line::One, BedConfig::new(1)).await;
     // `ctr` reads its network configuration from this place only, which is
     // private to the lane.
     write_conflist("/etc/cni/net.d".as_ref(), site.bed.daemon(0).run_dir());
@@ -152,17 +205,21 @@ async fn ctr_run_gives_a_container_an_address_and_takes_it_back() {
 
 /// Addresses that the cloud has assigned to any interface of the node.
 fn assigned(site: &Site, pod: &SandboxPod) -> bool {
-    let dump = site.bed.lab().cloud().dump();
+    assigned_to(&site.bed, pod.node, pod.address)
+}
+
+fn assigned_to(bed: &Bed, node: usize, address: IpAddr) -> bool {
+    let dump = bed.lab().cloud().dump();
     let node = dump
-        .node(site.bed.lab().node(pod.node).instance_id())
+        .node(bed.lab().node(node).instance_id())
         .expect("the node exists");
     node.interfaces.iter().any(|dump| {
         let interface = &dump.interface;
-        interface.addresses.contains(&pod.address)
+        interface.addresses.contains(&address)
             || interface
                 .prefixes
                 .iter()
-                .any(|prefix| prefix.contains(&pod.address))
+                .any(|prefix| prefix.contains(&address))
     })
 }
 

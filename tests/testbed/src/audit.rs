@@ -1,9 +1,11 @@
-//! The auditor: what must hold of cloud, kernel, journal and daemon whenever
-//! nothing is under way. It knows nothing of how the daemon does its work.
+//! The auditor: the invariants that cloud, kernel, journal and daemon must keep whenever
+//! nothing is under way. It shares no code with the daemon and does not know how the
+//! daemon does its work.
 //!
-//! Each rule has a defect planted against it in the netns lane, which shows that
-//! the auditor sees it.
+//! For each invariant the netns lane plants a defect, which shows that the auditor sees
+//! it.
 
+mod asked;
 mod facts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +15,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use veni_cloudlab::mock::dump::InterfaceDump;
 
-use crate::kernel::{
-    DYING_GROUP, FROM_INTERFACES, FROM_PODS, INTERFACE_TABLES, POD_GROUP, PROTOCOL, Rule,
-};
+use crate::kernel::{DYING_GROUP, FROM_INTERFACES, FROM_PODS, Link, POD_GROUP, PROTOCOL, Rule};
 
-pub use facts::{Endpoint, Entry, Evidence, NodeEvidence, PodEvidence};
+pub use facts::{AskedPort, Endpoint, Entry, Evidence, NodeEvidence, PodEvidence};
 
 /// The invariants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,40 +28,46 @@ pub enum Invariant {
     AddressesAreTheNodesOwn,
     /// Every route of the pod table leads to a pod's link.
     RoutesLeadToPods,
-    /// No link of the pods' group without an endpoint, none that is dying for ever.
+    /// Every link of the pods' group has an endpoint, and none stays in the dying group.
     LinksHaveEndpoints,
-    /// No route of the pod table without an endpoint.
+    /// Every route of the pod table has an endpoint.
     RoutesHaveEndpoints,
-    /// No rule for a range that no interface of that table holds.
+    /// Every rule for a range leads to the table of the interface that holds the range.
     RulesHaveInterfaces,
     /// Pods on secondary interfaces have the rule that leads out of them.
     PodsHaveRules,
     /// Every endpoint has its link and its routes.
     EndpointsAreComplete,
-    /// What a pod's namespace holds is what its endpoint says, or nothing.
+    /// A pod's namespace has what its endpoint says, or nothing.
     PodsAreWhole,
     /// Every endpoint's address is leased.
     EndpointsHaveLeases,
-    /// Every leased address is an endpoint's.
+    /// Every leased address belongs to an endpoint.
     LeasesHaveEndpoints,
     /// The cloud holds nothing for the node that the daemon does not know.
     NothingIsForgotten,
-    /// The daemon believes in nothing that the cloud does not hold.
+    /// The daemon knows nothing that the cloud does not hold.
     NothingIsImagined,
     /// Endpoints and the journal's entries are the same.
     JournalMatches,
-    /// Marks and translation are there once.
+    /// The nftables table with marks and source NAT exists exactly once.
     TranslationIsThere,
     /// No note of a DEL is left.
     NotesAreWorkedOff,
+    /// Every port of the node that a pod asked for leads to it.
+    PortsLeadToPods,
+    /// Every port of the node that leads somewhere was asked for by an endpoint.
+    PortsHaveEndpoints,
+    /// Every pod has the limits that were asked for, and no others.
+    LimitsAreAsAsked,
 }
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// Which.
+    /// The invariant.
     pub invariant: Invariant,
-    /// Where and by what.
+    /// The node and the object, in words.
     pub text: String,
 }
 
@@ -87,6 +93,8 @@ pub fn audit(evidence: &Evidence) -> Vec<Violation> {
         leases(node, &mut found);
         inventory(node, held, &mut found);
         journal(node, &mut found);
+        asked::host_ports(node, &mut found);
+        asked::limits(node, &mut found);
         let tables = node
             .tables
             .iter()
@@ -126,7 +134,7 @@ fn one_address_one_pod(evidence: &Evidence, found: &mut Found) {
             }
         }
         for endpoint in &node.endpoints {
-            // An endpoint without an entry of its own in the journal has a made-up name.
+            // Recovery has made up the name of an endpoint whose journal entry was lost.
             let known = node
                 .pods
                 .iter()
@@ -146,14 +154,15 @@ fn one_address_one_pod(evidence: &Evidence, found: &mut Found) {
     }
 }
 
-/// Node-local addresses are unique on their node alone.
+/// Node-local addresses must be unique on each node; other nodes have the same ones.
 fn one_node_local_address_one_pod(node: &NodeEvidence, found: &mut Found) {
     let mut owners: BTreeMap<IpAddr, BTreeSet<&str>> = BTreeMap::new();
     let of_pods = node.pods.iter().flat_map(|pod| {
         let addresses = pod.egress.iter();
         addresses.map(|address| (*address, pod.container.as_str()))
     });
-    // One that is dying may not be forgotten yet, but its address is not another's.
+    // The daemon may not have forgotten a dying endpoint yet, but no other may have its
+    // address.
     let of_entries = node
         .journal
         .iter()
@@ -192,16 +201,25 @@ fn addresses(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
     }
 }
 
+/// Whether a link is an endpoint's: its host's end, or the ifb device that is named after
+/// the index of that.
+fn is_of_an_endpoint(node: &NodeEvidence, link: &Link) -> bool {
+    let mut of_endpoints = node.links.iter().filter(|one| {
+        let mut endpoints = node.endpoints.iter();
+        endpoints.any(|endpoint| endpoint.host_link == one.name)
+    });
+    of_endpoints.any(|host_end| {
+        host_end.name == link.name || link.name == format!("veni-{}", host_end.index)
+    })
+}
+
 fn links_and_routes(node: &NodeEvidence, found: &mut Found) {
     for link in node
         .links
         .iter()
         .filter(|link| link.group == POD_GROUP || link.group == DYING_GROUP)
     {
-        let known = node
-            .endpoints
-            .iter()
-            .any(|endpoint| endpoint.host_link == link.name);
+        let known = is_of_an_endpoint(node, link);
         found.unless(
             known && link.group == POD_GROUP,
             Invariant::LinksHaveEndpoints,
@@ -235,12 +253,16 @@ fn links_and_routes(node: &NodeEvidence, found: &mut Found) {
     }
 }
 
-/// What a rule of a priority may have as source, by the table it leads to.
-fn may_lead_out(interface: &InterfaceDump, rule: &Rule) -> bool {
+/// Whether a rule is for something that an interface holds, and its table leads out of
+/// that interface's link.
+fn may_lead_out(node: &NodeEvidence, interface: &InterfaceDump, rule: &Rule) -> bool {
     let interface = &interface.interface;
-    let (Some(source), table) = (rule.source, INTERFACE_TABLES + interface.device_index) else {
+    let Some(source) = rule.source else {
         return false;
     };
+    let way_out = node.ways_out.get(&rule.table);
+    let link = way_out.and_then(|dev| node.links.iter().find(|link| link.name == *dev));
+    let leads_out = link.is_some_and(|link| link.address == interface.mac.to_string());
     let sources: Vec<IpNet> = match rule.priority {
         FROM_INTERFACES => interface
             .own_addresses
@@ -255,7 +277,7 @@ fn may_lead_out(interface: &InterfaceDump, rule: &Rule) -> bool {
             single.chain(interface.prefixes.iter().copied()).collect()
         }
     };
-    rule.table == table.to_string() && sources.contains(&source)
+    leads_out && sources.contains(&source)
 }
 
 fn rules(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
@@ -268,7 +290,9 @@ fn rules(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
         .iter()
         .filter(|rule| matches!(rule.priority, FROM_PODS | FROM_INTERFACES))
     {
-        let explained = held.iter().any(|interface| may_lead_out(interface, rule));
+        let explained = held
+            .iter()
+            .any(|interface| may_lead_out(node, interface, rule));
         found.unless(explained, Invariant::RulesHaveInterfaces, || {
             format!("rule '{rule}' is for nothing that an interface holds")
         });
@@ -283,7 +307,7 @@ fn rules(node: &NodeEvidence, held: &[InterfaceDump], found: &mut Found) {
         };
         let leads = |rule: &&Rule| {
             let covers = rule.source.is_some_and(|source| source.contains(address));
-            rule.priority == FROM_PODS && covers && may_lead_out(interface, rule)
+            rule.priority == FROM_PODS && covers && may_lead_out(node, interface, rule)
         };
         let fine = interface.interface.primary || ours.iter().any(leads);
         found.unless(fine, Invariant::PodsHaveRules, || {

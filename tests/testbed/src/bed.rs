@@ -1,4 +1,4 @@
-//! A test's own cloud, nodes, daemons and pods.
+//! A bed: a test's own cloud, nodes, daemons and pods, and what a test does with them.
 
 #[cfg(feature = "aws")]
 mod localstack;
@@ -34,7 +34,7 @@ pub enum BedCloud {
     Ec2(Ec2Config),
 }
 
-/// What a bed is made of.
+/// The configuration of a bed.
 #[derive(Debug, Clone)]
 pub struct BedConfig {
     /// The cloud.
@@ -90,19 +90,30 @@ impl BedConfig {
 pub struct Bed {
     lab: Lab,
     daemons: Vec<Daemon>,
-    // Removed last.
+    // Declared last, so it is dropped and removed last.
     folder: TempDir,
 }
 
-/// A pod to be or a pod: a namespace on a node and the name of its container.
+/// A pod, before and after its ADD: a namespace on a node and the name of its container.
 #[derive(Debug)]
 pub struct TestPod {
     pod: Pod,
     node: usize,
     container: String,
+    /// `runtimeConfig` of its calls; null for none.
+    runtime_config: Value,
 }
 
 impl TestPod {
+    /// The same pod, whose runtime passes this `runtimeConfig`.
+    #[must_use]
+    pub fn asking_for(self, runtime_config: Value) -> Self {
+        Self {
+            runtime_config,
+            ..self
+        }
+    }
+
     /// Path of its namespace.
     pub fn path(&self) -> &Path {
         self.pod.namespace().path()
@@ -123,7 +134,7 @@ impl TestPod {
         self.pod.name()
     }
 
-    /// Lets its namespace go, as when its last process ends.
+    /// Ends its namespace, as the end of its last process does.
     ///
     /// # Panics
     /// When the lab cannot forget it.
@@ -143,7 +154,7 @@ impl Bed {
         bed
     }
 
-    /// Brings the lab up; the daemons are started by the test.
+    /// Brings the lab up. The test starts the daemons.
     ///
     /// # Panics
     /// As [`Bed::start`].
@@ -222,6 +233,7 @@ impl Bed {
             pod: pod.expect("a namespace for the pod"),
             node,
             container: format!("{name}-{number}"),
+            runtime_config: Value::Null,
         }
     }
 
@@ -240,13 +252,17 @@ impl Bed {
 
     /// A call of the plugin about a pod.
     pub fn call(&self, command: &'static str, pod: &TestPod) -> Call {
+        let mut config = self.netconf(pod.node);
+        if !pod.runtime_config.is_null() {
+            config["runtimeConfig"] = pod.runtime_config.clone();
+        }
         Call {
             command,
             container: pod.container.clone(),
             interface: "eth0".to_owned(),
             netns: pod.path().display().to_string(),
             pod: pod.name().to_owned(),
-            config: self.netconf(pod.node),
+            config,
         }
     }
 
@@ -269,10 +285,10 @@ impl Bed {
     /// # Errors
     /// What the plugin answered.
     pub async fn run(&self, node: usize, call: &Call) -> Result<Value, CniError> {
-        call.run(self.exec(node, binaries::plugin())).await
+        call.run(self.daemons[node].exec(binaries::plugin())).await
     }
 
-    /// ADD.
+    /// Calls the plugin with ADD for a pod.
     ///
     /// # Errors
     /// What the plugin answered.
@@ -282,7 +298,7 @@ impl Bed {
             .map(Added::read)
     }
 
-    /// DEL.
+    /// Calls the plugin with DEL for a pod.
     ///
     /// # Errors
     /// What the plugin answered.
@@ -326,8 +342,8 @@ impl Bed {
         }
     }
 
-    /// Everything there is to know now. All existing pods must be given: what is
-    /// on no pod of the list counts as nobody's.
+    /// Gathers all facts. `pods` must name all existing pods: what belongs to none of them
+    /// counts as nobody's.
     ///
     /// # Errors
     /// A daemon does not answer.
@@ -340,8 +356,8 @@ impl Bed {
         Ok(Evidence { nodes })
     }
 
-    /// What is wrong beside a change of the first node that its daemon must not see: the
-    /// daemon stands still from before the change until after `undo`.
+    /// The violations after a change of the first node that its daemon must not repair. The
+    /// daemon is stopped from before the change until after `undo`.
     ///
     /// # Errors
     /// The daemon does not answer.
@@ -351,17 +367,19 @@ impl Bed {
         plant: impl AsyncFnOnce(),
         undo: impl AsyncFnOnce(),
     ) -> Result<Vec<Violation>, String> {
+        // Ask before the pause: a stopped daemon does not answer.
         let told = evidence::told(self, 0).await?;
         let daemon = self.daemon(0);
         daemon.pause().await;
         plant().await;
         let node = evidence::of_node(self, 0, pods, told).await;
+        // Undo first, or the daemon would repair the defect and report it.
         undo().await;
         daemon.resume().await;
         Ok(audit(&Evidence { nodes: vec![node?] }))
     }
 
-    /// What is wrong now.
+    /// The violations now.
     ///
     /// # Errors
     /// A daemon does not answer.
@@ -375,6 +393,8 @@ impl Bed {
     /// When something stays wrong.
     pub async fn sound(&self, pods: &[&TestPod]) {
         eventually("a sound state", async || {
+            // Facts are gathered one after the other, so a change meanwhile can look like a
+            // violation. Only one that stays counts.
             let found = self.violations(pods).await?;
             if found.is_empty() {
                 return Ok(());
@@ -432,7 +452,7 @@ impl Bed {
         found.unwrap_or_else(|| panic!("{} has no entry in the journal", pod.container))
     }
 
-    /// Ends the daemons and the lab. Dropping the bed does it less orderly.
+    /// Ends the daemons and the lab in order. A drop kills them instead.
     ///
     /// # Panics
     /// When something cannot be removed.

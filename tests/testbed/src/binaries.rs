@@ -1,17 +1,21 @@
-//! The programs under test: those that the build of the running test has made.
+//! Paths of the programs under test: those of the build that the running test belongs to.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// What to do when a program is missing.
+/// What an error tells the reader to do when a program is missing.
 const BUILD: &str = "run `cargo build --workspace --all-targets` first (`make test` does)";
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().expect("the path of the running test");
-    // target/debug/deps/netns-0123 → target/debug
-    let folder = test.parent().and_then(Path::parent);
-    folder.expect("a test lies two folders deep").to_owned()
+    let own = std::env::current_exe().expect("the path of the running program");
+    let folder = own.parent().expect("a program lies in a folder");
+    // target/debug/deps/netns-0123 → target/debug; a benchmark lies beside the programs.
+    let folder = match folder.ends_with("deps") {
+        true => folder.parent().expect("deps lies in a folder"),
+        false => folder,
+    };
+    folder.to_owned()
 });
 
 static CRASH_POINTS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -86,6 +90,22 @@ pub fn cnitool() -> PathBuf {
 /// When it is not there.
 pub fn reference_plugins() -> PathBuf {
     fetched("plugins", "usr/lib/cni")
+}
+
+/// Prometheus' own checker of rules and of what is exposed, out of the same cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn promtool() -> PathBuf {
+    fetched("promtool", "usr/bin/promtool")
+}
+
+/// Kubernetes' kube-proxy, out of the same cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn kube_proxy() -> PathBuf {
+    fetched("kube-proxy", "bin/kube-proxy")
 }
 
 fn fetched(item: &str, path: &str) -> PathBuf {

@@ -14,6 +14,8 @@ pub struct Cnitool {
     program: PathBuf,
     configuration: PathBuf,
     network: String,
+    /// Folders in which it looks for plugins.
+    path: String,
 }
 
 impl Cnitool {
@@ -23,10 +25,25 @@ impl Cnitool {
     /// # Panics
     /// When the client is missing or the folder cannot be written.
     pub fn new(folder: &Path, network: &str, version: &str, run_dir: &Path) -> Self {
+        let plugin = json!({ "type": "veni-cni", "runDir": run_dir });
+        let path = binaries::folder().display().to_string();
+        Self::with(folder, network, version, &[plugin], path)
+    }
+
+    /// The same with a chain of plugins, which may be reference plugins.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn chained(folder: &Path, network: &str, version: &str, plugins: &[Value]) -> Self {
+        let own = binaries::folder().display();
+        let path = format!("{own}:{}", binaries::reference_plugins().display());
+        Self::with(folder, network, version, plugins, path)
+    }
+
+    fn with(folder: &Path, network: &str, version: &str, plugins: &[Value], path: String) -> Self {
         let configuration = folder.join(format!("net.d-{network}"));
         std::fs::create_dir_all(&configuration).expect("the folder can be made");
-        let plugin = json!({ "type": "veni-cni", "runDir": run_dir });
-        let mut list = json!({ "name": network, "plugins": [plugin] });
+        let mut list = json!({ "name": network, "plugins": plugins });
         if !version.is_empty() {
             list["cniVersion"] = json!(version);
         }
@@ -36,6 +53,7 @@ impl Cnitool {
             program: binaries::cnitool(),
             configuration,
             network: network.to_owned(),
+            path,
         }
     }
 
@@ -57,7 +75,7 @@ impl Cnitool {
             .args([command, &self.network])
             .arg(namespace)
             .env("NETCONFPATH", &self.configuration)
-            .env("CNI_PATH", binaries::folder())
+            .env("CNI_PATH", &self.path)
             .kill_on_drop(true)
             .output()
             .await

@@ -1,5 +1,5 @@
-//! A node's `ipamd` as a process of its own: started, killed, stopped, restarted,
-//! and always reaped.
+//! A node's `ipamd` as a process of its own. A test starts, kills, stops and restarts it;
+//! it is always reaped.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +16,7 @@ use veni_cloudlab::command_in;
 
 use crate::{PATIENCE, binaries, eventually};
 
-/// Lines of its log that a failure shows.
+/// Lines at the end of its log that a failure shows.
 const SHOWN: usize = 25;
 
 /// How a daemon ended.
@@ -48,6 +48,8 @@ pub struct Daemon {
     log: PathBuf,
     environment: Vec<(String, String)>,
     child: Mutex<Option<Child>>,
+    /// A file in place of the kernel's boot id; `None` is the machine's own boot.
+    boot: std::sync::Mutex<Option<PathBuf>>,
 }
 
 impl Daemon {
@@ -63,12 +65,40 @@ impl Daemon {
             log: folder.join("ipamd.log"),
             environment,
             child: Mutex::new(None),
+            boot: std::sync::Mutex::default(),
         }
     }
 
     /// Its run folder.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
+    }
+
+    /// Gives the node another boot id, for all programs that [`Self::exec`] makes from now on.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn boot_again(&self, id: &str) {
+        let file = self.log.with_file_name("boot_id");
+        std::fs::write(&file, format!("{id}\n")).expect("the boot id can be written");
+        let mut boot = self.boot.lock().expect("nobody has panicked");
+        *boot = Some(file);
+    }
+
+    /// A program to be started on its node, which sees the node's boot id.
+    ///
+    /// # Panics
+    /// When another thread has panicked.
+    pub fn exec(&self, program: PathBuf) -> Command {
+        let boot = self.boot.lock().expect("nobody has panicked").clone();
+        let Some(boot) = boot else {
+            return command_in(&self.namespace, program);
+        };
+        let mut command = command_in(&self.namespace, "unshare");
+        let script = r#"mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#;
+        command.args(["--mount", "--", "sh", "-c", script]);
+        command.arg(boot).arg(program);
+        command
     }
 
     /// Starts it and waits until it serves.
@@ -107,7 +137,7 @@ impl Daemon {
         self.ready().await;
     }
 
-    /// Starts another process beside the one that may run; its end.
+    /// Starts another process beside the one that may run. Returns how it ended.
     ///
     /// # Panics
     /// When it does not end.
@@ -115,7 +145,7 @@ impl Daemon {
         self.second_in(&self.run_dir).await
     }
 
-    /// Likewise, with another run folder.
+    /// The same with another run folder.
     ///
     /// # Panics
     /// When it does not end.
@@ -141,9 +171,9 @@ impl Daemon {
     }
 
     fn command(&self, run_dir: &Path, further: &[(&str, &str)]) -> Command {
-        let mut command = command_in(&self.namespace, binaries::ipamd());
-        // What the caller has set, for the tests and for its own AWS clients, is none
-        // of a node's.
+        let mut command = self.exec(binaries::ipamd());
+        // A node must not inherit settings that the caller has made for the tests or for
+        // AWS clients of its own.
         for (name, _) in std::env::vars_os() {
             let begins = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
             if ["AWS_", "VENI_"].iter().any(begins) {
@@ -176,7 +206,8 @@ impl Daemon {
                         self.log_tail()
                     );
                 }
-                // The lock tells that the socket is this process's and not a dead one's.
+                // The lock proves that the socket belongs to this process and not to a dead
+                // one.
                 let owner = std::fs::read_to_string(self.run_dir.join("ipamd.lock"));
                 if owner.unwrap_or_default().trim() != pid.to_string() {
                     return Err(format!("it has not begun:\n{}", self.log_tail()));
@@ -211,7 +242,7 @@ impl Daemon {
         self.child.lock().await.as_ref().and_then(Child::id)
     }
 
-    /// Whether it has ended by itself, and how; forgets it then.
+    /// How it has ended, if it has ended by itself. Forgets it then.
     pub async fn has_died(&self) -> Option<Death> {
         let mut child = self.child.lock().await;
         let status = child.as_mut()?.try_wait().expect("it can be waited for")?;
@@ -229,7 +260,7 @@ impl Daemon {
         self.end(Signal::TERM).await
     }
 
-    /// Lets it stand still, until [`Self::resume`].
+    /// Stops it with SIGSTOP, until [`Self::resume`].
     ///
     /// # Panics
     /// It does not run.
@@ -237,7 +268,7 @@ impl Daemon {
         self.signal(Signal::STOP).await;
     }
 
-    /// Lets it go on.
+    /// Lets it run again.
     ///
     /// # Panics
     /// It does not run.
@@ -254,7 +285,7 @@ impl Daemon {
     async fn end(&self, signal: Signal) -> Death {
         let mut slot = self.child.lock().await;
         let mut child = slot.take().expect("the daemon runs");
-        // One that has died in this moment answers the wait all the same.
+        // Ignored: if it has died in this moment, the wait still returns its end.
         let _gone = kill_process(pid_of(&child), signal);
         match timeout(PATIENCE, child.wait()).await {
             Ok(status) => Death::of(status.expect("it can be waited for")),
@@ -262,7 +293,7 @@ impl Daemon {
         }
     }
 
-    /// All of its log so far, of all its lives.
+    /// All of its log so far, including earlier processes'.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

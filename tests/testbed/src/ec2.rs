@@ -1,9 +1,10 @@
-//! One LocalStack for all tests of a process, and what an administrator of its
-//! EC2 makes, breaks and sees: VPCs, subnets, instances, other people's changes.
+//! One LocalStack for all tests of a process, and what an administrator does to its EC2:
+//! makes VPCs, subnets and instances, and changes a node's interfaces behind its back.
 //!
-//! Each test takes a [`Site`] of its own: a VPC, a subnet, an instance and an
-//! access key, so that faults and counts are its own too. Knobs and clock are the
-//! server's: tests that turn one run alone ([`knobs`]), all others hold [`calm`].
+//! Each test takes a [`Site`] of its own: a VPC, a subnet, an instance and an access key.
+//! So faults, counts and what a VPC's interfaces do at their own pace are its own, too
+//! ([`Site::turn`]). All other knobs and the clock belong to the server: a test that sets
+//! one runs alone ([`knobs`]), and all other tests hold [`calm`].
 
 mod holdings;
 mod server;

@@ -1,7 +1,7 @@
-//! Gathers what the auditor judges: the cloud's truth, each node's kernel, its
-//! journal's files and what its daemon tells operators.
+//! Gathers the facts for the auditor: the cloud's true state, each node's kernel, the
+//! files of its journal, and its daemon's answers to operators.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use serde_json::Value;
 use veni_api::v1::{EndpointsRequest, EndpointsResponse, PoolInterface, PoolRequest, PoolResponse};
 use veni_cloudlab::mock::dump::InterfaceDump;
 
-use crate::audit::{Endpoint, Entry, NodeEvidence, PodEvidence};
+use crate::audit::{AskedPort, Endpoint, Entry, NodeEvidence, PodEvidence};
 use crate::bed::{Bed, TestPod};
 use crate::kernel;
 
-/// What a daemon tells operators.
+/// A daemon's answers to operators.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     endpoints: EndpointsResponse,
@@ -33,7 +33,7 @@ pub(crate) async fn told(bed: &Bed, index: usize) -> Result<Told, String> {
     })
 }
 
-/// One node as it is now, beside what its daemon has told.
+/// One node as it is now, together with its daemon's answers.
 pub(crate) async fn of_node(
     bed: &Bed,
     index: usize,
@@ -47,6 +47,9 @@ pub(crate) async fn of_node(
         links: kernel::links(namespace).await,
         pod_routes: kernel::routes(namespace, kernel::POD_TABLE).await,
         rules: kernel::rules(namespace).await,
+        ways_out: ways_out(namespace).await,
+        host_ports: kernel::ports_and_pods(namespace).await,
+        limits: kernel::limits(namespace).await,
         tables: kernel::nft_tables(namespace).await,
         pods: Vec::new(),
         endpoints: endpoints.endpoints.into_iter().map(endpoint).collect(),
@@ -76,6 +79,13 @@ pub(crate) async fn of_node(
         take_interface(interface, &mut evidence);
     }
     Ok(evidence)
+}
+
+/// The link that the default route of each of the daemon's tables leads to.
+async fn ways_out(namespace: &Path) -> BTreeMap<String, String> {
+    let routes = kernel::routes(namespace, "all").await.into_iter();
+    let ours = routes.filter(|route| route.dst == "default" && route.protocol == kernel::PROTOCOL);
+    ours.map(|route| (route.table, route.dev)).collect()
 }
 
 /// What the cloud holds for a node.
@@ -140,7 +150,8 @@ fn take_interface(interface: &PoolInterface, evidence: &mut NodeEvidence) {
         .extend(prefixes.map(|cidr| (interface.id.clone(), cidr)));
 }
 
-/// The journal's files, read as any JSON would be: the second line is the entry.
+/// The journal's files, parsed as plain JSON and not with the daemon's code. The second
+/// line of a file is the entry.
 fn journal(run_dir: &Path) -> Vec<Entry> {
     let Ok(files) = std::fs::read_dir(run_dir.join("journal/endpoints")) else {
         return Vec::new();
@@ -157,12 +168,30 @@ fn journal(run_dir: &Path) -> Vec<Entry> {
                 .filter_map(|one| one["address"].as_str()?.parse::<IpAddr>().ok())
                 .collect(),
             egress: text(&entry["plan"]["egress"]).parse().ok(),
+            ports: ports(&entry["plan"]["port_mappings"]),
+            limits: (
+                entry["plan"]["bandwidth"]["to_pod"]["rate"].as_u64(),
+                entry["plan"]["bandwidth"]["from_pod"]["rate"].as_u64(),
+            ),
         })
     };
     files
         .flatten()
         .filter_map(|file| read(&file.path()))
         .collect()
+}
+
+fn ports(mappings: &Value) -> Vec<AskedPort> {
+    let port = |one: &Value| -> Option<AskedPort> {
+        Some(AskedPort {
+            protocol: one["protocol"].as_str()?.to_owned(),
+            host_port: one["host_port"].as_u64()?,
+            pod_port: one["pod_port"].as_u64()?,
+            host: one["host_address"].as_str().map(str::to_owned),
+        })
+    };
+    let all = mappings.as_array().into_iter().flatten();
+    all.filter_map(port).collect()
 }
 
 fn notes(run_dir: &Path) -> usize {

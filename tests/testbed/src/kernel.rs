@@ -1,5 +1,9 @@
-//! What the kernel of a node or a pod says, read with `ip -j` and `nft -j`, and
-//! the numbers by which Veni's things are known.
+//! Reads the kernel's state of a node or a pod with `ip -j` and `nft -j`. Also has the
+//! numbers by which one recognises what Veni has made; they are written here a second
+//! time on purpose.
+
+mod bandwidth;
+mod host_ports;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +13,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 use veni_cloudlab::command_in;
+
+pub use bandwidth::{Limits, limits};
+pub use host_ports::{HostPorts, host_ports, ports_and_pods, words as host_port_in_words};
 
 /// `rtm_protocol` and FRA_PROTOCOL of everything Veni makes.
 pub const PROTOCOL: &str = "86";
@@ -33,7 +40,7 @@ pub const NODE_LOCAL: [&str; 2] = ["169.254.172.0/22", "fd00::ac:0/118"];
 /// Whether an address is one of those.
 ///
 /// # Panics
-/// Never: the ranges are constant.
+/// Never, because the ranges are constant.
 pub fn is_node_local(address: IpAddr) -> bool {
     let mut ranges = NODE_LOCAL.iter();
     ranges.any(|range| {
@@ -45,13 +52,16 @@ pub fn is_node_local(address: IpAddr) -> bool {
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Link {
-    /// Name.
+    /// Its index.
+    #[serde(rename = "ifindex")]
+    pub index: u32,
+    /// Its name, as `eth0`.
     #[serde(rename = "ifname")]
     pub name: String,
     /// Group, a number or `default`.
     #[serde(default)]
     pub group: String,
-    /// MAC.
+    /// Its MAC, lower case with colons; empty for a link without one.
     #[serde(default)]
     pub address: String,
     /// `UP` and others.
@@ -63,16 +73,16 @@ pub struct Link {
 pub struct Route {
     /// Destination: `default`, an address or a range.
     pub dst: String,
-    /// Link.
+    /// Name of the link that it leads to; empty for a route without one.
     #[serde(default)]
     pub dev: String,
     /// Next hop.
     #[serde(default)]
     pub gateway: Option<String>,
-    /// Table.
+    /// Its routing table, a name or a number; empty is `main`.
     #[serde(default)]
     pub table: String,
-    /// Who made it.
+    /// Its protocol, which says who made it: a name, or Veni's number.
     #[serde(default)]
     pub protocol: String,
 }
@@ -87,13 +97,13 @@ impl Route {
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Priority.
+    /// Its priority: the kernel tries the smallest first.
     pub priority: u32,
     /// Source; `None` is all.
     pub source: Option<IpNet>,
-    /// Table.
+    /// The routing table that it leads to, a name or a number.
     pub table: String,
-    /// Who made it.
+    /// Its protocol, which says who made it: a name, or Veni's number.
     pub protocol: String,
 }
 
@@ -151,7 +161,7 @@ pub async fn ip_json(namespace: &Path, arguments: &[&str]) -> Vec<Value> {
     all.extend(arguments);
     let text = match run(namespace, "ip", &all).await {
         Ok(text) => text,
-        // A table that has never had a route.
+        // `ip` fails for a table that has never had a route.
         Err(error) if error.contains("FIB table does not exist") => return Vec::new(),
         Err(error) => panic!("{error}"),
     };
@@ -160,7 +170,7 @@ pub async fn ip_json(namespace: &Path, arguments: &[&str]) -> Vec<Value> {
     }
     let list: Vec<Value> =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("'{text}': {error}"));
-    // A route that went while the list was printed leaves an empty object.
+    // A route that was deleted while `ip` printed the list leaves an empty object.
     list.into_iter()
         .filter(|one| one.as_object().is_some_and(|object| !object.is_empty()))
         .collect()
@@ -222,7 +232,7 @@ fn rule(value: &Value) -> Rule {
     }
 }
 
-/// Global addresses of a namespace's links but loopback, with the link's name.
+/// Global addresses of a namespace's links except loopback, each with the link's name.
 pub async fn addresses(namespace: &Path) -> Vec<(String, IpAddr)> {
     let mut found = Vec::new();
     for link in ip_json(namespace, &["address", "show", "scope", "global"]).await {
@@ -255,8 +265,8 @@ pub async fn nft_tables(namespace: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Everything on a node that belongs to pods: links in Veni's groups, routes to
-/// pods, rules for pods' addresses. What a node without pods must not have.
+/// Everything on a node that belongs to pods: links in Veni's groups, routes to pods, ports
+/// of the node. A node without pods must have none of it.
 pub async fn of_pods(namespace: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for link in links(namespace).await {
@@ -267,6 +277,8 @@ pub async fn of_pods(namespace: &Path) -> Vec<String> {
     for route in routes(namespace, POD_TABLE).await {
         found.push(format!("route {} dev {}", route.dst, route.dev));
     }
+    let ports = host_ports(namespace).await.into_iter();
+    found.extend(ports.map(|port| format!("host port {port}")));
     found
 }
 

@@ -1,11 +1,12 @@
-//! What the tests of the kernel lanes share: a lab with the real daemon on every
-//! node, the real plugin, readers of what the kernel says, and an auditor.
+//! What the tests on the real kernel share: a lab with the real daemon on every node, the
+//! real plugin, readers of the kernel's state, and an auditor.
 //!
-//! It never links the data plane: what Veni has made is looked at with `ip -j`
-//! and `nft -j`, and the numbers by which Veni's things are known stand here once
-//! more ([`kernel`]), as an operator would read them out of the documentation.
-//! A failure panics with what was expected, what is there and the daemon's log.
+//! This crate never links the data plane. It looks at what Veni has made with `ip -j` and
+//! `nft -j`, and [`kernel`] repeats the numbers by which one recognises Veni's objects, as
+//! an operator would read them in the documentation. A failure panics with what was
+//! expected, what is there, and the daemon's log.
 
+pub mod api_server;
 pub mod audit;
 mod bed;
 pub mod binaries;
@@ -15,7 +16,9 @@ mod daemon;
 pub mod ec2;
 mod evidence;
 pub mod kernel;
+pub mod kube_proxy;
 pub mod plugin;
+pub mod throughput;
 pub mod traffic;
 mod waiting;
 

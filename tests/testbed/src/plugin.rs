@@ -1,4 +1,4 @@
-//! Calls of the real plugin, as a container runtime makes them.
+//! Calls the real plugin as a container runtime does.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ pub const NETWORK: &str = "veni";
 /// An error as the plugin printed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CniError {
-    /// Code of the specification, or one of ours from 100.
+    /// Code of the specification, or one of Veni's own, which begin at 100.
     pub code: u64,
-    /// Message.
+    /// `msg` of the error.
     pub message: String,
-    /// Details.
+    /// `details` of the error; empty without any.
     pub details: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for CniError {
     }
 }
 
-/// What an ADD answered.
+/// The result of an ADD.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Added {
     /// The pod's addresses, IPv4 first.
@@ -43,7 +43,7 @@ pub struct Added {
 }
 
 impl Added {
-    /// Reads a result.
+    /// Parses a result.
     ///
     /// # Panics
     /// When it is none.
@@ -56,7 +56,7 @@ impl Added {
                 .expect("an address in CIDR form");
             cidr.addr()
         };
-        // Versions before 0.3.0 have one address per family and name no interfaces.
+        // Results before 0.3.0 have one address per family and name no interfaces.
         let by_family = ["ip4", "ip6"].into_iter().filter_map(|family| {
             let cidr: ipnet::IpNet = answer[family]["ip"].as_str()?.parse().ok()?;
             Some(cidr.addr())
@@ -88,14 +88,14 @@ pub fn netconf(network: &str, run_dir: &Path, version: &str) -> Value {
     json!({ "cniVersion": version, "name": network, "type": "veni-cni", "runDir": run_dir })
 }
 
-/// One call to be.
+/// One call that is about to be made.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// `ADD`, `DEL` and so on.
     pub command: &'static str,
-    /// Container.
+    /// Container id.
     pub container: String,
-    /// Interface.
+    /// Name of the interface in the pod.
     pub interface: String,
     /// Namespace; empty at a DEL without one.
     pub netns: String,
@@ -106,7 +106,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Starts the plugin; `node` is a program started on the node that becomes it.
+    /// Starts the plugin. `node` is a command that runs a program on the node.
     ///
     /// # Panics
     /// When it cannot be executed.
@@ -129,7 +129,7 @@ impl Call {
             .spawn()
             .expect("veni-cni can be executed");
         let mut input = child.stdin.take().expect("its standard input is a pipe");
-        // One that ends without reading says why in its answer.
+        // Ignored: a plugin that ends without reading says why in its answer.
         let _unread = input.write_all(self.config.to_string().as_bytes()).await;
         child
     }
@@ -167,7 +167,7 @@ impl Call {
     }
 }
 
-/// What a finished plugin has said.
+/// Parses the output of a finished plugin.
 ///
 /// # Errors
 /// Its error.

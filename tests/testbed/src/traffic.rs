@@ -1,4 +1,4 @@
-//! Traffic between namespaces: single pings and streams that may lose nothing.
+//! Traffic between namespaces: single pings, and streams that must not lose a packet.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,12 +10,12 @@ use veni_cloudlab::{PingStream, ping, ping_until};
 
 use crate::PATIENCE;
 
-/// How long nothing must come before we believe that nothing comes.
+/// How long an address must stay silent before a test believes that it does.
 pub const SILENCE: Duration = Duration::from_millis(800);
-/// Between two requests of a stream.
+/// Pause between two requests of a stream.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Whether an address answers a ping from inside a namespace, repeated for long.
+/// Whether an address answers a ping from inside a namespace. Repeats it for a long time.
 pub async fn reaches(from: &Path, to: IpAddr) -> bool {
     pinged(from, to, PATIENCE).await
 }
@@ -40,8 +40,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Begins one, after the address has answered once: who asks for the first
-    /// time has to find its neighbours.
+    /// Begins a stream after the address has answered once. The first packet may be lost
+    /// while its sender looks for its neighbours, which proves nothing.
     ///
     /// # Panics
     /// When the address does not answer at all.
@@ -54,7 +54,7 @@ impl Stream {
         Self { stop, task }
     }
 
-    /// Ends it: how many were sent, and how many got no answer.
+    /// Ends it. Returns how many requests were sent, and how many got no answer.
     ///
     /// # Panics
     /// When it could not be sent at all.

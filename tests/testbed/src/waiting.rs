@@ -1,13 +1,13 @@
-//! Waiting for what must come, with a deadline that a slow machine keeps.
+//! Waits for a state that must come, with a deadline that even a slow machine meets.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Longer than anything takes that works at all.
+/// The deadline: longer than anything takes that works at all.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Looks again and again until `look` succeeds, and returns what it found.

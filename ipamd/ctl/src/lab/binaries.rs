@@ -1,4 +1,4 @@
-//! Finds the programs that a lab runs.
+//! Finds the programs that a lab runs: `ipamd` and `veni-cni`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Many pods at the same instant, and what the pool does meanwhile.
+//! `veni lab burst`: starts many pods at the same instant and records what the pool does
+//! meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,12 +18,12 @@ use super::picture::{Sample, draw};
 use super::pods;
 use super::statistics::Statistics;
 
-/// Between two looks at the pool, beside its events.
+/// Pause between two samples of the pool's levels; its events come besides.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long is recorded after the last pod has its network: the refill.
+/// How long the recording goes on after the last pod has its network, to show the refill.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
-/// Of many pods that failed, how many say why.
+/// Most failed pods whose reasons are printed.
 const FAILURES_SHOWN: usize = 3;
 
 /// How many pods, and where.
@@ -115,7 +116,7 @@ pub(crate) async fn burst(control: &Control, node: &str, count: u32) -> anyhow::
         .collect();
     lab.plugin()?;
     let (name, socket) = (&lab.node(node)?.name, lab.node(node)?.operator_socket());
-    // Before the pods are made, or they would be left without network.
+    // Check this before making the pods, or an error would leave pods without a network.
     look(&socket, Duration::ZERO).await.with_context(|| {
         format!("the ipamd of {name} does not answer; `veni lab restart {name}` starts it")
     })?;
@@ -170,7 +171,7 @@ impl Burst {
     }
 }
 
-/// Follows a daemon's events and looks at its pool.
+/// Records a daemon's events and samples of its pool's levels.
 struct Recorder {
     stop: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<Vec<Sample>>>,
@@ -187,7 +188,7 @@ impl Recorder {
     }
 
     async fn finish(self) -> anyhow::Result<Vec<Sample>> {
-        // It has ended already when the daemon has gone away; the join tells.
+        // The task has ended already if the daemon went away; the join below says so.
         let _gone = self.stop.send(());
         self.task.await.context("the recorder panicked")?
     }
@@ -201,7 +202,7 @@ async fn record(
     let began = Instant::now();
     let mut samples = vec![first];
     let mut client = connect_operator(&socket).await?;
-    let mut events = client.events(EventsRequest {}).await?.into_inner();
+    let mut events = client.events(EventsRequest::default()).await?.into_inner();
     let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {

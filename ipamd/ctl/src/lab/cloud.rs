@@ -1,4 +1,5 @@
-//! The control plane of a lab: chosen by `veni lab up`, described to who asks.
+//! The control plane of a lab: `veni lab up` chooses it, and the lab's process describes
+//! it to the commands that ask.
 
 use anyhow::{anyhow, bail};
 use veni_cloudlab::mock::CloudConfig;
@@ -21,7 +22,7 @@ pub(super) fn server_of(url: &str) -> Result<String, String> {
     }
 }
 
-/// What the lab is made of.
+/// The lab's configuration, from the command line.
 pub(super) async fn config(name: &str, options: &UpArguments) -> anyhow::Result<LabConfig> {
     match options.cloud {
         CloudKind::Mock if options.localstack_url.is_some() => {
@@ -82,14 +83,14 @@ async fn resolve(server: &str) -> anyhow::Result<std::net::SocketAddr> {
     let found = tokio::net::lookup_host(server)
         .await
         .with_context(unknown)?;
-    // LocalStack listens on IPv4, whatever else the name stands for.
+    // LocalStack listens on IPv4 only, so addresses of the other family do not help.
     let mut found: Vec<SocketAddr> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
     found.first().copied().with_context(unknown)
 }
 
-/// The script that starts a LocalStack: told, or in the tree that this program is
-/// or was built in.
+/// The script that starts a LocalStack: the one that $VENI_LOCALSTACK_RUN names, or that of
+/// the source tree in which this program lies or was built.
 #[cfg(feature = "aws")]
 fn run_script() -> anyhow::Result<std::path::PathBuf> {
     use std::path::{Path, PathBuf};
@@ -154,7 +155,7 @@ pub(super) fn line(cloud: &CloudDescription) -> String {
     }
 }
 
-/// What is said of a lab that was taken down, but for something in its cloud.
+/// The message about a lab that is down while something of it is left in its cloud.
 pub(super) fn left_over(name: &str, cloud: &CloudDescription, error: LabError) -> anyhow::Error {
     let CloudDescription::Localstack { vpc, .. } = cloud else {
         return error.into();

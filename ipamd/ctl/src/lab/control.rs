@@ -1,5 +1,5 @@
-//! What a lab's process is asked and answers: one line of JSON each way on a
-//! unix socket in the lab's folder.
+//! The protocol of a lab's process: one line of JSON each way on a unix socket in the
+//! lab's folder. Also its client.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -16,17 +16,18 @@ use veni_terminal::eprintln;
 /// Name of the socket in the lab's folder.
 pub(crate) const SOCKET: &str = "control.sock";
 
-/// A command asks for the lab several times.
+/// Makes a command say only once that the cloud is silent: it asks for the lab several
+/// times.
 static SILENCE_TOLD: Once = Once::new();
 
-/// What may be asked.
+/// A request to the lab's process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Everything about the lab.
     Describe,
     /// Make the namespaces of pods on a node.
     CreatePods { node: String, names: Vec<String> },
-    /// Keep what the plugin has answered for a pod.
+    /// Remember the plugin's answer for a pod.
     Record { pod: String, attached: Attached },
     /// Remove the namespaces of pods.
     RemovePods { names: Vec<String> },
@@ -38,7 +39,7 @@ pub(crate) enum Request {
     Stop,
 }
 
-/// What is answered.
+/// Its answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Lab(Box<Description>),
@@ -55,8 +56,8 @@ pub(crate) struct Description {
     /// Process that owns it.
     pub(crate) pid: u32,
     pub(crate) cloud: CloudDescription,
-    /// Why the cloud did not say what must be plugged in: the wires are as they
-    /// last were.
+    /// Why the cloud did not say what must be plugged in, if it did not. The wires are then
+    /// as they last were.
     pub(crate) cloud_silence: Option<String>,
     pub(crate) instance_type: String,
     /// Namespace of the VPC.
@@ -71,7 +72,7 @@ pub(crate) struct Description {
     pub(crate) pods: Vec<PodDescription>,
 }
 
-/// A lab's control plane, and how it is spoken to.
+/// A lab's control plane, and the address at which it answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum CloudDescription {
     /// The mock cloud.
@@ -124,8 +125,18 @@ pub(crate) struct PodDescription {
     /// Process that holds the namespace.
     pub(crate) holder: u32,
     pub(crate) container_id: String,
+    /// Ports of the node that lead to it.
+    #[serde(default)]
+    pub(crate) host_ports: Vec<HostPort>,
     /// What the plugin answered, once it has.
     pub(crate) attached: Option<Attached>,
+}
+
+/// A TCP port of the node that leads to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostPort {
+    pub(crate) host_port: u16,
+    pub(crate) pod_port: u16,
 }
 
 /// What a pod has got.
@@ -157,7 +168,7 @@ impl Description {
             .ok_or_else(|| anyhow!("there is no pod {name}: see `veni lab pod list`"))
     }
 
-    /// The plugin, or what to do without.
+    /// Path of the plugin; the error says what to do if the lab has none.
     pub(crate) fn plugin(&self) -> anyhow::Result<&Path> {
         self.plugin
             .as_deref()
@@ -165,7 +176,7 @@ impl Description {
     }
 }
 
-/// The way to a lab's process.
+/// A client of a lab's process.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
     name: String,
@@ -180,8 +191,8 @@ impl Control {
         }
     }
 
-    /// Everything about the lab. A cloud that does not answer is told once, on
-    /// standard error.
+    /// Everything about the lab. If the cloud does not answer, says so once on standard
+    /// error.
     pub(crate) async fn describe(&self) -> anyhow::Result<Description> {
         match self.ask(&Request::Describe).await? {
             Answer::Lab(lab) => {
@@ -209,7 +220,7 @@ impl Control {
         }
     }
 
-    /// Asks for something that is answered without content.
+    /// Sends a request whose answer has no content.
     pub(crate) async fn tell(&self, request: &Request) -> anyhow::Result<()> {
         match self.ask(request).await? {
             Answer::Done => Ok(()),

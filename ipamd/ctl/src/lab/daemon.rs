@@ -1,5 +1,5 @@
-//! Runs a node's `ipamd` as a kubelet would: starts it in the node's namespace,
-//! starts it again when it ends, stops it in order.
+//! Supervises a node's `ipamd` as a kubelet would: starts it in the node's namespace,
+//! starts it again when it ends, and stops it in order.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -40,14 +40,14 @@ impl Recipe {
             .open(&self.log)
             .with_context(|| format!("failed to open {}", self.log.display()))?;
         let mut command: Command = command_in(&self.namespace, "setpriv");
-        // What the caller has set for its own AWS clients is none of a node's.
+        // A node must not inherit the caller's own AWS configuration.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"AWS_") {
                 command.env_remove(name);
             }
         }
         command
-            // A lab that is killed takes its daemons with it.
+            // If the lab is killed, its daemons end with it.
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&self.program)
             .arg("--run-dir")
@@ -56,6 +56,7 @@ impl Recipe {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // An interrupt typed at the terminal is for the lab, which stops daemons in order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -108,7 +109,7 @@ impl Daemon {
 
     /// Completes when it has ended.
     pub(crate) async fn ended(&self) {
-        // Without a supervisor it does not run either.
+        // If the supervisor's task is gone, the daemon does not run either.
         let mut pid = self.pid.clone();
         let _gone = pid.wait_for(Option::is_none).await;
     }
@@ -123,9 +124,9 @@ impl Daemon {
         self.order(Order::Restart).await
     }
 
-    /// Ends it for good.
+    /// Ends it and does not start it again.
     pub(crate) async fn stop(self) {
-        // Whether it went in order or had to be killed, it is gone.
+        // It is gone now, in order or by SIGKILL.
         let _outcome = self.order(Order::Stop).await;
         let _joined = self.task.await;
     }
@@ -144,7 +145,7 @@ struct Supervisor {
     child: Option<Child>,
     told: watch::Sender<Option<u32>>,
     pause: Duration,
-    /// When one that ended by itself is started again.
+    /// When the supervisor starts a daemon again that ended by itself.
     due: Option<Instant>,
 }
 
@@ -160,7 +161,7 @@ impl Supervisor {
                     let Some((order, reply)) = order else { break };
                     let last = matches!(order, Order::Stop);
                     let outcome = self.obey(order).await;
-                    // Whoever asked may have gone.
+                    // The command that asked may have been interrupted.
                     let _unheard = reply.send(outcome);
                     if last {
                         return;
@@ -212,7 +213,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Sends a signal and waits until the process is gone, by force in the end.
+    /// Sends a signal and waits until the process is gone. Kills it if that takes too long.
     async fn end(&mut self, signal: Signal) {
         self.due = None;
         let Some(mut child) = self.child.take() else {
@@ -222,7 +223,7 @@ impl Supervisor {
             .id()
             .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid {
-            // It may have ended by itself meanwhile.
+            // Ignored: the process may have ended by itself meanwhile.
             let _gone = kill_process(pid, signal);
         }
         if timeout(GRACE, child.wait()).await.is_err() {

@@ -1,8 +1,9 @@
-//! `veni lab demo`: everything at work in a minute, on a lab of its own that is
-//! taken down again whatever happens. Exits with an error when anything that
-//! it claims is not true.
+//! `veni lab demo`: shows everything at work in a minute, on a lab of its own. It takes
+//! that lab down whatever happens. It checks each of its claims and exits with an error
+//! if one is not true.
 
 mod evidence;
+mod host_port;
 mod kill;
 mod story;
 
@@ -70,7 +71,8 @@ pub(crate) async fn run(name: &str, arguments: DemoArguments) -> anyhow::Result<
         () = &mut interrupt => (Err(anyhow!("interrupted")), true),
     };
     let lab = control.describe().await;
-    // No failure of what was shown up to then; the lab is taken down all the same.
+    // A reader that has gone is no failure of what was shown before. The lab goes down all
+    // the same.
     let unread = matches!(&told, Err(error) if error.is::<story::ReaderIsGone>());
     let told = if unread { Ok(()) } else { told };
     if let (Err(_), Ok(lab), false) = (&told, &lab, stopped) {

@@ -1,6 +1,6 @@
-//! What `ipamd` says of the variables that a lab was given: names that are nearly
-//! settings, and settings without effect. It comes up with them all the same, and
-//! says so in its log alone.
+//! Shows what `ipamd` says about the variables that a lab was given: names that are nearly
+//! settings, and settings without effect. The daemon starts in spite of them and warns
+//! only in its log, where somebody who tries a lab does not look.
 
 use std::process::Stdio;
 
@@ -16,7 +16,7 @@ pub(super) async fn remarks(options: &UpArguments) -> Vec<String> {
     if options.without_daemons {
         return vec!["warning: --env is for ipamd, which this lab is without".to_owned()];
     }
-    // One that cannot be asked runs the nodes all the same.
+    // If the binary cannot be asked, the nodes run all the same.
     let said = ask(options).await.unwrap_or_default();
     let names = options.environment.iter().map(|(name, _)| name.as_str());
     let names: Vec<&str> = names.collect();
@@ -43,8 +43,8 @@ async fn ask(options: &UpArguments) -> anyhow::Result<String> {
         .stdin(Stdio::null())
         .output()
         .await?;
-    // What there is to say stands where the verdict stands, and that is on standard
-    // output unless something is refused.
+    // Notes and warnings come with the verdict: on standard output, unless a setting is
+    // refused.
     let said = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&said).into_owned())
 }

@@ -1,5 +1,5 @@
-//! Makes a lab's cloud misbehave, and well again: reads the command line; each
-//! control plane has a module of its own.
+//! `veni lab fault`: makes a lab's cloud misbehave, and ends that. Reads the command line;
+//! each control plane has a module of its own.
 
 mod localstack;
 mod mock;
@@ -110,7 +110,7 @@ pub(crate) async fn run(control: &Control, command: FaultCommand) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// What goes wrong with a lab's cloud on purpose, a line each; nothing where it is well.
+/// The faults in force, a line each; nothing if there is none.
 pub(super) async fn in_force(lab: &Description) -> anyhow::Result<Vec<String>> {
     match &lab.cloud {
         CloudDescription::Mock { socket, profile } => mock::in_force(socket, *profile).await,

@@ -1,5 +1,5 @@
-//! Who reaches whom: pings from every pod and node to every other, and the
-//! address under which the internet sees them.
+//! `veni lab matrix`: pings from every pod and node to every other, and shows the address
+//! under which the internet sees each.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,9 +14,9 @@ use veni_terminal::print;
 use super::control::{Control, Description};
 use crate::table::render;
 
-/// An answer that has not come by then does not come.
+/// How long an answer may take before the pair counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// More ends than this are summed up instead of shown one by one.
+/// With more ends than this, the matrix is summed up instead of printed.
 const WIDEST: usize = 14;
 
 /// A pod or a node.
@@ -33,11 +33,11 @@ struct End {
 #[derive(Debug)]
 pub(crate) struct Matrix {
     ends: Vec<End>,
-    /// Row by row, the round trip where an answer came.
+    /// Row by row, the round trip of each pair; `None` without an answer.
     trips: Vec<Vec<Option<Duration>>>,
     /// Per end, the address that the internet sees.
     seen: Vec<Result<IpAddr, String>>,
-    /// Per end, the addresses that the internet must see one of.
+    /// Per end, the addresses of which the internet must see one.
     expected: Vec<BTreeSet<IpAddr>>,
 }
 
@@ -108,7 +108,7 @@ async fn measure_family(lab: &Description, host: IpAddr) -> anyhow::Result<Matri
         seen.map_err(|error| error.to_string())
     });
     let seen = futures::future::join_all(calls).await;
-    // IPv6 addresses are reachable as they are; IPv4 leaves as the node's own.
+    // IPv6 leaves with the pod's own address; IPv4 with the node's, after source NAT.
     let expected = ends
         .iter()
         .map(|end| {
@@ -130,7 +130,8 @@ async fn measure_family(lab: &Description, host: IpAddr) -> anyhow::Result<Matri
 }
 
 impl Matrix {
-    /// Pairs that do not reach each other, and whom the internet sees wrongly.
+    /// The pairs that do not reach each other, and the ends that the internet sees under a
+    /// wrong address.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (from, row) in self.ends.iter().zip(&self.trips) {

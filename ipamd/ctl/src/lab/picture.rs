@@ -1,4 +1,5 @@
-//! Draws the pool's levels over time as rows of bars. Pure: samples in, text out.
+//! Draws the pool's levels over time as rows of bars. A pure function from samples to
+//! text.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ const WIDTH: usize = 60;
 /// Columns in front of the bars.
 const LABEL: usize = 14;
 
-/// Draws samples, in order of time. A level stays until the next sample; a
-/// column shows the highest level of its time, cloud calls those begun in it.
+/// Draws samples, in order of time. A level lasts until the next sample. A column shows
+/// the highest level of its time, and for cloud calls the number that began in it.
 pub(crate) fn draw(samples: &[Sample]) -> String {
     let Some(last) = samples.last() else {
         return "nothing was recorded\n".to_owned();

@@ -14,16 +14,20 @@ use super::control::{Attached, NodeDescription, PodDescription};
 
 /// Name of the lab's network.
 pub(crate) const NETWORK: &str = "lab";
-/// Kubernetes namespace that the lab's pods say they are in.
+/// Kubernetes namespace that the lab tells the plugin for all pods.
 pub(crate) const KUBERNETES_NAMESPACE: &str = "lab";
 
-/// The network configuration that a node's runtime would have.
-fn netconf(node: &NodeDescription) -> Value {
+/// The network configuration, as a node's runtime would pass it for a pod.
+fn netconf(node: &NodeDescription, pod: &PodDescription) -> Value {
+    let ports = pod.host_ports.iter().map(|port| {
+        json!({ "hostPort": port.host_port, "containerPort": port.pod_port, "protocol": "tcp" })
+    });
     json!({
         "cniVersion": "1.0.0",
         "name": NETWORK,
         "type": "veni-cni",
         "runDir": node.run_dir,
+        "runtimeConfig": { "portMappings": ports.collect::<Vec<_>>() },
     })
 }
 
@@ -59,7 +63,7 @@ pub(crate) async fn add(
     })
 }
 
-/// Calls the plugin to take a pod's network away; how long it took.
+/// Calls the plugin to take a pod's network away. Returns how long that took.
 pub(crate) async fn del(
     plugin: &Path,
     node: &NodeDescription,
@@ -68,8 +72,8 @@ pub(crate) async fn del(
     Ok(call(plugin, "DEL", node, pod).await?.1)
 }
 
-/// Executes the plugin, in the node's namespace; its answer and how long its
-/// process took from start to end, in milliseconds.
+/// Executes the plugin in the node's namespace. Returns its answer, and the milliseconds
+/// from the start of its process to the end.
 async fn call(
     plugin: &Path,
     command: &'static str,
@@ -88,12 +92,12 @@ async fn call(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let config = netconf(node).to_string();
+    let config = netconf(node, pod).to_string();
     let (output, milliseconds) = enter(&node.namespace, move || {
         let began = Instant::now();
         let mut child = process.spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // One that stops reading says why in its answer.
+            // Ignored: a plugin that stops reading says why in its answer.
             let _unread = stdin.write_all(config.as_bytes());
         }
         let output = child.wait_with_output()?;
@@ -127,7 +131,7 @@ async fn call(
     )
 }
 
-/// What containerd passes for a pod of Kubernetes.
+/// `CNI_ARGS`, as containerd passes them for a pod of Kubernetes.
 fn arguments(pod: &PodDescription) -> String {
     format!(
         "IgnoreUnknown=1;K8S_POD_NAMESPACE={KUBERNETES_NAMESPACE};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID={}",

@@ -1,4 +1,5 @@
-//! Pods of a lab: their namespaces by the lab's process, their network by the plugin.
+//! Pods of a lab. The lab's process makes their namespaces, and this process calls the
+//! plugin for their network, as a runtime would.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use clap::Subcommand;
 use futures::future::join_all;
 use veni_terminal::{print, println};
 
-use super::control::{Attached, Control, Description, PodDescription, Request};
+use super::control::{Attached, Control, Description, HostPort, PodDescription, Request};
 use super::{plugin, up};
 use crate::table::render;
 
@@ -23,6 +24,9 @@ pub(crate) enum PodCommand {
         /// The node: name or number
         #[arg(long, default_value = "1")]
         node: String,
+        /// A TCP port of the node that leads to one of the pod's, as in 8080:80
+        #[arg(long = "host-port", value_name = "PORT:PORT", value_parser = host_port)]
+        host_ports: Vec<HostPort>,
     },
     /// Delete pods
     Del {
@@ -44,9 +48,14 @@ pub(crate) enum PodCommand {
 
 pub(crate) async fn run(control: &Control, command: PodCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PodCommand::Add { pod, node } => {
+        PodCommand::Add {
+            pod,
+            node,
+            host_ports,
+        } => {
             let lab = control.describe().await?;
-            let added = add(control, &lab, &node, vec![pod.clone()]).await?;
+            let names = vec![pod.clone()];
+            let added = add_with_ports(control, &lab, &node, names, &host_ports).await?;
             for (_, outcome) in added {
                 outcome?;
             }
@@ -67,6 +76,19 @@ pub(crate) async fn run(control: &Control, command: PodCommand) -> anyhow::Resul
         PodCommand::List => print!("{}", table(&control.describe().await?)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `8080:80`.
+fn host_port(text: &str) -> Result<HostPort, String> {
+    let port = |text: &str| text.parse().ok().filter(|port| *port != 0);
+    let ports = text.split_once(':');
+    let read = ports.and_then(|(host, pod)| {
+        Some(HostPort {
+            host_port: port(host)?,
+            pod_port: port(pod)?,
+        })
+    });
+    read.ok_or_else(|| "expected a port of the node and one of the pod, as in 8080:80".to_owned())
 }
 
 fn only(mut lab: Description, pod: &str) -> Description {
@@ -110,8 +132,22 @@ pub(crate) async fn add(
     node: &str,
     names: Vec<String>,
 ) -> anyhow::Result<Added> {
+    add_with_ports(control, lab, node, names, &[]).await
+}
+
+/// As [`add`], with ports of the node that lead to them.
+pub(crate) async fn add_with_ports(
+    control: &Control,
+    lab: &Description,
+    node: &str,
+    names: Vec<String>,
+    host_ports: &[HostPort],
+) -> anyhow::Result<Added> {
     lab.plugin()?;
-    let pods = control.create_pods(&lab.node(node)?.name, names).await?;
+    let mut pods = control.create_pods(&lab.node(node)?.name, names).await?;
+    for pod in &mut pods {
+        pod.host_ports = host_ports.to_vec();
+    }
     attach(control, lab, node, pods).await
 }
 
@@ -147,8 +183,8 @@ pub(crate) async fn attach(
     Ok(pods.into_iter().zip(outcomes).collect())
 }
 
-/// Deletes pods, all plugins at the same instant: name and how long DEL took.
-/// One whose DEL failed stays.
+/// Deletes pods, all plugins at the same instant. Returns each name with the time of its
+/// DEL. A pod whose DEL failed stays.
 pub(crate) async fn delete(
     control: &Control,
     lab: &Description,
@@ -173,4 +209,18 @@ pub(crate) async fn delete(
     let names = gone.map(|(name, _)| name.clone()).collect();
     control.tell(&Request::RemovePods { names }).await?;
     Ok(outcomes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_in_pairs() {
+        let read = host_port("8080:80").expect("a pair");
+        assert_eq!((read.host_port, read.pod_port), (8080, 80));
+        for wrong in ["8080", "8080:", "0:80", "80:0", "80:70000", "a:b", ""] {
+            assert!(host_port(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Waits until a daemon says that it serves, by gRPC health.
+//! Waits until a daemon's gRPC health service says that it serves.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use veni_api::client::{ORIGIN, connect};
 
-/// Between two looks.
+/// Pause between two questions.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until the daemon behind a socket is `SERVING`.

@@ -1,6 +1,6 @@
-//! Whether a lab has left anything: looks at processes, namespaces, mounts,
-//! files, and at the machine's own links, rules, routes and nftables. Looks by
-//! itself (`/proc`, `ip -j`, `nft -j`), never at what the lab says of itself.
+//! Checks whether a lab has left anything: processes, namespaces, mounts, files, and
+//! changes of the machine's own links, rules, routes and nftables. It looks at the
+//! machine (`/proc`, `ip -j`, `nft -j`) and never asks the lab, which could be wrong.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::control::Description;
 use crate::table::render;
 
-/// What others do on the machine at the same time may show for a moment.
+/// How long to look again before a difference counts: other programs on the machine may
+/// show up for a moment.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The machine's own state that a lab must leave alone.
@@ -117,7 +118,7 @@ async fn nft_tables() -> anyhow::Result<BTreeSet<String>> {
 
 fn command_line(pid: u32) -> Option<String> {
     let text = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    // Empty for one that only waits to be reaped.
+    // Empty for a process that only waits to be reaped.
     (!text.is_empty()).then(|| String::from_utf8_lossy(&text).replace('\0', " "))
 }
 
@@ -218,7 +219,8 @@ impl Watch {
 }
 
 impl Remains {
-    /// Whether nothing is left, and the look was able to see it while it was there.
+    /// Whether nothing is left. The look before must have seen the lab, or seeing nothing
+    /// now would prove nothing.
     pub(crate) fn nothing(&self) -> bool {
         let Found {
             processes,

@@ -1,5 +1,5 @@
-//! The process that owns a lab: the lab itself, its daemons and its pods'
-//! namespaces, and the socket on which it is asked.
+//! The process that owns a lab: it holds the lab itself, its daemons and its pods'
+//! namespaces, and answers on the lab's socket.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,10 +22,10 @@ use super::{UpArguments, binaries, cloud, readiness};
 /// How long the daemons may take to become ready.
 const READY: Duration = Duration::from_secs(30);
 
-/// A cloud that takes longer than this to say what must be plugged in is not waited for.
+/// How long to wait for the cloud to say what must be plugged in.
 const CLOUD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is quoted of a daemon's log when it does not become ready, lines.
+/// Lines of a daemon's log that an error quotes.
 const LAST_WORDS: usize = 15;
 
 /// A lab that can be asked.
@@ -39,10 +39,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Brings a lab up; all daemons are ready when this returns. Nothing is
-    /// left when it fails.
+    /// Brings a lab up. When this returns, all daemons are ready. After an error, nothing is
+    /// left.
     pub(crate) async fn start(name: &str, options: UpArguments) -> anyhow::Result<Self> {
         let folder = options.bin_dir.as_deref();
+        // Look for the programs first: a lab that cannot run them need not come up.
         let programs = if options.without_daemons {
             None
         } else {
@@ -76,6 +77,7 @@ impl Server {
     }
 
     async fn start_daemons(&mut self, ipamd: &Path) -> anyhow::Result<()> {
+        // Start all before waiting for any: nodes of a cloud do not boot one by one either.
         for node in self.lab.nodes() {
             let recipe = recipe(&self.lab, node, ipamd, &self.options);
             let daemon = Daemon::start(recipe, Arc::clone(self.lab.processes()))?;
@@ -129,7 +131,7 @@ impl Server {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Failed(format!("{error:#}")),
             };
-            // The lab is down, whether the asker hears it or not.
+            // Ignored: the lab is down, even if the command that asked has gone.
             let _unheard = write(&mut asker, &answer).await;
         }
         outcome
@@ -156,7 +158,7 @@ impl Server {
         };
         let answer = match request {
             Ok(Request::Stop) => {
-                // Already stopping when nobody takes it.
+                // Ignored: without a receiver the lab is stopping already.
                 let _stopping = stopping.send(stream).await;
                 return;
             }
@@ -218,8 +220,10 @@ impl Server {
                 node: node.name().to_owned(),
                 namespace: pod.namespace().path().to_owned(),
                 holder,
-                // The holder's process makes it another one each time.
+                // The holder's process id makes the container id a new one each time, as
+                // with a runtime.
                 container_id: format!("{}-{}-{holder}", self.lab.name(), pod.name()),
+                host_ports: Vec::new(),
                 attached: None,
             };
             answer.push(description.clone());

@@ -1,4 +1,5 @@
-//! Bringing a lab up and down, and what an operator does to its nodes.
+//! `veni lab up` and `down`, and the commands that act on one node: kill, restart, logs,
+//! exec.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,9 +23,10 @@ use super::{CloudKind, UpArguments, cloud, environment, fault, readiness};
 use crate::status::{PoolLevels, Report};
 use crate::table::render;
 
-/// What `serve` says when the lab is up; anything else is an error.
+/// The line that `serve` prints when the lab is up. Any other line is an error.
 const UP: &str = "up";
-/// LocalStack is up sooner than this where it is installed and the machine is idle.
+/// If LocalStack takes longer than this, `up` says what it waits for. An installed one on
+/// an idle machine is faster.
 const NOTICE: Duration = Duration::from_secs(8);
 
 /// Starts a lab in a process of its own and waits until it is up.
@@ -98,7 +100,7 @@ fn suggestions(name: &str, lab: &Description) -> String {
     )
 }
 
-/// Reads what `serve` says; tells what takes long.
+/// Reads what `serve` prints. Reports what takes long.
 async fn read_patiently(
     output: &mut BufReader<ChildStdout>,
     line: &mut String,
@@ -133,7 +135,7 @@ pub(crate) async fn serve(name: &str, options: &str) -> anyhow::Result<ExitCode>
         interrupt.await;
         heard.cancel();
     });
-    // A terminal that closes is no reason to stop.
+    // The lab outlives the terminal that started it.
     tokio::spawn(async move { while hang_up.recv().await.is_some() {} });
     let started = tokio::select! {
         started = Server::start(name, options) => started,
@@ -151,7 +153,7 @@ pub(crate) async fn serve(name: &str, options: &str) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints for `up`, which may have gone.
+/// Prints for `up`. Ignores errors, because `up` may have gone.
 fn tell(text: &str) {
     let mut output = std::io::stdout();
     let _unheard = writeln!(output, "{text}").and_then(|()| output.flush());
@@ -187,7 +189,7 @@ pub(crate) fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Takes a lab down; what a killed one has left is removed.
+/// Takes a lab down, or removes what a killed one has left.
 pub(crate) async fn down(name: &str, folder: &Path) -> anyhow::Result<ExitCode> {
     if LabFolder::owner(folder).is_some() {
         Control::new(name, folder).tell(&Request::Stop).await?;
@@ -233,7 +235,7 @@ fn nodes(lab: &Description) -> String {
     render(&headings, rows)
 }
 
-/// What goes wrong with the cloud on purpose.
+/// The faults in force.
 fn faults(in_force: anyhow::Result<Vec<String>>) -> String {
     match in_force {
         Ok(none) if none.is_empty() => "faults: none\n".to_owned(),
@@ -241,7 +243,7 @@ fn faults(in_force: anyhow::Result<Vec<String>>) -> String {
             let lines: String = all.iter().map(|one| format!("  {one}\n")).collect();
             format!("faults, until `veni lab fault clear`:\n{lines}")
         }
-        // The rest of the lab is shown all the same.
+        // A cloud that does not answer must not hide the rest of the lab.
         Err(error) => format!("faults: unknown: {error:#}\n"),
     }
 }
@@ -326,7 +328,7 @@ pub(crate) async fn kill(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a node's daemon anew.
+/// Starts a node's daemon, after stopping it if it runs.
 pub(crate) async fn restart(control: &Control, node: &str) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let name = control.describe().await?.node(node)?.name.clone();
@@ -376,14 +378,14 @@ pub(crate) async fn exec(
     run_in(&lab.node(node)?.namespace, command).await
 }
 
-/// Runs a program in a namespace with our terminal, and ends as it does.
+/// Runs a program in a namespace, on this terminal. Returns the program's exit status.
 pub(crate) async fn run_in(namespace: &Path, command: &[OsString]) -> anyhow::Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no program given")?;
     let status = command_in(namespace, program)
         .args(arguments)
         .status()
         .await?;
-    // As a shell tells of a program that a signal ended.
+    // 128 + signal, as shells report a program that a signal ended.
     let code = status.code().or_else(|| Some(128 + status.signal()?));
     let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

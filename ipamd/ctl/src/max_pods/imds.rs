@@ -9,20 +9,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Names another endpoint, as for every AWS tool.
+/// Environment variable that names another endpoint, as for every AWS tool.
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-/// `IPv6` chooses the endpoint of that family, as for every AWS tool.
+/// Environment variable in which `IPv6` chooses that family's endpoint, as for every AWS
+/// tool.
 const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
-/// `true` forbids every AWS tool to ask.
+/// Environment variable in which `true` forbids AWS tools to ask.
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-/// Where EC2 has it.
+/// EC2's endpoint.
 const IPV4: &str = "http://169.254.169.254";
-/// Where EC2 has it for instances that have IPv6 only.
+/// EC2's endpoint for instances that have only IPv6.
 const IPV6: &str = "http://[fd00:ec2::254]";
-/// It is on the same machine's wire.
+/// Short, because the service answers on the machine's own link.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The type of the instance that this runs on.
+/// The type of the instance on which this program runs.
 pub(super) async fn instance_type() -> anyhow::Result<String> {
     let set = |name: &str, value: &str| {
         env::var(name).is_ok_and(|text| text.trim().eq_ignore_ascii_case(value))

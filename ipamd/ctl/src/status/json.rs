@@ -1,10 +1,11 @@
-//! The report as JSON: everything that the daemon told, under camel-case names.
+//! The report as JSON: everything that the daemon has answered, under camel-case names.
 
 use serde_json::{Value, json};
 use veni_api::v1::{Endpoint, PoolAddress, PoolInterface, PoolResponse};
 
 use super::Report;
 use super::levels::{Counts, Levels, PoolLevels};
+use super::limits;
 
 impl Report {
     pub(super) fn as_json(&self) -> Value {
@@ -34,7 +35,7 @@ fn address_json(address: &PoolAddress) -> Value {
     })
 }
 
-/// Numbers of each family; what a daemon counts of a /80 is 65,536.
+/// Numbers of each family. A daemon counts a /80 as 65,536 addresses.
 fn levels_json(levels: &Levels) -> Value {
     let counts = |counts: Counts| json!({ "free": counts.free, "assigned": counts.assigned, "cooling": counts.cooling });
     json!({ "ipv4": counts(levels.ipv4), "ipv6": counts(levels.ipv6) })
@@ -58,6 +59,7 @@ fn pool_json(pool: &PoolResponse) -> Value {
         "cloudCalls": pool.cloud_calls,
         "cloudError": pool.cloud_error,
         "daemonVersion": pool.daemon_version,
+        "logLevel": pool.log_level,
         "hostWarnings": pool.host_warnings,
         "interfaces": pool.interfaces.iter().map(interface_json).collect::<Vec<_>>(),
         "subnets": pool.subnets.iter().map(|one| json!({
@@ -96,7 +98,7 @@ fn interface_json(one: &PoolInterface) -> Value {
     })
 }
 
-fn endpoint_json(one: &Endpoint) -> Value {
+pub(crate) fn endpoint_json(one: &Endpoint) -> Value {
     let attachment = one.attachment.clone().unwrap_or_default();
     let pod = one.pod.clone().unwrap_or_default();
     json!({
@@ -108,6 +110,13 @@ fn endpoint_json(one: &Endpoint) -> Value {
         "pod": { "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
         "addresses": one.addresses,
         "egressAddress": one.egress_address,
+        "bandwidth": one.bandwidth.map(limits::json),
+        "hostPorts": one.port_mappings.iter().map(|mapping| json!({
+            "hostPort": mapping.host_port,
+            "podPort": mapping.pod_port,
+            "protocol": mapping.protocol,
+            "hostAddress": mapping.host_address,
+        })).collect::<Vec<_>>(),
         "hostInterface": one.host_interface,
         "cloudInterface": one.cloud_interface,
         "state": one.state,

@@ -1,16 +1,16 @@
-//! How many addresses an interface and the pool have, by family. What a node with
-//! both families shows is IPv4, which is what runs out; an IPv6 prefix is a word,
-//! because nobody counts its addresses.
+//! How many addresses an interface and the pool have, by family. A node with both
+//! families shows IPv4, because that runs out. An IPv6 prefix is shown as `/80` and not
+//! as a number, because nobody counts its addresses.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use veni_api::v1::{PoolInterface, PoolPrefix, PoolResponse};
 
-/// An IPv6 prefix of this length or a shorter one is a word: a /80 is one.
+/// IPv6 prefixes of this length or a shorter one are shown as their length: a /80 is one.
 const UNCOUNTED: u8 = 112;
 
-/// Addresses of a family, by state. Of an IPv6 prefix 65,536 at most are counted.
+/// Addresses of a family, by state. An IPv6 prefix counts as 65,536 at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) free: u32,
@@ -34,7 +34,7 @@ pub(super) struct Levels {
     has_ipv4: bool,
     /// Those of [`Levels::ipv6`] that are in prefixes too large to count.
     uncounted: Counts,
-    /// How many there are of such prefixes, by length.
+    /// The number of such prefixes, by length.
     words: BTreeMap<u8, u32>,
 }
 
@@ -98,12 +98,12 @@ impl Levels {
         }
     }
 
-    /// The counts that are shown: IPv4's where the pool has any.
+    /// The counts to show: those of IPv4 if the pool has any.
     pub(super) fn shown(&self, ipv4: bool) -> Counts {
         if ipv4 { self.ipv4 } else { self.ipv6 }
     }
 
-    /// What is free: `31 + /80`.
+    /// What is free, as `31 + /80`.
     pub(super) fn free(&self, ipv4: bool) -> String {
         if ipv4 {
             self.in_words(Some(self.ipv4.free))
@@ -113,7 +113,7 @@ impl Levels {
         }
     }
 
-    /// No number where there is nothing beside the words.
+    /// Leaves the number out if there are only prefixes to show.
     fn number(&self, counted: u32) -> Option<u32> {
         Some(counted).filter(|counted| *counted > 0 || self.words.is_empty())
     }
@@ -152,7 +152,7 @@ impl PoolLevels {
     pub(crate) fn of(pool: &PoolResponse) -> Self {
         let levels = Levels::of_pool(pool);
         let ipv4 = levels.has_ipv4 || levels.words.is_empty();
-        // The daemon counts the first family: the prefixes where that is IPv6.
+        // The daemon counts its first family. If that is IPv6, these are prefixes.
         let counted = |all: u32, uncounted: u32| {
             if ipv4 {
                 Some(all)

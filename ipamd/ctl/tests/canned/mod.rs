@@ -7,13 +7,14 @@ use std::pin::Pin;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use veni_api::v1::operator_server::{Operator, OperatorServer};
 use veni_api::v1::{
-    Attachment, Endpoint, EndpointsRequest, EndpointsResponse, Event, EventsRequest, PlanAction,
-    PlanRequest, PlanResponse, Pod, PoolInterface, PoolRequest, PoolResponse, PoolSubnet, Setting,
+    Attachment, CheckNodeRequest, CheckNodeResponse, Endpoint, EndpointsRequest, EndpointsResponse,
+    Event, EventsRequest, Finding, LogLevelRequest, LogLevelResponse, PlanAction, PlanRequest,
+    PlanResponse, Pod, PoolInterface, PoolRequest, PoolResponse, PoolSubnet, Setting,
     SettingsRequest, SettingsResponse,
 };
 
@@ -97,6 +98,7 @@ impl Operator for Canned {
             targets: vec![hostile()],
             cloud_error: hostile(),
             host_warnings: vec![hostile()],
+            log_level: hostile(),
             interfaces: vec![interface],
             subnets: vec![subnet],
             ..PoolResponse::default()
@@ -141,8 +143,47 @@ impl Operator for Canned {
 
     async fn events(
         &self,
-        _: Request<EventsRequest>,
+        request: Request<EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        Err(Status::unimplemented("nothing happens here"))
+        let past = tokio_stream::iter([Ok(Event {
+            kind: hostile(),
+            message: hostile(),
+            ..Event::default()
+        })]);
+        match request.into_inner().ends {
+            true => Ok(Response::new(Box::pin(past))),
+            // Nothing more happens here.
+            false => Ok(Response::new(Box::pin(past.chain(tokio_stream::pending())))),
+        }
+    }
+
+    async fn check_node(
+        &self,
+        _: Request<CheckNodeRequest>,
+    ) -> Result<Response<CheckNodeResponse>, Status> {
+        let finding = Finding {
+            kind: hostile(),
+            what: hostile(),
+            breaks: hostile(),
+            cure: hostile(),
+            mended_by_daemon: false,
+        };
+        Ok(Response::new(CheckNodeResponse {
+            findings: vec![finding.clone()],
+            mended: vec![finding],
+            unchecked: vec![hostile()],
+            ..CheckNodeResponse::default()
+        }))
+    }
+
+    async fn log_level(
+        &self,
+        _: Request<LogLevelRequest>,
+    ) -> Result<Response<LogLevelResponse>, Status> {
+        Ok(Response::new(LogLevelResponse {
+            in_force: hostile(),
+            configured: hostile(),
+            subsystems: vec![hostile()],
+        }))
     }
 }

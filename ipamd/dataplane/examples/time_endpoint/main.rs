@@ -1,9 +1,10 @@
 //! How long the kernel's part of an ADD and of a DEL takes.
 //!
-//! `cargo run --example time_endpoint -p veni-dataplane -- [COUNT] [4|6|46]`
+//! `cargo run --example time_endpoint -p veni-dataplane -- [COUNT] [4|6|46][b]`
 //! makes and removes COUNT pods one by one in a network namespace of its own, looks at
-//! each with `ip`, then makes COUNT at once, then COUNT one after the other. Prints
-//! medians.
+//! each with `ip`, then likewise with and without a port of the node in turns, then makes
+//! COUNT at once, then COUNT one after the other. Prints medians. With `b` each pod has
+//! limits of its bandwidth.
 
 #![expect(clippy::print_stdout, reason = "for one person, at a terminal")]
 
@@ -15,7 +16,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use veni_dataplane::{DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, Kernel, PodAddress};
+use veni_dataplane::plan::{PRIMARY_MARK, SourceNatPorts};
+use veni_dataplane::{
+    Bandwidth, DataPlane, DefaultRoute, EndpointLinks, EndpointPlan, Kernel, Limit, NodePlan,
+    PodAddress, PortMapping, PortProtocol,
+};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -30,6 +35,10 @@ fn plan(number: u16, families: &str) -> EndpointPlan {
             0xfd00, 0, 0, 0, 0, 0, 1, number,
         )));
     }
+    let limit = families.contains('b').then_some(Limit {
+        rate: 1_000_000_000,
+        burst: 0,
+    });
     EndpointPlan {
         pod_link: "eth0".into(),
         host_link: format!("time{number}"),
@@ -44,7 +53,55 @@ fn plan(number: u16, families: &str) -> EndpointPlan {
         egress: None,
         no_ipv6: false,
         default_route: DefaultRoute::Only,
+        bandwidth: Bandwidth {
+            to_pod: limit,
+            from_pod: limit,
+        },
+        port_mappings: Vec::new(),
     }
+}
+
+/// The plan with a port of the node of its own.
+fn with_port(plan: EndpointPlan, number: u16) -> EndpointPlan {
+    EndpointPlan {
+        port_mappings: vec![PortMapping {
+            protocol: PortProtocol::Tcp,
+            host_port: 20_000 + number,
+            pod_port: 80,
+            host_address: None,
+        }],
+        ..plan
+    }
+}
+
+/// Makes the table for ports of the node.
+async fn prepare(kernel: &Kernel) -> Result<(), Failure> {
+    let mac = [2, 0, 0, 0, 0, 0x10];
+    let made = Command::new("ip")
+        .args(["link", "add", "primary", "address", "02:00:00:00:00:10"])
+        .args(["type", "veth", "peer", "name", "wire"])
+        .status()?;
+    if !made.success() {
+        return Err("the primary interface cannot be made".into());
+    }
+    let plan = NodePlan {
+        primary_mac: mac,
+        primary_gateways: Vec::new(),
+        primary_mtu: None,
+        node_v4: Some(Ipv4Addr::new(10, 255, 0, 1)),
+        node_v6: None,
+        untranslated: Vec::new(),
+        source_nat: true,
+        source_nat_ports: SourceNatPorts::default(),
+        node_ports: true,
+        mark: PRIMARY_MARK,
+        external_services: Vec::new(),
+        no_tcp_early_demux: false,
+        egress: None,
+        veth_prefix: "time".into(),
+    };
+    kernel.prepare_node(&plan).await?;
+    Ok(())
 }
 
 fn report(what: &str, mut times: Vec<Duration>) {
@@ -100,14 +157,35 @@ async fn measure() -> Result<(), Failure> {
         adds.push(start.elapsed());
         verify(namespace, &plan)?;
         let start = Instant::now();
-        kernel
-            .remove_endpoint(&plan.addresses, Some(links.host_index))
-            .await?;
+        remove(&kernel, &plan, &links).await?;
         removes.push(start.elapsed());
         kernel.reap(&[links.host_index]).await?;
     }
     report("add, one at a time", adds);
     report("remove, one at a time", removes);
+
+    prepare(&kernel).await?;
+    let (mut adds, mut removes) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for (number, namespace) in (0..count).zip(&namespaces) {
+        for ports in [0, 1] {
+            let mut plan = plan(number, &families);
+            if ports == 1 {
+                plan = with_port(plan, number);
+            }
+            let descriptor = namespace.try_clone()?;
+            let start = Instant::now();
+            let links = kernel.add_endpoint(&plan, Some(descriptor)).await?;
+            adds[ports].push(start.elapsed());
+            let start = Instant::now();
+            remove(&kernel, &plan, &links).await?;
+            removes[ports].push(start.elapsed());
+            kernel.reap(&[links.host_index]).await?;
+        }
+    }
+    for (what, [without, with]) in [("add", adds), ("remove", removes)] {
+        report(&format!("{what}, without a port"), without);
+        report(&format!("{what}, with one"), with);
+    }
 
     let start = Instant::now();
     let mut tasks = Vec::new();
@@ -145,6 +223,23 @@ async fn measure() -> Result<(), Failure> {
     remove_all(&kernel, &made).await
 }
 
+/// As the daemon does it: limits go only where there are some.
+async fn remove(
+    kernel: &Kernel,
+    plan: &EndpointPlan,
+    links: &EndpointLinks,
+) -> Result<(), Failure> {
+    let index = links.host_index;
+    let ports = plan.host_ports();
+    kernel
+        .remove_endpoint(&plan.addresses, &ports, Some(index))
+        .await?;
+    if plan.bandwidth.from_pod.is_some() {
+        kernel.remove_limits(index).await?;
+    }
+    Ok(())
+}
+
 async fn remove_all(
     kernel: &Kernel,
     made: &[(EndpointPlan, EndpointLinks)],
@@ -152,9 +247,7 @@ async fn remove_all(
     let mut removes = Vec::new();
     for (plan, links) in made {
         let start = Instant::now();
-        kernel
-            .remove_endpoint(&plan.addresses, Some(links.host_index))
-            .await?;
+        remove(kernel, plan, links).await?;
         removes.push(start.elapsed());
     }
     report("remove, with all there", removes);

@@ -103,7 +103,7 @@ fn dump(socket: &mut Socket, index: u32) -> Result<Vec<Assigned>, Refusal> {
     Ok(assigned.collect())
 }
 
-fn read(message: &AddressMessage) -> Option<Assigned> {
+pub(crate) fn read(message: &AddressMessage) -> Option<Assigned> {
     let maker = message
         .attributes
         .iter()

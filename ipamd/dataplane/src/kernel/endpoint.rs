@@ -7,18 +7,23 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::bandwidth;
 use super::errno::Refusal;
-use super::link::{self, Link};
+use super::link;
 use super::netlink::{Change, Refused};
 use super::route::{self, MAIN_TABLE, Route};
 use super::rule::{FROM_PODS, Rule};
 use super::worker::{Host, Pod};
-use super::{address, errno, neighbour, settings};
-use crate::KernelError;
+use super::{address, errno, host_ports, neighbour, settings};
+use crate::host_ports::HostPort;
 use crate::plan::{
     DYING_GROUP, DefaultRoute, EndpointLinks, EndpointPlan, GATEWAY_V4, GATEWAY_V6, POD_GROUP,
     POD_TABLE, PodAddress,
 };
+use crate::{Enforcement, KernelError, enforcement};
+use pair::Pair;
+
+mod pair;
 
 /// Prefix length of the host end's link-local address. A shorter one would bring a
 /// route and an anycast address per pod, and the kernel walks all IPv6 routes
@@ -47,6 +52,7 @@ pub(crate) fn host_route(plan: &EndpointPlan, address: IpAddr, host_index: u32) 
 /// Gives a pod its network, or completes what is missing of it.
 pub(crate) fn add(
     host: &mut Host,
+    enforcement: &dyn Enforcement,
     plan: &EndpointPlan,
     namespace: &OwnedFd,
 ) -> Result<EndpointLinks, KernelError> {
@@ -55,38 +61,51 @@ pub(crate) fn add(
         false => Ok(()),
     })?;
     prepared?;
-    let pair = ensure_pair(host, &mut pod, plan, namespace.as_fd())?;
-    let connected = connect(host, &mut pod, plan, &pair, namespace.as_fd());
+    let pair = pair::ensure(host, &mut pod, plan, namespace.as_fd())?;
+    let in_the_pod = connect_pod(host, &mut pod, plan, &pair, namespace.as_fd());
+    let connected = in_the_pod.and_then(|()| {
+        bandwidth::ensure(host, plan, pair.links.host_index)?;
+        // The pod's end has no carrier yet: nothing passes that is not admitted.
+        enforcement::admit(enforcement, plan, &pair.links)?;
+        on_host(host, plan, pair.links.host_index)?;
+        await_carrier(&mut pod, plan, &pair)
+    });
     match connected {
-        Ok(()) => Ok(EndpointLinks {
-            host_index: pair.host_index,
-            pod_index: pair.pod_index,
-            namespace_cookie: pod.cookie,
-        }),
+        Ok(()) => Ok(pair.links),
         Err(error) => {
             if pair.fresh {
-                let undo = vec![link::delete(pair.host_index, &plan.host_link)];
-                let rules = rules(plan, pair.pod_index).into_iter().map(Rule::remove);
-                let undone = host.socket.apply(undo);
-                let cleared = pod.socket.apply(rules.collect());
-                for Refused { operation, refusal } in
-                    [undone, cleared].into_iter().filter_map(Result::err)
-                {
-                    tracing::error!(operation, ?refusal, "failed to undo a pod's network");
-                }
+                bandwidth::undo(host, plan, pair.links.host_index);
+                undo(host, &mut pod, plan, &pair);
+                enforcement::undo(enforcement, plan, &pair.links);
             }
             Err(error)
         }
     }
 }
 
+/// Takes away what a failed ADD has made in the kernel.
+fn undo(host: &mut Host, pod: &mut Pod, plan: &EndpointPlan, pair: &Pair) {
+    if let Err(error) = host_ports::remove(host, &plan.host_ports()) {
+        tracing::error!(%error, "failed to undo a pod's ports of the node");
+    }
+    let pair_away = vec![link::delete(pair.links.host_index, &plan.host_link)];
+    // No link takes them along: a rule by source names none.
+    let rules = rules(plan, pair.links.pod_index).into_iter();
+    let undone = host.socket.apply(pair_away);
+    let cleared = pod.socket.apply(rules.map(Rule::remove).collect());
+    for Refused { operation, refusal } in [undone, cleared].into_iter().filter_map(Result::err) {
+        tracing::error!(operation, ?refusal, "failed to undo a pod's network");
+    }
+}
+
 /// Completes the host's side of an endpoint whose veth pair exists.
 pub(crate) fn complete_host_side(
     host: &mut Host,
+    enforcement: &dyn Enforcement,
     plan: &EndpointPlan,
 ) -> Result<EndpointLinks, KernelError> {
     let missing = || KernelError::NoSuchLink(plan.host_link.clone());
-    let link = find(&mut host.socket, &plan.host_link)?.ok_or_else(missing)?;
+    let link = pair::find(&mut host.socket, &plan.host_link)?.ok_or_else(missing)?;
     if !link.is_ours() || link.group != POD_GROUP {
         return Err(KernelError::LinkTaken(plan.host_link.clone()));
     }
@@ -95,143 +114,20 @@ pub(crate) fn complete_host_side(
         let change = link::mac(link.index, &link.name, plan.host_mac);
         host.socket.apply(vec![change])?;
     }
-    let pair = Pair {
+    let links = EndpointLinks {
         host_index: link.index,
         pod_index: link.peer.unwrap_or_default(),
-        fresh: false,
-    };
-    host.socket.apply(on_host(plan, &pair))?;
-    Ok(EndpointLinks {
-        host_index: pair.host_index,
-        pod_index: pair.pod_index,
         namespace_cookie: 0,
-    })
-}
-
-struct Pair {
-    host_index: u32,
-    pod_index: u32,
-    /// Made by this call, so undone by it as well.
-    fresh: bool,
-}
-
-fn ensure_pair(
-    host: &mut Host,
-    pod: &mut Pod,
-    plan: &EndpointPlan,
-    namespace: BorrowedFd<'_>,
-) -> Result<Pair, KernelError> {
-    // Twice: the second time without the remains of an endpoint that was removed
-    // a moment ago and still holds one of the names.
-    for _ in 0..2 {
-        match link::create_pair(&mut host.socket, plan, namespace) {
-            Ok(echo) => return made(host, pod, plan, echo),
-            Err(refusal) if refusal.exists() => {
-                if let Some(pair) = present(host, pod, plan)? {
-                    return Ok(pair);
-                }
-            }
-            Err(refusal) => return Err(refusal.during(creating(plan))),
-        }
-    }
-    Err(KernelError::LinkTaken(plan.host_link.clone()))
-}
-
-fn creating(plan: &EndpointPlan) -> String {
-    format!(
-        "create veth pair {} with {} in the pod",
-        plan.host_link, plan.pod_link
-    )
-}
-
-/// The indexes of the pair that was made: from the echo, or looked up where the
-/// kernel does not echo (before 6.2).
-fn made(
-    host: &mut Host,
-    pod: &mut Pod,
-    plan: &EndpointPlan,
-    echo: Option<Link>,
-) -> Result<Pair, KernelError> {
-    let found = match echo {
-        Some(link) if link.peer.is_some() => Some(link),
-        _ => find(&mut host.socket, &plan.host_link)?,
     };
-    let link = found.ok_or_else(|| KernelError::NoSuchLink(plan.host_link.clone()))?;
-    let pod_index = match link.peer {
-        Some(index) => index,
-        None => {
-            find(&mut pod.socket, &plan.pod_link)?
-                .ok_or(KernelError::NamespaceGone)?
-                .index
-        }
-    };
-    Ok(Pair {
-        host_index: link.index,
-        pod_index,
-        fresh: true,
-    })
+    bandwidth::ensure(host, plan, links.host_index)?;
+    enforcement::admit(enforcement, plan, &links)?;
+    on_host(host, plan, links.host_index)?;
+    Ok(links)
 }
 
-fn find(socket: &mut super::netlink::Socket, name: &str) -> Result<Option<Link>, KernelError> {
-    link::by_name(socket, name).map_err(|refusal| refusal.during(format!("look {name} up")))
-}
-
-/// One of the names is taken: by this very endpoint, which is answered; by one that
-/// is dying, which is deleted at last (`None`); or by somebody else's link.
-fn present(
-    host: &mut Host,
-    pod: &mut Pod,
-    plan: &EndpointPlan,
-) -> Result<Option<Pair>, KernelError> {
-    let pods_end = find(&mut pod.socket, &plan.pod_link)?;
-    if let Some(hosts_end) = find(&mut host.socket, &plan.host_link)? {
-        if hosts_end.is_ours() && hosts_end.group == DYING_GROUP {
-            return bury(host, &hosts_end);
-        }
-        if let Some(pods_end) = pods_end
-            && hosts_end.is_ours()
-            && hosts_end.mac == plan.host_mac
-            && pods_end.mac == plan.pod_mac
-            && are_a_pair(&hosts_end, &pods_end)
-        {
-            return Ok(Some(Pair {
-                host_index: hosts_end.index,
-                pod_index: pods_end.index,
-                fresh: false,
-            }));
-        }
-        return Err(KernelError::LinkTaken(plan.host_link.clone()));
-    }
-    let Some(pods_end) = pods_end else {
-        return Ok(None); // gone between the two requests
-    };
-    if let Some(index) = pods_end.peer {
-        let peer = link::by_index(&mut host.socket, index)
-            .map_err(|refusal| refusal.during(format!("look link {index} up")))?;
-        if let Some(peer) = peer
-            && peer.is_ours()
-            && peer.group == DYING_GROUP
-            && are_a_pair(&peer, &pods_end)
-        {
-            return bury(host, &peer);
-        }
-    }
-    Err(KernelError::LinkTaken(plan.pod_link.clone()))
-}
-
-fn are_a_pair(one: &Link, other: &Link) -> bool {
-    one.peer == Some(other.index) && other.peer == Some(one.index)
-}
-
-fn bury(host: &mut Host, dying: &Link) -> Result<Option<Pair>, KernelError> {
-    host.socket
-        .apply(vec![link::delete(dying.index, &dying.name)])?;
-    Ok(None)
-}
-
-/// Everything after the veth pair. The pod's end comes up first and has no carrier
-/// until the host's end is up, which happens when all else in the pod is done.
-fn connect(
+/// Everything in the pod. Its end comes up first and has no carrier until the host's end
+/// is up, which happens when all this is done.
+fn connect_pod(
     host: &mut Host,
     pod: &mut Pod,
     plan: &EndpointPlan,
@@ -239,10 +135,15 @@ fn connect(
     namespace: BorrowedFd<'_>,
 ) -> Result<(), KernelError> {
     settings::ignore_router_advertisements(&plan.host_link)?;
-    match pod.socket.apply(in_pod(plan, pair, pair.fresh)) {
+    let present = match pair.fresh {
+        true => Present::IsOthers,
+        false => Present::IsOurs,
+    };
+    match pod.socket.apply(in_pod(plan, pair, present)) {
         Err(refused) if refused.refusal.family_disabled() && wants_ipv6(plan) => {
             host.within(namespace, || settings::allow_ipv6(&plan.pod_link))?;
-            pod.socket.apply(in_pod(plan, pair, false))?;
+            // The first attempt may have made the IPv4 half.
+            pod.socket.apply(in_pod(plan, pair, Present::IsOurs))?;
         }
         Err(refused) if refused.refusal.exists() => {
             let reason = io::Error::new(
@@ -253,15 +154,14 @@ fn connect(
         }
         other => other?,
     }
-    host.socket.apply(on_host(plan, pair))?;
-    await_carrier(pod, plan, pair)
+    Ok(())
 }
 
 /// The end that came up first gets its carrier from a work queue, and drops what the
 /// pod sends until that has run. To be asked about the link makes the kernel do it
 /// now (6.7); before that, a pod takes longer to start than the queue.
 fn await_carrier(pod: &mut Pod, plan: &EndpointPlan, pair: &Pair) -> Result<(), KernelError> {
-    let found = link::by_index(&mut pod.socket, pair.pod_index)
+    let found = link::by_index(&mut pod.socket, pair.links.pod_index)
         .map_err(|refusal| refusal.during(format!("look {} up in the pod", plan.pod_link)))?;
     found.map(drop).ok_or(KernelError::NamespaceGone)
 }
@@ -270,13 +170,21 @@ fn wants_ipv6(plan: &EndpointPlan) -> bool {
     plan.routed().iter().any(|pod| pod.address.is_ipv6())
 }
 
-/// The changes inside the pod's namespace. `fresh`: nothing of it is there yet, so
-/// what is there is somebody else's and refused.
-fn in_pod(plan: &EndpointPlan, pair: &Pair, fresh: bool) -> Vec<Change> {
-    let (index, name) = (pair.pod_index, plan.pod_link.as_str());
-    let lenient = |change: Change| match fresh {
-        true => change,
-        false => change.unless(Refusal::exists),
+/// Whose the addresses and routes are that a pod has already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Present {
+    /// Another plugin's: the interface has just been made. They are refused.
+    IsOthers,
+    /// Made for this interface before. They are kept.
+    IsOurs,
+}
+
+/// The changes inside the pod's namespace.
+fn in_pod(plan: &EndpointPlan, pair: &Pair, present: Present) -> Vec<Change> {
+    let (index, name) = (pair.links.pod_index, plan.pod_link.as_str());
+    let lenient = |change: Change| match present {
+        Present::IsOthers => change,
+        Present::IsOurs => change.unless(Refusal::exists),
     };
     let mut changes = vec![
         link::no_generated_addresses(index, name),
@@ -332,8 +240,8 @@ pub(crate) fn rules(plan: &EndpointPlan, index: u32) -> Vec<Rule> {
     rules.collect()
 }
 
-/// Takes an endpoint's rules out of the pod's namespace, and a default route in front of
-/// others, which has to serve no longer than it can; all else goes with its link.
+/// Takes an endpoint's rules out of the pod's namespace, and its default route in front of
+/// others, so that the pod's other interfaces serve at once; all else goes with its link.
 pub(crate) fn clear_namespace(
     host: &mut Host,
     plan: &EndpointPlan,
@@ -348,6 +256,7 @@ pub(crate) fn clear_namespace(
         Err(KernelError::NamespaceGone) => return Ok(()),
         other => other?.0,
     };
+    // The path may lead to another namespace by now; its cookie never comes again.
     if pod.cookie != links.namespace_cookie {
         return Ok(());
     }
@@ -361,14 +270,25 @@ pub(crate) fn clear_namespace(
     Ok(())
 }
 
-fn on_host(plan: &EndpointPlan, pair: &Pair) -> Vec<Change> {
-    let (index, name) = (pair.host_index, plan.host_link.as_str());
+/// The host's side, and last of all what leads others to the pod.
+fn on_host(host: &mut Host, plan: &EndpointPlan, index: u32) -> Result<(), KernelError> {
+    let ports = plan.host_ports();
+    host.socket.apply(host_changes(plan, &ports, index))?;
+    host_ports::put(host, &ports)
+}
+
+fn host_changes(plan: &EndpointPlan, ports: &[HostPort], index: u32) -> Vec<Change> {
+    let name = plan.host_link.as_str();
     let mut changes = vec![link::no_generated_addresses(index, name)];
+    if ports.iter().any(HostPort::serves_loopback) {
+        changes.push(link::route_loopback(index, name));
+    }
     if wants_ipv6(plan) {
         // The node asks for its pods' MACs from this address.
         let gateway = address::add(index, name, GATEWAY_V6.into(), GATEWAY_V6_LENGTH);
         changes.push(gateway.unless(Refusal::exists));
     }
+    // The kernel takes no route by a link that is down.
     changes.push(link::up(index, name));
     for pod in plan.routed() {
         changes.push(host_route(plan, pod.address, index).put(name));
@@ -379,12 +299,16 @@ fn on_host(plan: &EndpointPlan, pair: &Pair) -> Vec<Change> {
 /// Takes a pod's network away.
 pub(crate) fn remove(
     host: &mut Host,
+    enforcement: &dyn Enforcement,
     addresses: &[PodAddress],
+    ports: &[HostPort],
     host_link_index: Option<u32>,
 ) -> Result<(), KernelError> {
+    host_ports::remove(host, ports)?;
     let mut changes = Vec::with_capacity(addresses.len() + 1);
     for PodAddress { address } in addresses.iter().copied() {
         let mut route = Route::to(address, POD_TABLE, 0);
+        // By this link where it is known: another pod may have the address by now.
         route.link_index = host_link_index;
         changes.push(route.remove());
     }
@@ -396,16 +320,18 @@ pub(crate) fn remove(
             && link.is_ours()
             && link.group == POD_GROUP
         {
-            changes.push(link::condemn(index, &link.name));
+            changes.push(link::mark_dying(index, &link.name));
         }
     }
     host.socket.apply(changes)?;
-    Ok(())
+    // Last: until the link is down, its packets are the pod's.
+    enforcement::dismiss(enforcement, addresses, host_link_index)
 }
 
 /// Deletes what is dying and answers what is left of it.
 pub(crate) fn reap(host: &mut Host, dying: &[u32]) -> Result<Vec<u32>, KernelError> {
     host.socket.apply(vec![link::delete_dying()])?;
+    // The answer is for the group as a whole and names no link.
     let mut left = Vec::new();
     for index in dying.iter().copied() {
         let found = link::by_index(&mut host.socket, index)

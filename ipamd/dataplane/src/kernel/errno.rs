@@ -12,11 +12,28 @@ pub(crate) struct Refusal {
     errno: Errno,
     /// The kernel's own words (extended acknowledgement), when it gave some.
     explanation: Option<String>,
+    /// Where the attribute begins in the request that the kernel points at, when it does.
+    attribute: Option<usize>,
 }
 
 impl Refusal {
     pub(crate) fn new(errno: Errno, explanation: Option<String>) -> Self {
-        Self { errno, explanation }
+        Self {
+            errno,
+            explanation,
+            attribute: None,
+        }
+    }
+
+    /// The kernel points at the attribute at this offset of the request.
+    pub(crate) fn pointing_at(self, attribute: Option<usize>) -> Self {
+        Self { attribute, ..self }
+    }
+
+    /// Offset of the attribute, from the beginning of the request, that the kernel
+    /// points at.
+    pub(crate) fn attribute_at(&self) -> Option<usize> {
+        self.attribute
     }
 
     /// A name, address, route or rule is there already.
@@ -44,6 +61,11 @@ impl Refusal {
     /// The kernel has no such address family, or has it switched off.
     pub(crate) fn no_such_family(&self) -> bool {
         matches!(self.errno, Errno::AFNOSUPPORT | Errno::OPNOTSUPP)
+    }
+
+    /// The kernel does not know the request.
+    pub(crate) fn invalid(&self) -> bool {
+        self.errno == Errno::INVAL
     }
 
     /// An IPv6 address was refused because `disable_ipv6` is set for the link.

@@ -5,15 +5,18 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use ipnet::IpNet;
+
 use super::link::{self, Link, mac_text};
 use super::netlink::Socket;
 use super::route::{MAIN_TABLE, Route};
 use super::rule;
 use super::worker::{Host, Pod};
-use super::{address, endpoint, interface, neighbour, settings};
+use super::{address, bandwidth, endpoint, host_ports, interface, neighbour, settings};
 use crate::KernelError;
+use crate::host_ports::HostPort;
 use crate::plan::{
-    DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLE_BASE,
+    Aspect, DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, INTERFACE_TABLES,
     LinkKey, NodeAddress, Observed, ObservedEndpoint, ObservedLink, POD_GROUP, POD_TABLE,
     PodAddress,
 };
@@ -30,7 +33,7 @@ pub(crate) fn observe(host: &mut Host, known: &[LinkKey]) -> Result<Observed, Ke
                     address: route.destination.addr(),
                     link_index,
                 }));
-        } else if route.table >= INTERFACE_TABLE_BASE {
+        } else if INTERFACE_TABLES.contains(&route.table) {
             observed.interface_tables.push(route.table);
         }
     }
@@ -51,6 +54,11 @@ pub(crate) fn observe(host: &mut Host, known: &[LinkKey]) -> Result<Observed, Ke
             links.extend(ask_for(host, key)?);
         }
     }
+    for ifb in links.iter().filter(|link| link.is_our_ifb()) {
+        if bandwidth::is_stray(&mut host.socket, ifb)? {
+            observed.stray_ifbs.push(ifb.index);
+        }
+    }
     for link in links.into_iter().filter(Link::is_ours) {
         if let Ok(mac) = <[u8; 6]>::try_from(link.mac.as_slice()) {
             observed.links.push(ObservedLink {
@@ -58,9 +66,11 @@ pub(crate) fn observe(host: &mut Host, known: &[LinkKey]) -> Result<Observed, Ke
                 name: link.name,
                 mac,
                 dying: link.group == DYING_GROUP,
+                routes_loopback: link.routes_loopback,
             });
         }
     }
+    (observed.host_ports, observed.half_ports) = host_ports::observe(host)?;
     Ok(observed)
 }
 
@@ -111,13 +121,19 @@ struct Report {
 }
 
 impl Report {
-    fn note(&mut self, text: String) {
-        self.differences.push(Difference { text });
+    fn note(&mut self, aspect: Aspect, text: String) {
+        self.differences.push(Difference { aspect, text });
     }
 
-    fn expect<T: PartialEq + Display>(&mut self, object: impl Display, wanted: T, found: T) {
+    fn expect<T: PartialEq + Display>(
+        &mut self,
+        aspect: Aspect,
+        object: impl Display,
+        wanted: T,
+        found: T,
+    ) {
         if wanted != found {
-            self.note(format!("{object} is {found}, expected {wanted}"));
+            self.note(aspect, format!("{object} is {found}, expected {wanted}"));
         }
     }
 }
@@ -130,7 +146,14 @@ pub(crate) fn check(
     namespace: Option<&OwnedFd>,
 ) -> Result<Vec<Difference>, KernelError> {
     let mut report = Report::default();
-    check_host(host, plan, links, &mut report)?;
+    let index = links.host_index;
+    let found = link::by_index(&mut host.socket, index)
+        .map_err(|refusal| refusal.during(format!("look link {index} up")))?;
+    let present = by_destination(interface::routes_of(&mut host.socket, Some(POD_TABLE))?);
+    check_host(plan, index, found.as_ref(), &present, &mut report);
+    check_limits(host, plan, index, &mut report)?;
+    check_host_ports(host, plan, &mut report)?;
+    let of_host = report.differences.len();
     if let Some(namespace) = namespace {
         let (mut pod, with_ipv6) = host.enter(namespace.as_fd(), || match plan.no_ipv6 {
             true => settings::where_ipv6_is_on(&plan.pod_link),
@@ -138,77 +161,161 @@ pub(crate) fn check(
         })?;
         if check_pod(&mut pod, plan, links, &mut report)? {
             for link in with_ipv6 {
-                report.note(format!(
+                let text = format!(
                     "IPv6 is on in the pod (net.ipv6.conf.{link}.disable_ipv6), expected off"
-                ));
+                );
+                report.note(Aspect::Pod, text);
             }
         }
+    }
+    for difference in &mut report.differences[of_host..] {
+        difference.aspect = Aspect::Pod;
     }
     Ok(report.differences)
 }
 
-fn check_host(
+/// Compares the node's side of many pods' networks with their plans, by one list of links
+/// and one of routes.
+pub(crate) fn check_all(
+    host: &mut Host,
+    endpoints: &[(EndpointPlan, EndpointLinks)],
+) -> Result<Vec<Vec<Difference>>, KernelError> {
+    let routes = by_destination(interface::routes_of(&mut host.socket, Some(POD_TABLE))?);
+    let links = link::all(&mut host.socket).map_err(|refusal| refusal.during("list links"))?;
+    let links: HashMap<u32, Link> = links.into_iter().map(|link| (link.index, link)).collect();
+    let mut all = Vec::with_capacity(endpoints.len());
+    for (plan, EndpointLinks { host_index, .. }) in endpoints {
+        let found = match links.get(host_index) {
+            Some(link) => Some(link.clone()),
+            // A dump that is not interrupted can still lack what moved while it ran.
+            None => ask_for(host, &LinkKey::Index(*host_index))?,
+        };
+        let mut report = Report::default();
+        check_host(plan, *host_index, found.as_ref(), &routes, &mut report);
+        check_limits(host, plan, *host_index, &mut report)?;
+        check_host_ports(host, plan, &mut report)?;
+        all.push(report.differences);
+    }
+    Ok(all)
+}
+
+/// Asks the kernel about the limits of one endpoint, and nothing where it has none.
+fn check_limits(
     host: &mut Host,
     plan: &EndpointPlan,
-    links: &EndpointLinks,
+    index: u32,
     report: &mut Report,
 ) -> Result<(), KernelError> {
-    let index = links.host_index;
-    let found = link::by_index(&mut host.socket, index)
-        .map_err(|refusal| refusal.during(format!("look link {index} up")))?;
+    for text in bandwidth::check(host, plan, index)? {
+        report.note(Aspect::Limit, text);
+    }
+    Ok(())
+}
+
+/// The pod table's routes, by where they lead to.
+fn by_destination(routes: Vec<Route>) -> HashMap<IpNet, Route> {
+    let mut found = HashMap::with_capacity(routes.len());
+    for route in routes {
+        // The kernel takes the first.
+        found.entry(route.destination).or_insert(route);
+    }
+    found
+}
+
+fn check_host(
+    plan: &EndpointPlan,
+    index: u32,
+    found: Option<&Link>,
+    present: &HashMap<IpNet, Route>,
+    report: &mut Report,
+) {
     match found {
-        None => report.note(format!(
-            "link {} (index {index}) is missing",
-            plan.host_link
-        )),
+        None => report.note(
+            Aspect::Link,
+            format!("link {} (index {index}) is missing", plan.host_link),
+        ),
         Some(link) => {
             let name = &plan.host_link;
-            report.expect(format_args!("name of link {index}"), name, &link.name);
-            check_link(&link, plan.host_mac, plan.mtu, report);
-            report.expect(format_args!("group of {name}"), POD_GROUP, link.group);
+            let object = format_args!("name of link {index}");
+            report.expect(Aspect::LinkName, object, name, &link.name);
+            check_link(link, plan.host_mac, plan.mtu, report);
+            let object = format_args!("group of {name}");
+            report.expect(Aspect::LinkGroup, object, POD_GROUP, link.group);
+            if plan.host_ports().iter().any(HostPort::serves_loopback) && !link.routes_loopback {
+                let text = format!(
+                    "net.ipv4.conf.{name}.route_localnet is 0, expected 1: the pod's ports of the \
+                     node are not reached by 127.0.0.1"
+                );
+                report.note(Aspect::HostPort, text);
+            }
         }
     }
-    let present = interface::routes_of(&mut host.socket, Some(POD_TABLE))?;
     for pod in plan.routed() {
         let wanted = endpoint::host_route(plan, pod.address, index);
-        let to_it = present
-            .iter()
-            .find(|route| route.destination == wanted.destination);
-        check_route(&wanted, to_it, &format!("on {}", plan.host_link), report);
+        let to_it = present.get(&wanted.destination);
+        let place = format!("on {}", plan.host_link);
+        check_route(Aspect::Route, &wanted, to_it, &place, report);
+    }
+}
+
+/// Each of an endpoint's elements is asked for by itself.
+fn check_host_ports(
+    host: &mut Host,
+    plan: &EndpointPlan,
+    report: &mut Report,
+) -> Result<(), KernelError> {
+    for missing in host_ports::missing(host, &plan.host_ports())? {
+        report.note(Aspect::HostPort, missing);
     }
     Ok(())
 }
 
 fn check_link(link: &Link, mac: [u8; 6], mtu: u32, report: &mut Report) {
     let name = &link.name;
+    let (wanted, found) = (mac_text(&mac), mac_text(&link.mac));
     report.expect(
+        Aspect::LinkMac,
         format_args!("MAC of {name}"),
-        mac_text(&mac),
-        mac_text(&link.mac),
+        wanted,
+        found,
     );
-    report.expect(format_args!("MTU of {name}"), mtu, link.mtu);
+    report.expect(
+        Aspect::LinkMtu,
+        format_args!("MTU of {name}"),
+        mtu,
+        link.mtu,
+    );
     if !link.up {
-        report.note(format!("{name} is down"));
+        report.note(Aspect::LinkDown, format!("{name} is down"));
     }
 }
 
-fn check_route(wanted: &Route, found: Option<&Route>, place: &str, report: &mut Report) {
+fn check_route(
+    aspect: Aspect,
+    wanted: &Route,
+    found: Option<&Route>,
+    place: &str,
+    report: &mut Report,
+) {
     let Some(found) = found else {
-        return report.note(format!("route {wanted} {place} is missing"));
+        return report.note(aspect, format!("route {wanted} {place} is missing"));
     };
     let index = |route: &Route| route.link_index.unwrap_or_default();
     report.expect(
+        aspect,
         format_args!("link of route {wanted} {place}"),
         index(wanted),
         index(found),
     );
     let hop = |hop: Option<IpAddr>| hop.map_or_else(|| "none".to_owned(), |hop| hop.to_string());
     report.expect(
+        aspect,
         format_args!("next hop of route {wanted} {place}"),
         hop(wanted.gateway),
         hop(found.gateway),
     );
     report.expect(
+        aspect,
         format_args!("preferred source of route {wanted} {place}"),
         hop(wanted.preferred_source),
         hop(found.preferred_source),
@@ -223,17 +330,21 @@ fn check_pod(
     report: &mut Report,
 ) -> Result<bool, KernelError> {
     if pod.cookie != links.namespace_cookie {
-        report.note("the namespace is not the one that the pod was given its network in".into());
+        report.note(
+            Aspect::Pod,
+            "the namespace is not the one that the pod was given its network in".into(),
+        );
         return Ok(false);
     }
     let name = plan.pod_link.as_str();
     let found = link::by_name(&mut pod.socket, name)
         .map_err(|refusal| refusal.during(format!("look {name} up in the pod")))?;
     let Some(link) = found else {
-        report.note(format!("link {name} is missing in the pod"));
+        report.note(Aspect::Pod, format!("link {name} is missing in the pod"));
         return Ok(true);
     };
     report.expect(
+        Aspect::Pod,
         format_args!("index of {name} in the pod"),
         links.pod_index,
         link.index,
@@ -246,7 +357,7 @@ fn check_pod(
         let present = rule::ours(&mut pod.socket, wanted.family)
             .map_err(|refusal| refusal.during("list the rules in the pod"))?;
         if !present.contains(&wanted) {
-            report.note(format!("rule {wanted} in the pod is missing"));
+            report.note(Aspect::Pod, format!("rule {wanted} in the pod is missing"));
         }
     }
     Ok(true)
@@ -264,8 +375,12 @@ fn check_address(
         .map_err(|refusal| refusal.during(format!("list the addresses of {name} in the pod")))?;
     let length = address::host_length(address);
     match assigned.iter().find(|assigned| assigned.address == address) {
-        None => report.note(format!("address {address}/{length} on {name} is missing")),
+        None => report.note(
+            Aspect::Pod,
+            format!("address {address}/{length} on {name} is missing"),
+        ),
         Some(assigned) => report.expect(
+            Aspect::Pod,
             format_args!("prefix length of {address} on {name}"),
             length,
             assigned.length,
@@ -284,12 +399,13 @@ fn check_address(
             .iter()
             .filter(|route| (route.table, route.destination) == (wanted.table, wanted.destination))
             .max_by_key(|route| route.link_index == wanted.link_index);
-        check_route(&wanted, to_it, "in the pod", report);
+        check_route(Aspect::Pod, &wanted, to_it, "in the pod", report);
     }
     let hop = neighbour::permanent(socket, index, gateway)
         .map_err(|refusal| refusal.during(format!("look neighbour {gateway} up in the pod")))?;
     let found = hop.map_or_else(|| "missing".to_owned(), |mac| mac_text(&mac));
     report.expect(
+        Aspect::Pod,
         format_args!("permanent neighbour {gateway} on {name}"),
         mac_text(&plan.host_mac),
         found,

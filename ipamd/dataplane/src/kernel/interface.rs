@@ -2,18 +2,21 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 
-use super::address::{self, Assigned};
+use super::address::{self, Assigned, family};
 use super::link::{self, Link};
-use super::netlink::{Change, Socket};
+use super::netlink::{Change, Mode, Socket};
 use super::route::{self, Route};
 use super::rule::{self, FROM_INTERFACE, FROM_PODS, Rule};
 use super::settings::{Setting, Unsettable};
 use super::worker::Host;
 use super::{errno, main_table, settings};
 use crate::KernelError;
-use crate::plan::{InterfacePlan, InterfaceReport, Repair, RepairKind, SECONDARY_GROUP};
+use crate::plan::{
+    InterfacePlan, InterfaceReport, Repair, RepairKind, SECONDARY_GROUP, SourceRouting,
+};
 
 /// The link that the cloud plugged in with this MAC. VLANs and the like share the
 /// MAC of what they are on, and a virtual function that of its synthetic controller;
@@ -31,11 +34,17 @@ pub(crate) fn find(socket: &mut Socket, mac: [u8; 6]) -> Result<Link, KernelErro
     Err(KernelError::NoSuchLink(text))
 }
 
+/// What another MTU than the plan's breaks.
+pub(crate) const MTU_BREAKS: &str = "packets of pods that are larger do not pass, or are cut into \
+                                     smaller ones than need be";
+
 /// Lets packets come in by an interface that answers would not leave by: node ports
 /// and connections of pods on other interfaces.
-pub(crate) fn loose_reverse_path(name: &str) -> Result<Option<Repair>, Unsettable> {
+pub(crate) fn loose_reverse_path(name: &str, mode: Mode) -> Result<Option<Repair>, Unsettable> {
     let own = Setting::ipv4(&format!("conf/{name}/rp_filter"));
-    own.ensure("2").or_else(|unsettable| {
+    let breaks = "answers that leave by another interface than the question came in by are \
+                  dropped: node ports, and pods on other interfaces";
+    own.ensure("2", breaks, mode).or_else(|unsettable| {
         // The kernel takes the larger of the two; only 1 drops such packets.
         let all = Setting::ipv4("conf/all/rp_filter");
         let values = [own.get().ok(), all.get().ok()];
@@ -59,15 +68,18 @@ pub(crate) fn ensure(
     repairs.extend(ensure_link(&mut host.socket, plan, &link)?);
     if plan.primary {
         // Its routes are the host's own; it has neither table nor rules of ours.
-        let surplus = rule::settle(&mut host.socket, &[], concerns(plan.table))?;
+        let surplus = rule::ensure_rules(&mut host.socket, &[], concerns(plan.table))?;
         repairs.extend(surplus);
     } else {
-        repairs.extend(loose_reverse_path(&link.name).map_err(Unsettable::into_error)?);
+        repairs.extend(
+            loose_reverse_path(&link.name, host.socket.mode()).map_err(Unsettable::into_error)?,
+        );
         repairs.extend(ensure_addresses(&mut host.socket, plan, &link)?);
         repairs.extend(ensure_routes(&mut host.socket, plan, &link)?);
+        // Last, so that no packet is led into a table that lacks its routes.
         let wanted = rules(plan);
-        let settled = rule::settle(&mut host.socket, &wanted, concerns(plan.table))?;
-        repairs.extend(settled);
+        let of_rules = rule::ensure_rules(&mut host.socket, &wanted, concerns(plan.table))?;
+        repairs.extend(of_rules);
     }
     Ok(InterfaceReport {
         link: link.name,
@@ -86,17 +98,29 @@ fn ensure_link(
     let group = group(plan, link);
     if let Some(group) = group {
         changes.push(link::group(index, name, group));
-        let what = format!("link group of {name} was {} instead of {group}", link.group);
-        repairs.push(Repair::new(RepairKind::Link, what));
+        let state = format!("{} instead of {group}", link.group);
+        repairs.push(Repair::new(
+            RepairKind::Link,
+            format!("link group of {name}"),
+            state,
+            "pods' packets may follow routes of the main table by the wrong interface, and the \
+             cloud drops them",
+        ));
     }
     if let Some(mtu) = plan.mtu.filter(|mtu| *mtu != link.mtu) {
         changes.push(link::mtu(index, name, mtu));
-        let what = format!("MTU of {name} was {} instead of {mtu}", link.mtu);
-        repairs.push(Repair::new(RepairKind::Link, what));
+        let state = format!("{} instead of {mtu}", link.mtu);
+        let object = format!("MTU of {name}");
+        repairs.push(Repair::new(RepairKind::Link, object, state, MTU_BREAKS));
     }
     if !link.up {
         changes.push(link::up(index, name));
-        repairs.push(Repair::new(RepairKind::Link, format!("{name} was down")));
+        repairs.push(Repair::new(
+            RepairKind::Link,
+            name,
+            "down",
+            "pods with addresses of this interface reach nobody outside of the node",
+        ));
     }
     socket.apply(changes)?;
     if group.is_some()
@@ -127,8 +151,17 @@ fn ignore_routers(socket: &mut Socket, link: &Link) -> Result<Option<Repair>, Ke
     if !settings::hears_routers(&link.name) {
         return Ok(None);
     }
-    settings::ignore_router_advertisements(&link.name)?;
     let name = &link.name;
+    let repair = Repair::new(
+        RepairKind::Setting,
+        format!("setting net/ipv6/conf/{name}/accept_ra"),
+        "not 0: it takes addresses and routes from router advertisements",
+        "what the node itself sends may leave by a secondary interface and be lost",
+    );
+    if socket.mode() == Mode::Compare {
+        return Ok(Some(repair));
+    }
+    settings::ignore_router_advertisements(name)?;
     let present = address::of_link(socket, link.index)
         .map_err(|refusal| refusal.during(format!("list the addresses of {name}")))?;
     let (learnt, others): (Vec<Assigned>, Vec<Assigned>) =
@@ -141,8 +174,7 @@ fn ignore_routers(socket: &mut Socket, link: &Link) -> Result<Option<Repair>, Ke
     let routes = route::forget_advertised(socket, link.index, name, &others);
     changes.extend(routes.map_err(|refusal| refusal.during("list routes"))?);
     socket.apply(changes)?;
-    let what = format!("{name} took addresses and routes from router advertisements");
-    Ok(Some(Repair::new(RepairKind::Setting, what)))
+    Ok(Some(repair))
 }
 
 /// The interface's own addresses, where neither DHCP nor another tool puts them.
@@ -162,16 +194,21 @@ fn ensure_addresses(
         .filter(|assigned| assigned.ours && !plan.own_addresses.contains(&assigned.address));
     let (mut changes, mut repairs) = (Vec::new(), Vec::new());
     let (index, name) = (link.index, link.name.as_str());
-    let mut repaired = |what: String| repairs.push(Repair::new(RepairKind::Address, what));
+    let mut repaired = |address: IpAddr, state: &str, breaks| {
+        let object = format!("address {address} on {name}");
+        repairs.push(Repair::new(RepairKind::Address, object, state, breaks));
+    };
     for own in missing {
         let add = address::add(index, name, *own, address::host_length(*own));
         changes.push(add.unless(errno::Refusal::exists));
-        repaired(format!("address {own} on {name} was missing"));
+        let breaks = "the node does not answer for the interface's own address";
+        repaired(*own, "missing", breaks);
     }
     for assigned in surplus {
         let (address, length) = (assigned.address, assigned.length);
         changes.push(address::remove(index, name, address, length));
-        repaired(format!("address {address} on {name} was surplus"));
+        let breaks = "the node answers for an address that is not the interface's any more";
+        repaired(address, "surplus", breaks);
     }
     socket.apply(changes)?;
     Ok(repairs)
@@ -185,11 +222,20 @@ fn ensure_routes(
     let wanted = routes(plan, link.index);
     let present = routes_of(socket, Some(plan.table))?;
     let (mut changes, mut repairs) = (Vec::new(), Vec::new());
-    let mut repaired = |what: String| repairs.push(Repair::new(RepairKind::Route, what));
+    let mut repaired = |object: String, state: &str, breaks| {
+        repairs.push(Repair::new(RepairKind::Route, object, state, breaks));
+    };
     for route in wanted.iter().filter(|route| !present.contains(route)) {
         changes.push(route.put(&link.name));
-        repaired(format!("route {route} on {} was missing", link.name));
+        let breaks = match route.destination.prefix_len() {
+            0 => "pods with addresses of this interface reach nobody outside of the node",
+            _ => "the interface's next hop is not found, so nothing leaves by it",
+        };
+        let object = format!("route {route} on {}", link.name);
+        repaired(object, "missing", breaks);
     }
+    // A route that is put takes the place of the one to the same destination. To remove
+    // that one afterwards would remove the new one.
     let replaced = |route: &Route| {
         wanted
             .iter()
@@ -200,7 +246,8 @@ fn ensure_routes(
         .filter(|route| !wanted.contains(route) && !replaced(route));
     for route in surplus {
         changes.push(route.remove());
-        repaired(format!("route {route} was surplus"));
+        let breaks = "pods' packets to there leave another way than they should";
+        repaired(format!("route {route}"), "surplus", breaks);
     }
     socket.apply(changes)?;
     Ok(repairs)
@@ -209,24 +256,9 @@ fn ensure_routes(
 fn routes(plan: &InterfacePlan, index: u32) -> Vec<Route> {
     let mut routes = Vec::new();
     for gateway in plan.gateways.iter().copied() {
-        routes.extend(routes_by(gateway, plan.table, index));
+        routes.extend(route::routes_by(gateway, plan.table, index));
     }
     routes
-}
-
-/// A default route, and what its next hop is found by.
-pub(crate) fn routes_by(gateway: IpAddr, table: u32, index: u32) -> Vec<Route> {
-    let mut routes = Vec::new();
-    if !is_link_local(gateway) {
-        routes.push(Route::to(gateway, table, index));
-    }
-    routes.push(Route::default_by(gateway, table, index));
-    routes
-}
-
-/// Link-local next hops need no route to be reached.
-fn is_link_local(gateway: IpAddr) -> bool {
-    matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn rules(plan: &InterfacePlan) -> Vec<Rule> {
@@ -234,17 +266,29 @@ fn rules(plan: &InterfacePlan) -> Vec<Rule> {
         .own_addresses
         .iter()
         .map(|own| Rule::from(route::single(*own), FROM_INTERFACE, plan.table));
-    let pods = plan
-        .sources
-        .iter()
-        .map(|source| Rule::from(source.trunc(), FROM_PODS, plan.table));
     let mut rules: Vec<Rule> = Vec::new();
-    for rule in own.chain(pods) {
+    for rule in own.chain(of_pods(plan)) {
         if !rules.contains(&rule) {
             rules.push(rule);
         }
     }
     rules
+}
+
+fn of_pods(plan: &InterfacePlan) -> Vec<Rule> {
+    match &plan.source_routing {
+        SourceRouting::None => Vec::new(),
+        SourceRouting::BySource(sources) => {
+            let by_source = |source: &IpNet| Rule::from(source.trunc(), FROM_PODS, plan.table);
+            sources.iter().map(by_source).collect()
+        }
+        SourceRouting::ByMark(mark) => {
+            // A family without a next hop has nothing in the table to be led to.
+            let families = plan.gateways.iter().map(|gateway| family(*gateway));
+            let by_mark = |family| Rule::by_mark(family, *mark, FROM_PODS, plan.table);
+            families.map(by_mark).collect()
+        }
+    }
 }
 
 /// The rules that are an interface's.
@@ -273,7 +317,7 @@ pub(crate) fn routes_of(
 /// Takes an interface out of service: its rules first, so nothing falls through an
 /// empty table.
 pub(crate) fn remove(host: &mut Host, table: u32) -> Result<(), KernelError> {
-    rule::settle(&mut host.socket, &[], concerns(table))?;
+    rule::ensure_rules(&mut host.socket, &[], concerns(table))?;
     let routes = routes_of(&mut host.socket, Some(table))?;
     host.socket
         .apply(routes.into_iter().map(Route::remove).collect())?;

@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, NlasIterator,
+};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
     LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
@@ -24,9 +26,15 @@ mod number_of {
     pub(super) const PEER: u16 = 5;
     pub(super) const CONTROLLER: u16 = 10;
     pub(super) const INFO: u16 = 18;
+    pub(super) const OF_FAMILIES: u16 = 26;
     pub(super) const GROUP: u16 = 27;
     /// Inside of `INFO`.
     pub(super) const INFO_KIND: u16 = 1;
+    /// Inside of `OF_FAMILIES`: AF_INET, and inside of that the settings, which are told as
+    /// one array and set one by one (`ip.h`).
+    pub(super) const IPV4: u16 = 2;
+    pub(super) const IPV4_SETTINGS: u16 = 1;
+    pub(super) const ROUTE_LOCALNET: u16 = 26;
 }
 
 /// A link as the kernel tells it.
@@ -44,12 +52,14 @@ pub(crate) struct Link {
     pub(crate) controller: Option<u32>,
     /// Kind as `ip -d link` shows it; empty for real interfaces.
     pub(crate) kind: String,
+    /// Whether IPv4 packets from and to loopback addresses pass it (`route_localnet`).
+    pub(crate) routes_loopback: bool,
 }
 
 impl Link {
     /// Reads what is needed of `struct ifinfomsg` and its attributes (rtnetlink(7)).
     /// Links of others carry attributes that no parser knows all of.
-    fn read(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         let word = |at: usize| number(payload.get(at..at + 4)?);
         let mut link = Self {
             index: word(4)?,
@@ -72,6 +82,7 @@ impl Link {
                         .map(|info| string(info.value()))
                         .unwrap_or_default();
                 }
+                number_of::OF_FAMILIES => link.routes_loopback = routes_loopback(value),
                 _ => {}
             }
         }
@@ -83,10 +94,28 @@ impl Link {
         matches!(self.group, POD_GROUP | DYING_GROUP) && self.kind == "veth"
     }
 
+    /// An ifb device that a pod's packets pass through, made by us.
+    pub(crate) fn is_our_ifb(&self) -> bool {
+        matches!(self.group, POD_GROUP | DYING_GROUP) && self.kind == "ifb"
+    }
+
     /// Interfaces that borrow another's MAC are not what a cloud plugged in.
     pub(crate) fn is_derived(&self) -> bool {
         self.controller.is_some() || DERIVED_KINDS.contains(&self.kind.as_str()) || self.is_ours()
     }
+}
+
+/// Reads that setting out of what is told of a link for each family.
+fn routes_loopback(of_families: &[u8]) -> bool {
+    let at = usize::from(number_of::ROUTE_LOCALNET - 1) * 4;
+    let mut families = NlasIterator::new(of_families).flatten();
+    families.any(|family| {
+        family.kind() == number_of::IPV4
+            && NlasIterator::new(family.value()).flatten().any(|settings| {
+                let value = settings.value().get(at..at + 4).and_then(number);
+                settings.kind() == number_of::IPV4_SETTINGS && value.is_some_and(|on| on != 0)
+            })
+    })
 }
 
 fn number(value: &[u8]) -> Option<u32> {
@@ -134,6 +163,22 @@ pub(crate) fn create_pair(
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
+    ];
+    let request = RouteNetlinkMessage::NewLink(message);
+    let echoed = socket.apply_echoed(request, NLM_F_CREATE | NLM_F_EXCL)?;
+    Ok(link_of(echoed))
+}
+
+/// Makes an ifb device in the pods' group, down. Answers it where the kernel echoes it
+/// (6.2).
+pub(crate) fn create_ifb(socket: &mut Socket, name: &str) -> Result<Option<Link>, Refusal> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Group(POD_GROUP),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
     ];
     let request = RouteNetlinkMessage::NewLink(message);
     let echoed = socket.apply_echoed(request, NLM_F_CREATE | NLM_F_EXCL)?;
@@ -203,6 +248,29 @@ fn generated_addresses_off() -> LinkAttribute {
     )])])
 }
 
+/// Lets IPv4 packets from and to loopback addresses pass a link (`route_localnet`). By
+/// netlink, so that it needs no writable `/proc/sys`.
+pub(crate) fn route_loopback(index: u32, name: &str) -> Change {
+    let nested = |kind: u16, inside: DefaultNla| {
+        let mut bytes = vec![0; inside.buffer_len()];
+        inside.emit(&mut bytes);
+        DefaultNla::new(kind | NLA_F_NESTED, bytes)
+    };
+    let setting = DefaultNla::new(number_of::ROUTE_LOCALNET, 1_u32.to_ne_bytes().to_vec());
+    let of_ipv4 = nested(number_of::IPV4, nested(number_of::IPV4_SETTINGS, setting));
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Other(nested(
+        number_of::OF_FAMILIES,
+        of_ipv4,
+    )));
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("set net.ipv4.conf.{name}.route_localnet=1"),
+    )
+}
+
 /// Brings a link up.
 pub(crate) fn up(index: u32, name: &str) -> Change {
     let mut message = LinkMessage::default();
@@ -240,6 +308,20 @@ pub(crate) fn group(index: u32, name: &str, group: u32) -> Change {
     )
 }
 
+/// Says what a link is for, to people.
+pub(crate) fn alias(index: u32, name: &str, alias: &str) -> Change {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+        .attributes
+        .push(LinkAttribute::IfAlias(alias.to_owned()));
+    Change::new(
+        RouteNetlinkMessage::SetLink(message),
+        0,
+        format!("set the alias of {name}"),
+    )
+}
+
 /// Sets a link's MAC.
 pub(crate) fn mac(index: u32, name: &str, mac: [u8; 6]) -> Change {
     let mut message = LinkMessage::default();
@@ -255,7 +337,7 @@ pub(crate) fn mac(index: u32, name: &str, mac: [u8; 6]) -> Change {
 }
 
 /// Takes a link down and into the dying group.
-pub(crate) fn condemn(index: u32, name: &str) -> Change {
+pub(crate) fn mark_dying(index: u32, name: &str) -> Change {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.header.change_mask = LinkFlags::Up;

@@ -16,9 +16,9 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::errno::Refusal;
+use super::link;
 use super::netlink::{Change, Socket};
 use super::route::{self, MAIN_TABLE, Route};
-use super::{interface, link};
 use crate::KernelError;
 use crate::plan::{PRIMARY_TABLE, PROTOCOL, SECONDARY_GROUP};
 
@@ -33,13 +33,14 @@ pub(crate) struct Primary<'a> {
 }
 
 /// Brings the copies up to date with the main table, of the families given; there are
-/// none of the others.
-pub(crate) fn settle(
+/// none of the others. Answers how many differed.
+pub(crate) fn ensure_copies(
     socket: &mut Socket,
     families: &[AddressFamily],
     primary: &Primary<'_>,
-) -> Result<(), KernelError> {
+) -> Result<usize, KernelError> {
     let secondary = secondary_links(socket)?;
+    let mut differed = 0;
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut wanted = Vec::new();
         if families.contains(&family) {
@@ -50,12 +51,12 @@ pub(crate) fn settle(
             }
         }
         let present = ours(socket, family)?;
-        replace(socket, &present, wanted, |_| true)?;
+        differed += replace(socket, &present, wanted, |_| true)?;
     }
-    Ok(())
+    Ok(differed)
 }
 
-/// As [`settle`], when one more link has become a secondary interface's: what leads by it
+/// As [`ensure_copies`], when one more link has become a secondary interface's: what leads by it
 /// is no copy any more, and what it hides is one.
 pub(crate) fn without_new_secondary(socket: &mut Socket) -> Result<(), KernelError> {
     let secondary = secondary_links(socket)?;
@@ -264,18 +265,19 @@ fn own_way_out(primary: &Primary<'_>, family: AddressFamily) -> Vec<RouteMessage
     let of_family = |gateway: &IpAddr| super::address::family(*gateway) == family;
     let gateway = primary.gateways.iter().copied().find(of_family);
     let routes =
-        gateway.map(|gateway| interface::routes_by(gateway, PRIMARY_TABLE, primary.link_index));
+        gateway.map(|gateway| route::routes_by(gateway, PRIMARY_TABLE, primary.link_index));
     routes.iter().flatten().map(with_metric).collect()
 }
 
 /// Makes what is wanted of what is present, and removes what is `surplus` besides. The
-/// longer prefixes come first: next hops of the others are found by them.
+/// longer prefixes come first: next hops of the others are found by them. Answers how many
+/// changes that took.
 fn replace(
     socket: &mut Socket,
     present: &[RouteMessage],
     mut wanted: Vec<RouteMessage>,
     surplus: impl Fn(&RouteMessage) -> bool,
-) -> Result<(), KernelError> {
+) -> Result<usize, KernelError> {
     wanted.sort_by_key(|message| std::cmp::Reverse(message.header.destination_prefix_length));
     // By what tells them apart: a main table may have thousands of routes.
     let mut there: BTreeMap<Key, Vec<&RouteMessage>> = BTreeMap::new();
@@ -309,8 +311,9 @@ fn replace(
         )
         .unless(Refusal::gone)
     }));
+    let count = changes.len();
     socket.apply(changes)?;
-    Ok(())
+    Ok(count)
 }
 
 /// The order of attributes is the kernel's.

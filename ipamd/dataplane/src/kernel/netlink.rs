@@ -1,4 +1,5 @@
-//! One rtnetlink socket: changes, look-ups and dumps.
+//! One netlink socket: changes, look-ups and dumps of rtnetlink, and transactions and
+//! look-ups of netfilter.
 //!
 //! The kernel does what a request says inside `send`, so there is nothing to wait
 //! for asynchronously; a blocking socket on a thread of our own saves every wake-up
@@ -7,11 +8,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::catch_unwind;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO,
     NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NlasIterator, Parseable,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
@@ -22,8 +24,12 @@ use crate::KernelError;
 
 /// Attribute of an extended acknowledgement that holds a text (`NLMSGERR_ATTR_MSG`).
 const EXPLANATION: u16 = 1;
+/// The one that holds an offset of the request (`NLMSGERR_ATTR_OFFS`).
+const OFFSET: u16 = 2;
 /// The kernel never answers with larger datagrams.
 const DATAGRAM: usize = 64 * 1024;
+/// `MAX_ERRNO` of the kernel.
+const LARGEST_ERRNO: i32 = 4095;
 /// Bytes of a netlink header.
 const HEADER: usize = 16;
 /// Changes in one datagram. A send buffer of the usual size holds some 2,000 of them, and
@@ -76,9 +82,19 @@ impl From<Refused> for KernelError {
     }
 }
 
+/// What the work with a socket may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Make what differs.
+    Make,
+    /// Only tell what differs: no change is made.
+    Compare,
+}
+
 /// A socket of one network namespace.
 pub(crate) struct Socket {
     inner: netlink_sys::Socket,
+    mode: Mode,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -92,17 +108,37 @@ impl AsFd for Socket {
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub(crate) fn try_new() -> io::Result<Self> {
-        let inner = netlink_sys::Socket::new(NETLINK_ROUTE)?;
+        Self::of_protocol(NETLINK_ROUTE)
+    }
+
+    /// As [`Self::try_new`], for another part of the kernel than rtnetlink.
+    pub(crate) fn of_protocol(protocol: isize) -> io::Result<Self> {
+        let inner = netlink_sys::Socket::new(protocol)?;
         inner.connect(&SocketAddr::new(0, 0))?;
         inner.set_ext_ack(true)?;
+        // A refusal then does not repeat the request, for which an answer may lack the room.
         inner.set_cap_ack(true)?;
         // Dumps are then filtered by the kernel (5.0); older ones send everything.
         let _ = inner.set_netlink_get_strict_chk(true);
         Ok(Self {
             inner,
+            mode: Mode::Make,
             sequence: 0,
             buffer: Vec::with_capacity(DATAGRAM),
         })
+    }
+
+    /// The same socket; changes that are applied by it are not made from now on.
+    pub(crate) fn comparing(self) -> Self {
+        Self {
+            mode: Mode::Compare,
+            ..self
+        }
+    }
+
+    /// Whether changes are made.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The port that the kernel knows the socket by.
@@ -113,8 +149,11 @@ impl Socket {
     }
 
     /// Makes the changes in order, however many. All are tried; the first refusal is
-    /// returned.
+    /// returned. A socket that compares makes none.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<(), Refused> {
+        if self.mode == Mode::Compare {
+            return Ok(());
+        }
         in_parts(changes, |some| self.apply_in_one(some))
     }
 
@@ -127,6 +166,8 @@ impl Socket {
         let mut datagram = Vec::with_capacity(1024);
         let mut meanings = Vec::with_capacity(changes.len());
         for (position, change) in changes.into_iter().enumerate() {
+            // The kernel works a datagram off in order and tells refusals unasked: the last
+            // acknowledgement means that all have been tried.
             let acknowledge = if position == last { NLM_F_ACK } else { 0 };
             self.append(&mut datagram, change.message, change.flags | acknowledge);
             meanings.push((change.operation, change.fine));
@@ -147,6 +188,7 @@ impl Socket {
             })
         });
         match (outcome, failed) {
+            // Also when the socket failed after it: the refusal came first.
             (_, Some(failed)) => Err(failed),
             (Ok(()), None) => Ok(()),
             (Err(error), None) => Err(Refused {
@@ -156,12 +198,40 @@ impl Socket {
         }
     }
 
+    /// Sends messages that the kernel takes as one, each with its flags, and waits for
+    /// the answer to the last but one: what ends a transaction is not answered.
+    ///
+    /// All have the same number. A kernel that refuses all of them answers the first, and
+    /// what is still to come of an answer is passed over by the next.
+    pub(crate) fn transact<M>(&mut self, messages: Vec<(M, u16)>) -> Result<(), Refusal>
+    where
+        M: NetlinkSerializable + Into<NetlinkPayload<M>>,
+    {
+        let number = self.next_number();
+        let mut datagram = Vec::with_capacity(1024);
+        for (message, flags) in messages {
+            append(&mut datagram, message, flags, number);
+        }
+        self.send(&datagram)?;
+        let mut refused = None;
+        self.answers(number, |_, answer| {
+            if let Answer::Refused(refusal) = answer {
+                refused = Some(refusal);
+            }
+        })?;
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn next_number(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
     /// One request that is answered with at most one message.
-    pub(crate) fn ask(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Option<Reply>, Refusal> {
+    pub(crate) fn ask<M>(&mut self, message: M, flags: u16) -> Result<Option<Reply>, Refusal>
+    where
+        M: NetlinkSerializable + Into<NetlinkPayload<M>>,
+    {
         let mut datagram = Vec::with_capacity(512);
         self.append(&mut datagram, message, flags | NLM_F_ACK);
         self.send(&datagram)?;
@@ -185,7 +255,10 @@ impl Socket {
 
     /// All messages of a table. Repeated while the table changes under it; one that
     /// never came out whole is an error, because it may lack what is there.
-    pub(crate) fn dump(&mut self, message: &RouteNetlinkMessage) -> Result<Vec<Reply>, Refusal> {
+    pub(crate) fn dump<M>(&mut self, message: &M) -> Result<Vec<Reply>, Refusal>
+    where
+        M: NetlinkSerializable + Into<NetlinkPayload<M>> + Clone,
+    {
         whole(|| {
             let mut datagram = Vec::with_capacity(128);
             self.append(&mut datagram, message.clone(), NLM_F_DUMP);
@@ -196,16 +269,12 @@ impl Socket {
         })
     }
 
-    fn append(&mut self, datagram: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16) {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        request.finalize();
-        let start = datagram.len();
-        datagram.resize((start + request.buffer_len()).next_multiple_of(4), 0);
-        request.serialize(&mut datagram[start..]);
+    fn append<M>(&mut self, datagram: &mut Vec<u8>, message: M, flags: u16)
+    where
+        M: NetlinkSerializable + Into<NetlinkPayload<M>>,
+    {
+        let number = self.next_number();
+        append(datagram, message, flags, number);
     }
 
     fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
@@ -228,20 +297,60 @@ impl Socket {
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
-            let mut rest = self.buffer.as_slice();
-            while rest.len() >= HEADER {
-                let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
-                let position = message.sequence_number().wrapping_sub(first);
-                let ours = position <= count;
-                let ended = ours && read(&message, |answer| take(position, answer))?;
-                if ended && position == count {
-                    return Ok(());
-                }
-                let length = (message.length() as usize).next_multiple_of(4);
-                rest = rest.get(length..).unwrap_or_default();
+            if take_all(&self.buffer, (first, count), &mut take)? {
+                return Ok(());
             }
         }
     }
+}
+
+/// Takes the messages of a datagram that answer requests: the first one's number, and how
+/// many follow it. Says whether the answer to the last has ended.
+fn take_all(
+    datagram: &[u8],
+    (first, count): (u32, u32),
+    mut take: impl FnMut(u32, Answer),
+) -> io::Result<bool> {
+    let mut rest = datagram;
+    while rest.len() >= HEADER {
+        let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+        let position = message.sequence_number().wrapping_sub(first);
+        let ours = position <= count;
+        let ended = ours && read(&message, |answer| take(position, answer))?;
+        if ended && position == count {
+            return Ok(true);
+        }
+        let length = (message.length() as usize).next_multiple_of(4);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// The replies in a datagram, as far as it makes sense.
+#[cfg(feature = "fuzz")]
+pub(crate) fn replies(datagram: &[u8]) -> Vec<Reply> {
+    let mut found = Vec::new();
+    // What makes no sense fails the request.
+    let _ = take_all(datagram, (0, u32::MAX), |_, answer| {
+        if let Answer::Message(reply) = answer {
+            found.push(reply);
+        }
+    });
+    found
+}
+
+fn append<M>(datagram: &mut Vec<u8>, message: M, flags: u16, number: u32)
+where
+    M: NetlinkSerializable + Into<NetlinkPayload<M>>,
+{
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = number;
+    let mut request = NetlinkMessage::new(header, message.into());
+    request.finalize();
+    let start = datagram.len();
+    datagram.resize((start + request.buffer_len()).next_multiple_of(4), 0);
+    request.serialize(&mut datagram[start..]);
 }
 
 /// Applies parts of at most [`AT_ONCE`], all of them; the first refusal is returned.
@@ -331,7 +440,14 @@ pub(crate) struct Reply {
 impl Reply {
     /// The message; `None` when it holds something that the parser does not know.
     pub(crate) fn parse(&self) -> Option<RouteNetlinkMessage> {
-        RouteNetlinkMessage::deserialize(&self.header, &self.payload)
+        self.parse_as()
+    }
+
+    /// As [`Self::parse`], of another part of the kernel.
+    pub(crate) fn parse_as<M: NetlinkDeserializable>(&self) -> Option<M> {
+        // The parser of netfilter's messages panics at attributes that end too early.
+        let parsed = catch_unwind(|| M::deserialize(&self.header, &self.payload)).ok()?;
+        parsed
             .inspect_err(|error| tracing::debug!(%error, "passed a netlink message over"))
             .ok()
     }
@@ -347,7 +463,16 @@ enum Answer {
 /// Reads the end of a dump: `None` when all was listed.
 fn ended_early(payload: &[u8]) -> Option<Refusal> {
     let code = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
-    (code < 0).then(|| Refusal::new(Errno::from_raw_os_error(-code), explanation(&payload[4..])))
+    (code < 0).then(|| Refusal::new(errno(code), explanation(&payload[4..])))
+}
+
+/// The errno of a negative code; one that Linux does not have is as good as any refusal.
+fn errno(code: i32) -> Errno {
+    let known = (1..=LARGEST_ERRNO).contains(&code.saturating_neg());
+    match known {
+        true => Errno::from_raw_os_error(-code),
+        false => Errno::INVAL,
+    }
 }
 
 /// The kernel's own words among the attributes behind an error.
@@ -358,14 +483,23 @@ fn explanation(attributes: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(text.unwrap_or_default()).into_owned())
 }
 
+/// The offset among the attributes behind an error.
+fn offset(attributes: &[u8]) -> Option<usize> {
+    let mut all = NlasIterator::new(attributes).flatten();
+    let attribute = all.find(|attribute| attribute.kind() == OFFSET)?;
+    let offset = u32::from_ne_bytes(attribute.value().try_into().ok()?);
+    usize::try_from(offset).ok()
+}
+
 /// Reads an acknowledgement: `None` when it says that all is well.
 fn refusal(payload: &[u8], flags: u16) -> Option<Refusal> {
     let code = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
-    let errno = (code != 0).then(|| Errno::from_raw_os_error(-code))?;
+    let errno = (code != 0).then(|| errno(code))?;
     // Behind the code stands the request's header, alone as we asked for.
     let trimmed = flags & NLM_F_CAPPED != 0 && flags & NLM_F_ACK_TLVS != 0;
     let attributes = trimmed.then(|| payload.get(4 + HEADER..)).flatten();
-    Some(Refusal::new(errno, attributes.and_then(explanation)))
+    let refusal = Refusal::new(errno, attributes.and_then(explanation));
+    Some(refusal.pointing_at(attributes.and_then(offset)))
 }
 
 #[cfg(test)]

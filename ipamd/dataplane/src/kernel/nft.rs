@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use ipnet::IpNet;
 
 use crate::KernelError;
-use crate::plan::{NodePlan, POD_GROUP, SourceNatPorts, egress_range};
+use crate::plan::{
+    DYING_GROUP, NodePlan, POD_GROUP, SECONDARY_GROUP, SourceNatPorts, egress_range,
+};
 
 /// Family and name of the table.
 pub(crate) const TABLE: &str = "inet veni";
@@ -26,6 +28,27 @@ const AFTER_DESTINATION_NAT: i32 = -87;
 const BEFORE_FIREWALLS: i32 = -13;
 /// After kube-proxy's source NAT (100).
 const SOURCE_NAT: i32 = 111;
+
+/// What the table calls the things of one family.
+#[derive(Clone, Copy)]
+struct Family {
+    word: &'static str,
+    /// Type of its addresses.
+    kind: &'static str,
+    /// The set of ranges that pods keep their address towards.
+    set: &'static str,
+}
+
+const IPV4: Family = Family {
+    word: "ip",
+    kind: "ipv4_addr",
+    set: "untranslated_v4",
+};
+const IPV6: Family = Family {
+    word: "ip6",
+    kind: "ipv6_addr",
+    set: "untranslated_v6",
+};
 
 /// The table's text, or `None` when the plan needs none. Loading it replaces the
 /// table of an earlier plan in one transaction.
@@ -43,17 +66,17 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
     let mut text = replace();
     text.push_str("table inet veni {\n");
     if v4.is_some() {
-        write_set(&mut text, "untranslated_v4", "ipv4_addr", plan, |range| {
-            !is_v6(range)
-        });
+        write_set(&mut text, IPV4, plan, |range| !is_v6(range));
     }
     if v6.is_some() {
-        write_set(&mut text, "untranslated_v6", "ipv6_addr", plan, is_v6);
+        write_set(&mut text, IPV6, plan, is_v6);
     }
     if plan.node_ports {
         write_node_ports(&mut text, primary, plan.mark);
     }
-    write_marks(&mut text, v4.is_some(), v6.is_some(), plan.mark);
+    let families = [(IPV4, v4.is_some()), (IPV6, v6.is_some())];
+    let translated = families.into_iter().filter(|(_, translated)| *translated);
+    write_marks(&mut text, translated.map(|(family, _)| family), plan.mark);
     if let Some(node) = plan.egress {
         write_egress(&mut text, node);
     }
@@ -73,13 +96,7 @@ fn is_v6(range: &IpNet) -> bool {
     matches!(range, IpNet::V6(_))
 }
 
-fn write_set(
-    text: &mut String,
-    name: &str,
-    kind: &str,
-    plan: &NodePlan,
-    accept: impl Fn(&IpNet) -> bool,
-) {
+fn write_set(text: &mut String, family: Family, plan: &NodePlan, accept: impl Fn(&IpNet) -> bool) {
     let ranges: Vec<IpNet> = plan
         .untranslated
         .iter()
@@ -91,7 +108,8 @@ fn write_set(
         .map(|range| range.trunc().to_string())
         .collect();
     ranges.sort_unstable();
-    let _ = writeln!(text, "\tset {name} {{\n\t\ttype {kind}\n\t\tflags interval");
+    let Family { kind, set, .. } = family;
+    let _ = writeln!(text, "\tset {set} {{\n\t\ttype {kind}\n\t\tflags interval");
     if !ranges.is_empty() {
         let _ = writeln!(text, "\t\telements = {{ {} }}", ranges.join(", "));
     }
@@ -100,21 +118,26 @@ fn write_set(
 
 /// What comes in by the primary interface for the node itself may be a node port,
 /// whose pod answers from another interface's address: its connection is marked.
+/// So is what comes in by a link of others (a bridge of containers, a tunnel): a pod of a
+/// secondary interface would send its answers out by that, and not back.
 fn write_node_ports(text: &mut String, primary: &str, mark: u32) {
     let _ = write!(
         text,
         "\tchain node_ports {{\n\
-         \t\tcomment \"connections that entered by the primary interface answer by it\"\n\
+         \t\tcomment \"connections that entered by no secondary interface are not answered by one\"\n\
          \t\ttype filter hook prerouting priority {BEFORE_DESTINATION_NAT}; policy accept;\n\
          \t\tiifname \"{primary}\" ct state new fib daddr . iif type local \
          ct mark set ct mark | {mark:#x}\n\
+         \t\tiifname != {{ \"lo\", \"{primary}\" }} \
+         iifgroup != {{ {DYING_GROUP:#x}, {POD_GROUP:#x}, {SECONDARY_GROUP:#x} }} \
+         ct state new ct mark set ct mark | {mark:#x}\n\
          \t}}\n\n"
     );
 }
 
 /// Marks new connections of pods that leave the network, and gives every packet
 /// of pods the mark of its connection.
-fn write_marks(text: &mut String, v4: bool, v6: bool, mark: u32) {
+fn write_marks(text: &mut String, translated: impl Iterator<Item = Family>, mark: u32) {
     let _ = write!(
         text,
         "\tchain marks {{\n\
@@ -122,17 +145,12 @@ fn write_marks(text: &mut String, v4: bool, v6: bool, mark: u32) {
          \t\ttype filter hook prerouting priority {AFTER_DESTINATION_NAT}; policy accept;\n\
          \t\tiifgroup != {POD_GROUP:#x} return\n"
     );
-    for (wanted, family, set) in [
-        (v4, "ip", "untranslated_v4"),
-        (v6, "ip6", "untranslated_v6"),
-    ] {
-        if wanted {
-            let _ = writeln!(
-                text,
-                "\t\tct state new ct direction original {family} daddr != @{set} \
-                 fib daddr type unicast ct mark set ct mark | {mark:#x}"
-            );
-        }
+    for Family { word, set, .. } in translated {
+        let _ = writeln!(
+            text,
+            "\t\tct state new ct direction original {word} daddr != @{set} \
+             fib daddr type unicast ct mark set ct mark | {mark:#x}"
+        );
     }
     let _ = write!(
         text,
@@ -196,8 +214,8 @@ fn write_egress(text: &mut String, node: IpAddr) {
 /// How nft names the family of an address.
 fn family(address: IpAddr) -> &'static str {
     match address {
-        IpAddr::V4(_) => "ip",
-        IpAddr::V6(_) => "ip6",
+        IpAddr::V4(_) => IPV4.word,
+        IpAddr::V6(_) => IPV6.word,
     }
 }
 
@@ -215,17 +233,46 @@ pub(crate) fn load(text: &str) -> Result<(), KernelError> {
     run(&["-f", "-"], text).map(drop)
 }
 
-/// Our table as the kernel has it; `None` when there is none.
-pub(crate) fn listed() -> Option<String> {
-    run(&["--stateless", "list", "table", "inet", "veni"], "").ok()
+/// A table as the kernel has it, without the elements of its sets where they come and go;
+/// `None` when there is none.
+pub(crate) fn listed(table: &str) -> Option<String> {
+    let mut arguments = vec!["--stateless"];
+    if table != TABLE {
+        arguments.push("--terse");
+    }
+    arguments.extend(["list", "table"]);
+    arguments.extend(table.split(' '));
+    run(&arguments, "").ok()
 }
 
-/// Whether a chain of another program drops forwarded packets that no rule accepts.
-pub(crate) fn drops_forwarded() -> bool {
-    let listing = run(&["list", "chains"], "").unwrap_or_default();
-    listing
-        .lines()
-        .any(|line| line.contains("hook forward") && line.contains("policy drop"))
+/// The chains of everybody, as `nft` lists them; empty where it cannot.
+pub(crate) fn chains() -> String {
+    run(&["list", "chains"], "").unwrap_or_default()
+}
+
+/// A table of somebody's, by family and name, as `nft` lists it; empty where it cannot.
+pub(crate) fn table_of_others(family_and_name: &str) -> String {
+    let mut arguments = vec!["list", "table"];
+    arguments.extend(family_and_name.split_whitespace());
+    run(&arguments, "").unwrap_or_default()
+}
+
+/// The chain that the reference plugin portmap puts its rules into, and never removes.
+const PORTMAP: &str = "CNI-HOSTPORT-DNAT";
+
+/// How many pods' host ports the reference plugin portmap has in iptables.
+pub(crate) fn of_portmap(chains: &str) -> usize {
+    if !chains.contains(PORTMAP) {
+        return 0;
+    }
+    let rules = |family| run(&["list", "chain", family, "nat", PORTMAP], "").unwrap_or_default();
+    let of_pods = |rules: String| {
+        rules
+            .lines()
+            .filter(|line| line.contains("CNI-DN-"))
+            .count()
+    };
+    of_pods(rules("ip")) + of_pods(rules("ip6"))
 }
 
 fn run(arguments: &[&str], input: &str) -> Result<String, KernelError> {

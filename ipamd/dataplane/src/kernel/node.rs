@@ -2,23 +2,43 @@
 
 use netlink_packet_route::AddressFamily;
 
+use super::host_ports::table::{self, MarksOfPods};
 use super::link::{self, Link};
 use super::main_table::{self, Primary};
+use super::netlink::Mode;
 use super::rule::{self, EXTERNAL_SERVICES, FORWARDED, FORWARDED_OTHERWISE, MARKED, Rule, TO_PODS};
 use super::settings::{self, Setting};
 use super::worker::Host;
-use super::{interface, nft, others};
+use super::{inspect, interface, nft, others};
 use crate::KernelError;
-use crate::plan::{NodePlan, NodeReport, Repair, RepairKind};
+use crate::plan::{NodePlan, NodeReport, PRIMARY_TABLE, Repair, RepairKind};
 
-/// What was loaded into nftables last, and how the kernel lists it.
-#[derive(Debug, Default)]
+/// What was loaded into nftables last.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Loaded {
+    /// Marks and source NAT.
+    own: LoadedTable,
+    /// Ports of the node.
+    host_ports: LoadedTable,
+    /// Why these could not be loaded last, with the consequence.
+    without_host_ports: Option<String>,
+}
+
+/// What was loaded into a table last, and how the kernel lists it.
+#[derive(Debug, Clone, Default)]
+struct LoadedTable {
     text: Option<String>,
     listed: Option<String>,
 }
 
-/// Makes the node ready.
+/// What does not work without forwarding.
+const FORWARDING: &str = "the node forwards nothing: no pod reaches anybody outside of the node, \
+                          and nobody reaches a pod";
+/// What does not work while TCP packets are looked up by socket before they are routed.
+const EARLY_DEMUX: &str = "the kubelet may not reach pods whose traffic enters by another \
+                           interface than it leaves";
+
+/// Makes the node ready; with a socket that compares, it tells what is to be made.
 pub(crate) fn prepare(
     host: &mut Host,
     plan: &NodePlan,
@@ -30,36 +50,55 @@ pub(crate) fn prepare(
         primary_link: primary.clone(),
         ..NodeReport::default()
     };
-    forward(plan, &primary, &mut report)?;
-    settled(
-        interface::loose_reverse_path(&primary),
+    let mode = host.socket.mode();
+    forward(plan, &primary, mode, &mut report)?;
+    optional(
+        interface::loose_reverse_path(&primary, mode),
         "answers to node ports and to pods on other interfaces may be dropped",
         &mut report,
     );
     if plan.no_tcp_early_demux {
-        settled(
-            Setting::ipv4("tcp_early_demux").ensure("0"),
-            "the kubelet may not reach pods whose traffic enters by another interface than it leaves",
+        optional(
+            Setting::ipv4("tcp_early_demux").ensure("0", EARLY_DEMUX, mode),
+            EARLY_DEMUX,
             &mut report,
         );
     }
     set_mtu(host, plan, &link, &mut report);
     make_rules(host, plan, &link, &mut report)?;
-    load(nft::table(plan, &primary), loaded, &mut report)?;
-    let others = others::warnings(&mut host.socket, plan, &link, &families(plan));
+    let own = nft::table(plan, &primary);
+    let marks = match own {
+        Some(_) => MarksOfPods::Restored,
+        None => MarksOfPods::NotRestored,
+    };
+    load(own, &mut loaded.own, mode, &mut report)?;
+    let addresses = inspect::node_addresses(host)?;
+    let ports = table::text(plan, &primary, &addresses, marks);
+    let outcome = load_host_ports(ports, &mut loaded.host_ports, mode, &mut report);
+    if mode == Mode::Make || outcome.is_err() {
+        loaded.without_host_ports = outcome.err().map(|error| {
+            format!("{error}; pods that ask for ports of the node (hostPort) are refused")
+        });
+    }
+    let without = loaded.without_host_ports.iter().cloned();
+    report.warnings.extend(without);
     // Pods need no warnings: the node is ready without, and what was repaired is told.
-    report.warnings.extend(others.unwrap_or_else(|error| {
-        vec![format!(
+    match others::found(&mut host.socket, plan, &link, &families(plan)) {
+        Ok(others) => {
+            report.warnings.extend(others.warnings);
+            report.foreign_rules = others.foreign_rules;
+        }
+        Err(error) => report.warnings.push(format!(
             "{error}; what others have set up against pods' packets could not be looked for, \
              and is with the next comparison"
-        )]
-    }));
+        )),
+    }
     Ok(report)
 }
 
 /// A setting that pods can do without: warned of, with its consequence, where it could
 /// not be made.
-fn settled(
+fn optional(
     outcome: Result<Option<Repair>, settings::Unsettable>,
     consequence: &str,
     report: &mut NodeReport,
@@ -71,10 +110,15 @@ fn settled(
 }
 
 /// Forwarding. Every pod needs it, so the node is not ready without it.
-fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<(), KernelError> {
+fn forward(
+    plan: &NodePlan,
+    primary: &str,
+    mode: Mode,
+    report: &mut NodeReport,
+) -> Result<(), KernelError> {
     let [wants_v4, wants_v6] = wanted(plan);
     if wants_v4 {
-        let forwarding = Setting::ipv4("ip_forward").ensure("1");
+        let forwarding = Setting::ipv4("ip_forward").ensure("1", FORWARDING, mode);
         let repair = forwarding.map_err(settings::Unsettable::into_error)?;
         report.repairs.extend(repair);
     }
@@ -86,10 +130,10 @@ fn forward(plan: &NodePlan, primary: &str, report: &mut NodeReport) -> Result<()
     // a program in user space handles them.
     let accept = Setting::ipv6(&format!("conf/{primary}/accept_ra"));
     if accept.get().is_ok_and(|value| value == "1") {
-        let outcome = accept.ensure("2");
-        settled(outcome, "the node may lose its IPv6 default route", report);
+        let breaks = "the node may lose its IPv6 default route";
+        optional(accept.ensure("2", breaks, mode), breaks, report);
     }
-    match Setting::ipv6("conf/all/forwarding").ensure("1") {
+    match Setting::ipv6("conf/all/forwarding").ensure("1", FORWARDING, mode) {
         Err(unsettable) if unsettable.missing() => {
             report
                 .warnings
@@ -142,8 +186,12 @@ fn set_mtu(host: &mut Host, plan: &NodePlan, primary: &Link, report: &mut NodeRe
         ));
         return;
     }
-    let what = format!("MTU of {} was {present} instead of {mtu}", primary.name);
-    report.repairs.push(Repair::new(RepairKind::Link, what));
+    report.repairs.push(Repair::new(
+        RepairKind::Link,
+        format!("MTU of {}", primary.name),
+        format!("{present} instead of {mtu}"),
+        interface::MTU_BREAKS,
+    ));
 }
 
 /// The node's own rules, and the table that one of them looks up.
@@ -160,19 +208,31 @@ fn make_rules(
         link_index: primary.index,
         gateways: &plan.primary_gateways,
     };
-    if let Err(error) = main_table::settle(&mut host.socket, &families, &way_out) {
-        report.warnings.push(format!(
+    match main_table::ensure_copies(&mut host.socket, &families, &way_out) {
+        // Others change the main table, and the copies follow: only one who compares is
+        // told that they do not agree.
+        Ok(differed) if differed > 0 && host.socket.mode() == Mode::Compare => {
+            report.repairs.push(Repair::new(
+                RepairKind::Route,
+                format!("table {PRIMARY_TABLE}, which copies the main table's routes for pods,"),
+                format!("different from it in {differed} routes"),
+                "what pods send may be lost where the main table has routes by secondary \
+                 interfaces",
+            ));
+        }
+        Ok(_) => {}
+        Err(error) => report.warnings.push(format!(
             "{error}; where others have routes by secondary interfaces in the main table, \
              packets of pods may leave by these and be lost"
-        ));
+        )),
     }
-    let settled = rule::settle(&mut host.socket, &rules, |rule| {
+    let repairs = rule::ensure_rules(&mut host.socket, &rules, |rule| {
         matches!(
             rule.priority,
             TO_PODS | MARKED | EXTERNAL_SERVICES | FORWARDED | FORWARDED_OTHERWISE
         )
     })?;
-    report.repairs.extend(settled);
+    report.repairs.extend(repairs);
     Ok(())
 }
 
@@ -198,9 +258,7 @@ fn rules(plan: &NodePlan) -> Vec<Rule> {
         }
         if pods.contains(&family) {
             rules.push(Rule::to_pods(family));
-            if plan.source_nat || plan.node_ports {
-                rules.push(Rule::marked(family, plan.mark));
-            }
+            rules.push(Rule::marked(family, plan.mark));
         }
         rules.extend(services);
     }
@@ -210,32 +268,76 @@ fn rules(plan: &NodePlan) -> Vec<Rule> {
 /// Loads our table when it changed, here or in the kernel.
 fn load(
     wanted: Option<String>,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedTable,
+    mode: Mode,
     report: &mut NodeReport,
 ) -> Result<(), KernelError> {
     let Some(text) = wanted else {
+        if mode == Mode::Compare {
+            return Ok(()); // one that is not wanted any more harms nobody
+        }
         return match nft::load(&nft::replace()) {
             // Without the program nothing of ours can be there.
             Err(error) if !nft::is_missing(&error) => Err(error),
             _ => {
-                loaded.text = None;
-                loaded.listed = None;
+                *loaded = LoadedTable::default();
                 Ok(())
             }
         };
     };
     if loaded.text.as_ref() == Some(&text) {
-        if loaded.listed.is_some() && nft::listed() == loaded.listed {
+        if loaded.listed.is_some() && nft::listed(nft::TABLE) == loaded.listed {
             return Ok(());
         }
-        let what = format!(
-            "nftables table {} had been changed by another program",
-            nft::TABLE
-        );
-        report.repairs.push(Repair::new(RepairKind::Nftables, what));
+        report.repairs.push(Repair::new(
+            RepairKind::Nftables,
+            format!("nftables table {}", nft::TABLE),
+            "changed by another program",
+            "what pods send out of the network keeps its address and is dropped, or leaves by \
+             the wrong interface; node ports may not answer",
+        ));
+    }
+    if mode == Mode::Compare {
+        return Ok(());
     }
     nft::load(&text)?;
     loaded.text = Some(text);
-    loaded.listed = nft::listed();
+    loaded.listed = nft::listed(nft::TABLE);
+    Ok(())
+}
+
+/// Likewise the table for ports of the node. Its elements are endpoints': they are neither
+/// compared nor replaced, unless others have declared its maps otherwise, or have put more
+/// into it than a text can take out.
+fn load_host_ports(
+    text: String,
+    loaded: &mut LoadedTable,
+    mode: Mode,
+    report: &mut NodeReport,
+) -> Result<(), KernelError> {
+    let same = loaded.text.as_ref() == Some(&text);
+    if same {
+        if loaded.listed.is_some() && nft::listed(table::TABLE) == loaded.listed {
+            return Ok(());
+        }
+        report.repairs.push(Repair::new(
+            RepairKind::Nftables,
+            format!("nftables table {}", table::TABLE),
+            "changed by another program",
+            "ports of the node (hostPort) may not lead to their pods",
+        ));
+    }
+    if mode == Mode::Compare {
+        return Ok(());
+    }
+    let updated = nft::load(&text);
+    // Without a listing of before nobody knows that it differs, and to make it anew takes all
+    // pods' ports away for a moment.
+    let comparable = same && loaded.listed.is_some();
+    if updated.is_err() || comparable && nft::listed(table::TABLE) != loaded.listed {
+        nft::load(&table::anew(&text))?;
+    }
+    loaded.text = Some(text);
+    loaded.listed = nft::listed(table::TABLE);
     Ok(())
 }

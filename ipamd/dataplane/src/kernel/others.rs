@@ -7,14 +7,15 @@ use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::RuleMessage;
 
 use super::errno::Refusal;
+use super::firewall::{Dropping, PodLinks};
 use super::link::{self, Link};
 use super::netlink::Socket;
-use super::others_rule::{Catch, OtherRule};
+use super::others_rule::{Catch, OtherRule, at_our_priority};
 use super::route::{self, MAIN_TABLE};
 use super::rule::{self, FROM_INTERFACE, FROM_PODS, Rule};
-use super::{main_table, nft};
+use super::{firewall, main_table, nft};
 use crate::KernelError;
-use crate::plan::{NodePlan, POD_GROUP, SECONDARY_GROUP};
+use crate::plan::{ForeignRule, NodePlan, POD_GROUP, SECONDARY_GROUP};
 
 /// How a link stands to pods' packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +41,26 @@ pub(super) struct Scene<'a> {
     pub(super) main: Vec<RouteMessage>,
 }
 
+/// What others have set up.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// What takes pods' packets another way, a sentence each.
+    pub(crate) warnings: Vec<String>,
+    /// Rules at our priorities.
+    pub(crate) foreign_rules: Vec<ForeignRule>,
+}
+
 /// Everything that there is to say.
-pub(crate) fn warnings(
+pub(crate) fn found(
     socket: &mut Socket,
     plan: &NodePlan,
     primary: &Link,
     families: &[AddressFamily],
-) -> Result<Vec<String>, KernelError> {
-    let mut warnings = Vec::new();
+) -> Result<Others, KernelError> {
+    let Others {
+        mut warnings,
+        mut foreign_rules,
+    } = Others::default();
     let links = link::all(socket).map_err(|refusal| refusal.during("list links"))?;
     for family in families.iter().copied() {
         let of_family = |range: &&IpNet| super::address::family(range.addr()) == family;
@@ -70,15 +83,52 @@ pub(crate) fn warnings(
         let list_rules = |refusal: Refusal| refusal.during("list rules");
         let rules = rule::all(socket, family).map_err(list_rules)?;
         warnings.extend(rules_of_others(socket, &scene, &rules)?);
-    }
-    if nft::drops_forwarded() {
-        warnings.push(
-            "a firewall on the node drops forwarded packets by default, and no other table \
-             can overrule that: let it accept those of pods (iptables -P FORWARD ACCEPT)"
-                .to_owned(),
+        foreign_rules.extend(
+            rules
+                .iter()
+                .filter_map(|rule| at_our_priority(rule, &scene)),
         );
     }
-    Ok(warnings)
+    let chains = nft::chains();
+    let of_portmap = nft::of_portmap(&chains);
+    if of_portmap > 0 {
+        warnings.push(format!(
+            "the plugin portmap has {of_portmap} host ports in iptables: those of pods from before \
+             Veni made host ports lead to addresses that other pods may get; when none of these pods \
+             is left, remove them (iptables -t nat -F CNI-HOSTPORT-DNAT, and ip6tables)"
+        ));
+    }
+    warnings.extend(firewalls(plan, &links, &chains));
+    Ok(Others {
+        warnings,
+        foreign_rules,
+    })
+}
+
+/// The firewalls that drop what pods' packets need, in one sentence.
+fn firewalls(plan: &NodePlan, links: &[Link], chains: &str) -> Option<String> {
+    let prefix = plan.veth_prefix.as_str();
+    let any = format!("{prefix}0123456789a");
+    let pods = links.iter().filter(|link| link.group == POD_GROUP);
+    let mut names: Vec<&str> = pods.map(|link| link.name.as_str()).collect();
+    if names.is_empty() {
+        names.push(&any);
+    }
+    let names = names.as_slice();
+    let dropping = firewall::dropping(chains, PodLinks { prefix, names });
+    if dropping.is_empty() {
+        return None;
+    }
+    let all = |part: fn(&Dropping) -> &str, between: &str| {
+        let parts: Vec<&str> = dropping.iter().map(part).collect();
+        parts.join(between)
+    };
+    Some(format!(
+        "a firewall on the node drops forwarded packets by default ({}), and no other table can \
+         overrule that: let it accept those of pods ({})",
+        all(|one| &one.chain, ", "),
+        all(|one| &one.cure, "; ")
+    ))
 }
 
 const CURE: &str = "let systemd-networkd, NetworkManager and DHCP clients leave secondary \
@@ -111,10 +161,18 @@ impl Scene<'_> {
         }
     }
 
-    fn words(&self) -> &'static str {
+    pub(super) fn words(&self) -> &'static str {
         match self.family {
             AddressFamily::Inet6 => "IPv6",
             _ => "IPv4",
+        }
+    }
+
+    /// How the program `ip` is told of the family.
+    pub(super) fn option(&self) -> &'static str {
+        match self.family {
+            AddressFamily::Inet6 => "-6 ",
+            _ => "",
         }
     }
 
@@ -248,11 +306,7 @@ fn rules_of_others(
              which may be lost there: remove it (ip {}rule del priority {}){cure}",
             scene.words(),
             other.text,
-            if scene.family == AddressFamily::Inet6 {
-                "-6 "
-            } else {
-                ""
-            },
+            scene.option(),
             other.priority
         ));
     }

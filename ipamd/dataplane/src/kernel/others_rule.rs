@@ -5,8 +5,8 @@ use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
 use super::others::Scene;
-use super::rule::FORWARDED_OTHERWISE;
-use crate::plan::{POD_GROUP, PROTOCOL};
+use super::rule::{FORWARDED_OTHERWISE, PRIORITIES};
+use crate::plan::{ForeignRule, POD_GROUP, PROTOCOL};
 
 /// The table of the node's own addresses.
 const LOCAL_TABLE: u32 = 255;
@@ -33,65 +33,39 @@ pub(super) struct OtherRule {
 impl OtherRule {
     /// `None` for a rule of ours or of the kernel's, and where no packet of a pod can match.
     pub(super) fn read(message: &RuleMessage, scene: &Scene<'_>) -> Option<Self> {
-        let inverted = message.header.flags.contains(RuleFlags::Invert);
-        let mut table = u32::from(message.header.table);
-        let (mut priority, mut beyond) = (0, 0);
-        let (mut source, mut destination) = (None, None);
-        let (mut link, mut mark, mut mask) = (None, None, u32::MAX);
-        for attribute in &message.attributes {
-            match attribute {
-                RuleAttribute::Protocol(protocol) if *protocol == RouteProtocol::from(PROTOCOL) => {
-                    return None;
-                }
-                // Sockets of the node alone are bound to a link or have an owner.
-                RuleAttribute::Oifname(_) | RuleAttribute::UidRange(_) => return None,
-                RuleAttribute::Priority(number) => priority = *number,
-                RuleAttribute::Table(number) => table = *number,
-                RuleAttribute::SuppressPrefixLen(length) if *length != u32::MAX => {
-                    beyond = length + 1;
-                }
-                RuleAttribute::Iifname(name) => link = Some(name.as_str()),
-                RuleAttribute::Source(address) => {
-                    source = IpNet::new(*address, message.header.src_len).ok();
-                }
-                RuleAttribute::Destination(address) => {
-                    destination = IpNet::new(*address, message.header.dst_len).ok();
-                }
-                RuleAttribute::FwMark(value) => mark = Some(*value),
-                RuleAttribute::FwMask(value) => mask = *value,
-                _ => {}
-            }
-        }
-        let elsewhere = |range: Option<IpNet>| range.is_some_and(|it| !scene.overlaps_network(&it));
-        let matches = !elsewhere(source)
-            && !elsewhere(destination)
-            && link.is_none_or(|name| is_of_pods(name, scene))
-            && mark.is_none_or(|mark| [0, scene.mark].iter().any(|of| of & mask == mark));
-        if priority > FORWARDED_OTHERWISE || table == LOCAL_TABLE || (!matches && !inverted) {
+        let read = Selector::read(message)?;
+        // Sockets of the node alone are bound to a link or have an owner.
+        if read.of_sockets {
             return None;
         }
-        let catch = match message.header.action {
-            RuleAction::ToTable => Catch::Looks { table, beyond },
-            RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => {
-                Catch::Refuses
-            }
-            _ => return None,
-        };
+        let elsewhere = |range: Option<IpNet>| range.is_some_and(|it| !scene.overlaps_network(&it));
+        let of_pods = |mark: u32, mask: u32| [0, scene.mark].iter().any(|of| of & mask == mark);
+        let matches = !elsewhere(read.source)
+            && !elsewhere(read.destination)
+            && read.link.is_none_or(|name| is_of_pods(name, scene))
+            && read.mark.is_none_or(|(mark, mask)| of_pods(mark, mask));
+        if read.priority > FORWARDED_OTHERWISE
+            || read.table == LOCAL_TABLE
+            || (!matches && !read.inverted)
+        {
+            return None;
+        }
         Some(Self {
-            priority,
-            source: source.filter(|_| !inverted),
-            catch,
-            text: text(
-                inverted,
-                priority,
-                source,
-                destination,
-                mark.map(|m| (m, mask)),
-                link,
-                catch,
-            ),
+            priority: read.priority,
+            source: read.source.filter(|_| !read.inverted),
+            catch: read.catch()?,
+            text: read.text(),
         })
     }
+}
+
+/// A rule of another program at a priority of ours, whatever it matches.
+pub(super) fn at_our_priority(message: &RuleMessage, scene: &Scene<'_>) -> Option<ForeignRule> {
+    let read = Selector::read(message)?;
+    PRIORITIES.contains(&read.priority).then(|| ForeignRule {
+        text: format!("{} rule \"{}\"", scene.words(), read.text()),
+        removal: format!("ip {}rule del {}", scene.option(), read.arguments()),
+    })
 }
 
 fn is_of_pods(name: &str, scene: &Scene<'_>) -> bool {
@@ -99,29 +73,123 @@ fn is_of_pods(name: &str, scene: &Scene<'_>) -> bool {
     links.any(|link| link.name == name && link.group == POD_GROUP)
 }
 
-fn text(
-    inverted: bool,
+/// What a rule of another program matches, and what it does.
+struct Selector<'a> {
     priority: u32,
+    inverted: bool,
     source: Option<IpNet>,
     destination: Option<IpNet>,
+    /// Mark and mask.
     mark: Option<(u32, u32)>,
-    link: Option<&str>,
-    catch: Catch,
-) -> String {
-    let not = if inverted { "not " } else { "" };
-    let from = source.map_or_else(|| "all".to_owned(), |range| range.to_string());
-    let mut text = format!("{priority}: {not}from {from}");
-    if let Some(range) = destination {
-        text += &format!(" to {range}");
+    /// The link that a packet comes in by.
+    link: Option<&'a str>,
+    /// It is for packets of the node's own sockets.
+    of_sockets: bool,
+    table: u32,
+    /// Routes of shorter prefixes are passed over.
+    beyond: u32,
+    action: RuleAction,
+}
+
+impl<'a> Selector<'a> {
+    /// `None` for a rule of ours.
+    fn read(message: &'a RuleMessage) -> Option<Self> {
+        let header = &message.header;
+        let mut read = Self {
+            priority: 0,
+            inverted: header.flags.contains(RuleFlags::Invert),
+            source: None,
+            destination: None,
+            mark: None,
+            link: None,
+            of_sockets: false,
+            table: u32::from(header.table),
+            beyond: 0,
+            action: header.action,
+        };
+        let mut mask = u32::MAX;
+        for attribute in &message.attributes {
+            match attribute {
+                RuleAttribute::Protocol(protocol) if *protocol == RouteProtocol::from(PROTOCOL) => {
+                    return None;
+                }
+                RuleAttribute::Oifname(_) | RuleAttribute::UidRange(_) => read.of_sockets = true,
+                RuleAttribute::Priority(number) => read.priority = *number,
+                RuleAttribute::Table(number) => read.table = *number,
+                RuleAttribute::SuppressPrefixLen(length) if *length != u32::MAX => {
+                    read.beyond = length + 1;
+                }
+                RuleAttribute::Iifname(name) => read.link = Some(name.as_str()),
+                RuleAttribute::Source(address) => {
+                    read.source = IpNet::new(*address, header.src_len).ok();
+                }
+                RuleAttribute::Destination(address) => {
+                    read.destination = IpNet::new(*address, header.dst_len).ok();
+                }
+                RuleAttribute::FwMark(value) => read.mark = Some((*value, mask)),
+                RuleAttribute::FwMask(value) => mask = *value,
+                _ => {}
+            }
+        }
+        read.mark = read.mark.map(|(mark, _)| (mark, mask));
+        Some(read)
     }
-    if let Some((mark, mask)) = mark {
-        text += &format!(" fwmark {mark:#x}/{mask:#x}");
+
+    fn catch(&self) -> Option<Catch> {
+        match self.action {
+            RuleAction::ToTable => Some(Catch::Looks {
+                table: self.table,
+                beyond: self.beyond,
+            }),
+            RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => {
+                Some(Catch::Refuses)
+            }
+            _ => None,
+        }
     }
-    if let Some(link) = link {
-        text += &format!(" iif {link}");
+
+    fn not(&self) -> &'static str {
+        if self.inverted { "not " } else { "" }
     }
-    match catch {
-        Catch::Looks { table, .. } => text + &format!(" lookup {table}"),
-        Catch::Refuses => text + " (no table)",
+
+    /// What it matches, in the words of `ip rule`.
+    fn matches(&self) -> String {
+        let from = self
+            .source
+            .map_or_else(|| "all".to_owned(), |range| range.to_string());
+        let mut text = format!("from {from}");
+        if let Some(range) = self.destination {
+            text += &format!(" to {range}");
+        }
+        if let Some((mark, mask)) = self.mark {
+            text += &format!(" fwmark {mark:#x}/{mask:#x}");
+        }
+        if let Some(link) = self.link {
+            text += &format!(" iif {link}");
+        }
+        text
+    }
+
+    /// As `ip rule` shows it.
+    fn text(&self) -> String {
+        let text = format!("{}: {}{}", self.priority, self.not(), self.matches());
+        match self.catch() {
+            Some(Catch::Looks { table, .. }) => text + &format!(" lookup {table}"),
+            _ => text + " (no table)",
+        }
+    }
+
+    /// As `ip rule del` takes it. One priority may have rules of ours as well.
+    fn arguments(&self) -> String {
+        let text = format!(
+            "priority {} {}{}",
+            self.priority,
+            self.not(),
+            self.matches()
+        );
+        match self.catch() {
+            Some(Catch::Looks { table, .. }) => text + &format!(" lookup {table}"),
+            _ => text,
+        }
     }
 }

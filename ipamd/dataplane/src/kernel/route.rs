@@ -128,7 +128,7 @@ impl Route {
         message
     }
 
-    fn read(message: &RouteMessage) -> Option<Self> {
+    pub(crate) fn read(message: &RouteMessage) -> Option<Self> {
         if message.header.protocol != RouteProtocol::from(PROTOCOL) {
             return None;
         }
@@ -301,6 +301,21 @@ fn table_attribute(attribute: &RouteAttribute) -> Option<u32> {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     }
+}
+
+/// A default route, and what its next hop is found by.
+pub(crate) fn routes_by(gateway: IpAddr, table: u32, index: u32) -> Vec<Route> {
+    let mut routes = Vec::new();
+    if !is_link_local(gateway) {
+        routes.push(Route::to(gateway, table, index));
+    }
+    routes.push(Route::default_by(gateway, table, index));
+    routes
+}
+
+/// Link-local next hops need no route to be reached.
+fn is_link_local(gateway: IpAddr) -> bool {
+    matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Removes what the kernel has learnt from router advertisements on a link: routes by

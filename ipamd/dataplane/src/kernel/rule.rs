@@ -15,7 +15,7 @@ use super::errno::Refusal;
 use super::netlink::{Change, Socket};
 use super::route::MAIN_TABLE;
 use crate::KernelError;
-use crate::plan::{POD_TABLE, PRIMARY_TABLE, PROTOCOL, Repair, RepairKind, SECONDARY_GROUP};
+use crate::plan::{Mark, POD_TABLE, PRIMARY_TABLE, PROTOCOL, Repair, RepairKind, SECONDARY_GROUP};
 
 /// To the pods of the node.
 pub(crate) const TO_PODS: u32 = 512;
@@ -32,6 +32,17 @@ pub(crate) const FORWARDED: u32 = 32763;
 pub(crate) const FORWARDED_OTHERWISE: u32 = 32764;
 /// Traffic of an interface's own address leaves by it.
 pub(crate) const FROM_INTERFACE: u32 = 32765;
+
+/// All of them.
+pub(crate) const PRIORITIES: [u32; 7] = [
+    TO_PODS,
+    MARKED,
+    EXTERNAL_SERVICES,
+    FROM_PODS,
+    FORWARDED,
+    FORWARDED_OTHERWISE,
+    FROM_INTERFACE,
+];
 
 /// The link that packets of the node itself come in by, as rules see them.
 const LOOPBACK: &str = "lo";
@@ -118,6 +129,35 @@ impl Rule {
         Self {
             source: Some(source),
             ..Self::new(family(source.addr()), priority, Action::Lookup(table))
+        }
+    }
+
+    /// `<priority> from all fwmark <value>/<mask> lookup <table>`.
+    pub(crate) fn by_mark(family: AddressFamily, mark: Mark, priority: u32, table: u32) -> Self {
+        Self {
+            mark: Some((mark.value, mark.mask)),
+            ..Self::new(family, priority, Action::Lookup(table))
+        }
+    }
+
+    /// What does not work without it.
+    fn carries(&self) -> &'static str {
+        match self.priority {
+            TO_PODS => "no pod of this node is reached: neither from outside, nor from the node",
+            MARKED => {
+                "what pods send out of the network, and answers of node ports, leave by the wrong \
+                 interface and are dropped by the cloud"
+            }
+            EXTERNAL_SERVICES => "pods on secondary interfaces do not reach that external service",
+            FROM_PODS => {
+                "packets of pods with these addresses leave by the wrong interface, and the \
+                 cloud drops them"
+            }
+            FROM_INTERFACE => {
+                "answers from the interface's own address leave by the wrong interface, and the \
+                 cloud drops them"
+            }
+            _ => "pods' packets may follow others' routes by a secondary interface and be lost",
         }
     }
 
@@ -284,7 +324,7 @@ pub(crate) fn ours(socket: &mut Socket, family: AddressFamily) -> Result<Vec<Rul
 /// Brings the rules of ours that `concern` accepts to what is wanted: what is
 /// missing is added before anything is removed, so no packet finds neither. Returns
 /// what was missing or surplus.
-pub(crate) fn settle(
+pub(crate) fn ensure_rules(
     socket: &mut Socket,
     wanted: &[Rule],
     concern: impl Fn(&Rule) -> bool,
@@ -297,16 +337,22 @@ pub(crate) fn settle(
     let (mut changes, mut repairs) = (Vec::new(), Vec::new());
     for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
         changes.push(rule.add());
-        let what = format!("rule {rule} was missing");
-        repairs.push(Repair::new(RepairKind::Rule, what));
+        let object = format!("rule {rule}");
+        repairs.push(Repair::new(
+            RepairKind::Rule,
+            object,
+            "missing",
+            rule.carries(),
+        ));
     }
     for rule in present
         .iter()
         .filter(|rule| concern(rule) && !wanted.contains(rule))
     {
         changes.push(rule.remove());
-        let what = format!("rule {rule} was surplus");
-        repairs.push(Repair::new(RepairKind::Rule, what));
+        let object = format!("rule {rule}");
+        let breaks = "packets follow a rule that no plan has any more, perhaps to nowhere";
+        repairs.push(Repair::new(RepairKind::Rule, object, "surplus", breaks));
     }
     socket.apply(changes)?;
     Ok(repairs)

@@ -3,7 +3,10 @@
 
 use std::{fs, io};
 
+use rustix::fs::{Access, access};
+
 use super::errno;
+use super::netlink::Mode;
 use crate::KernelError;
 use crate::plan::{Repair, RepairKind};
 
@@ -41,13 +44,23 @@ impl Setting {
     }
 
     /// Makes the setting where it is otherwise, and says what to do where that is
-    /// impossible.
-    pub(crate) fn ensure(&self, value: &str) -> Result<Option<Repair>, Unsettable> {
+    /// impossible. `breaks` is what does not work while it is.
+    pub(crate) fn ensure(
+        &self,
+        value: &str,
+        breaks: &'static str,
+        mode: Mode,
+    ) -> Result<Option<Repair>, Unsettable> {
+        let make = |value| match mode {
+            Mode::Make => self.write(value),
+            Mode::Compare => Ok(access(self.file(), Access::WRITE_OK)?),
+        };
         let outcome = match self.get() {
             Ok(present) if present == value => Ok(None),
-            Ok(present) => self.write(value).map(|()| {
-                let what = format!("setting {} was {present} instead of {value}", self.path);
-                Some(Repair::new(RepairKind::Setting, what))
+            Ok(present) => make(value).map(|()| {
+                let object = format!("setting {}", self.path);
+                let state = format!("{present} instead of {value}");
+                Some(Repair::new(RepairKind::Setting, object, state, breaks))
             }),
             Err(error) => Err(error),
         };
@@ -138,7 +151,8 @@ fn switch(link: &str) -> Setting {
 /// Switches IPv6 off in the calling thread's namespace.
 pub(crate) fn switch_ipv6_off() -> Result<(), KernelError> {
     for link in POD_SWITCHES {
-        if let Err(unsettable) = switch(link).ensure("1")
+        let breaks = "the pod is reached by IPv6, which the settings switch off";
+        if let Err(unsettable) = switch(link).ensure("1", breaks, Mode::Make)
             && !unsettable.missing()
         {
             let operation = format!(

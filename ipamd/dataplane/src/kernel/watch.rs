@@ -6,7 +6,7 @@
 //! that a storm costs some twenty wake-ups a second, not one a message. A socket that
 //! is full loses messages and says so: then anything may have changed.
 
-mod read;
+pub(crate) mod read;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::worker::Ports;
 use crate::watch::{Changes, Teller};
 
 /// For how long messages gather after the first one.
@@ -35,9 +36,11 @@ const NFTABLES_BUFFER: usize = 8 << 20;
 /// Datagrams that are read before what they say is told, should they never end.
 const AT_ONCE: usize = 10_000;
 
-/// Groups of rtnetlink (`rtnetlink.h`): links, addresses, routes, rules and settings.
-const ROUTE_GROUPS: [u32; 9] = [
+/// Groups of rtnetlink (`rtnetlink.h`): links, qdiscs and filters, addresses,
+/// routes, rules and settings.
+const ROUTE_GROUPS: [u32; 10] = [
     1,  // RTNLGRP_LINK
+    4,  // RTNLGRP_TC
     5,  // RTNLGRP_IPV4_IFADDR
     7,  // RTNLGRP_IPV4_ROUTE
     8,  // RTNLGRP_IPV4_RULE
@@ -62,15 +65,17 @@ impl Listener {
     ///
     /// # Errors
     /// No socket or no thread. A kernel that tells nothing of nftables is no error.
-    pub(crate) fn try_new(own: Vec<u32>) -> io::Result<Self> {
+    pub(crate) fn try_new(own: &[Ports]) -> io::Result<Self> {
         let mut sources = vec![Source {
             socket: listen(NETLINK_ROUTE, &ROUTE_GROUPS, ROUTE_BUFFER)?,
+            own: own.iter().map(|ports| ports.route).collect(),
             read: read::route,
         }];
         match listen(NETLINK_NETFILTER, &[NFTABLES_GROUP], NFTABLES_BUFFER) {
             Ok(socket) => sources.push(Source {
                 socket,
-                read: |message, _| read::nftables(message),
+                own: own.iter().map(|ports| ports.netfilter).collect(),
+                read: read::nftables,
             }),
             Err(error) => tracing::warn!(
                 %error,
@@ -82,7 +87,7 @@ impl Listener {
         let told = Arc::clone(&teller);
         thread::Builder::new()
             .name("veni-watch".to_owned())
-            .spawn(move || run(sources, &own, &ended, &told))?;
+            .spawn(move || run(sources, &ended, &told))?;
         Ok(Self {
             teller,
             _alive: alive,
@@ -110,17 +115,19 @@ fn listen(protocol: isize, groups: &[u32], buffer: usize) -> io::Result<Socket> 
 /// A socket, and what its messages say.
 struct Source {
     socket: Socket,
+    /// Ports of our own sockets of its kind.
+    own: Vec<u32>,
     read: fn(&[u8], &[u32]) -> Changes,
 }
 
-fn run(mut sources: Vec<Source>, own: &[u32], ended: &OwnedFd, teller: &Teller) {
+fn run(mut sources: Vec<Source>, ended: &OwnedFd, teller: &Teller) {
     let mut buffer = Vec::with_capacity(DATAGRAM);
     loop {
         if waits(&sources, ended, None) || waits(&[], ended, Some(GATHERING)) {
             return;
         }
         let mut changes = Changes::NONE;
-        sources.retain(|source| match source.drain(own, &mut buffer) {
+        sources.retain(|source| match source.drain(&mut buffer) {
             Ok(said) => {
                 changes |= said;
                 true
@@ -157,7 +164,7 @@ fn waits(sources: &[Source], ended: &OwnedFd, longest: Option<Duration>) -> bool
 
 impl Source {
     /// Reads what has come.
-    fn drain(&self, own: &[u32], buffer: &mut Vec<u8>) -> io::Result<Changes> {
+    fn drain(&self, buffer: &mut Vec<u8>) -> io::Result<Changes> {
         let mut changes = Changes::NONE;
         for _ in 0..AT_ONCE {
             buffer.clear();
@@ -165,7 +172,7 @@ impl Source {
                 Ok(length) if length > buffer.len() => changes = Changes::ANYTHING,
                 Ok(_) => {
                     for message in read::messages(buffer) {
-                        changes |= (self.read)(message, own);
+                        changes |= (self.read)(message, &self.own);
                     }
                 }
                 Err(error) => match Errno::from_io_error(&error) {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::errno;
 use super::netlink::Socket;
+use super::nft_elements::SetElements;
 use super::sys;
 use crate::KernelError;
 
@@ -25,26 +26,55 @@ type Job = Box<dyn FnOnce(&mut Host) + Send>;
 /// A thread that does one job after the other.
 pub(crate) struct Worker {
     sender: mpsc::Sender<Job>,
-    port: u32,
+    ports: Ports,
+}
+
+/// Netlink ports by which the kernel knows who asked for a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    /// Of rtnetlink.
+    pub(crate) route: u32,
+    /// Of netfilter.
+    pub(crate) netfilter: u32,
 }
 
 impl Worker {
     /// Starts the thread in the calling thread's network namespace.
     pub(crate) fn try_new(name: &'static str) -> io::Result<Self> {
+        Self::with(name, Socket::try_new()?)
+    }
+
+    /// The same, whose jobs tell what differs and change nothing of the node.
+    pub(crate) fn try_comparing(name: &'static str) -> io::Result<Self> {
+        Self::with(name, Socket::try_new()?.comparing())
+    }
+
+    fn with(name: &'static str, socket: Socket) -> io::Result<Self> {
         let (sender, queue) = mpsc::channel();
         let host = Host {
-            socket: Socket::try_new()?,
+            socket,
+            elements: SetElements::try_new()?,
             home: File::open("/proc/thread-self/ns/net")?.into(),
             lost: false,
         };
-        let port = host.socket.port()?;
+        let ports = Ports {
+            route: host.socket.port()?,
+            netfilter: host.elements.port()?,
+        };
         start(name, host, queue)?;
-        Ok(Self { sender, port })
+        Ok(Self { sender, ports })
     }
 
-    /// Netlink port by which the kernel knows who asked for a change.
-    pub(crate) fn port(&self) -> u32 {
-        self.port
+    /// Netlink ports by which the kernel knows that it asked for a change.
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Starts a job that nobody waits for.
+    pub(crate) fn start(&self, job: impl FnOnce(&mut Host) + Send + 'static) {
+        if self.sender.send(Box::new(job)).is_err() {
+            tracing::error!("the kernel's worker has ended");
+        }
     }
 
     /// Runs a job to its end and returns its answer.
@@ -97,6 +127,8 @@ fn start(name: &'static str, mut host: Host, queue: mpsc::Receiver<Job>) -> io::
 pub(crate) struct Host {
     /// Socket of the node's own namespace, whatever namespace the thread is in.
     pub(crate) socket: Socket,
+    /// Way to nftables and conntrack of that namespace.
+    pub(crate) elements: SetElements,
     home: OwnedFd,
     /// The thread is not in its own namespace and must not run another job.
     lost: bool,

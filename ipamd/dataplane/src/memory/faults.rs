@@ -21,8 +21,12 @@ pub enum Step {
     ConfigurePod,
     /// The third: the routes on the host.
     ConfigureHost,
-    /// A pod's routes and the condemning of its link.
+    /// The removal of a pod's routes; its link goes down and into the dying group.
     RemoveEndpoint,
+    /// A pod's limits, made again.
+    EnsureLimits,
+    /// The removal of what does not go with a pod's link of its limits.
+    RemoveLimits,
     /// The removal of a pod's rules from its namespace.
     ClearNamespace,
     /// The comparison of a pod's network with its plan.

@@ -1,5 +1,6 @@
 //! The in-memory kernel's links, namespaces, routes and tables, and its rules.
 
+mod limits;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
 
+use crate::bandwidth::TokenBucket;
+use crate::host_ports::{HostPort, PortProtocol};
 use crate::plan::{DYING_GROUP, DefaultRoute, InterfacePlan, KernelError, NodePlan, POD_GROUP};
 
 /// A namespace of the in-memory kernel; its number is its cookie.
@@ -20,13 +23,13 @@ pub struct NamespaceId(pub u64);
 pub struct PodLink {
     /// Index in its namespace.
     pub index: u32,
-    /// MAC.
+    /// MAC of the pod's end.
     pub mac: [u8; 6],
     /// MTU, bytes.
     pub mtu: u32,
     /// Addresses, each with its default route and neighbour.
     pub addresses: Vec<IpAddr>,
-    /// Up.
+    /// Whether it was brought up.
     pub up: bool,
     /// MAC of the permanent neighbours that are the next hops.
     pub next_hop: Option<[u8; 6]>,
@@ -56,11 +59,19 @@ pub(super) struct HostLink {
     up: bool,
     /// Namespace and name of the other end.
     peer: Option<(NamespaceId, String)>,
+    /// An ifb device, which packets pass through.
+    ifb: bool,
+    /// Whether packets from and to loopback addresses pass it.
+    routes_loopback: bool,
 }
 
 impl HostLink {
     fn is_ours(&self) -> bool {
-        matches!(self.group, POD_GROUP | DYING_GROUP)
+        matches!(self.group, POD_GROUP | DYING_GROUP) && !self.ifb
+    }
+
+    fn is_our_ifb(&self) -> bool {
+        matches!(self.group, POD_GROUP | DYING_GROUP) && self.ifb
     }
 }
 
@@ -68,6 +79,14 @@ impl HostLink {
 struct PodRoute {
     link_index: u32,
     source: Option<IpAddr>,
+}
+
+/// What a port of the node is found by: protocol, number, whether it is of IPv4, and the
+/// address that it is for.
+type PortKey = (PortProtocol, u16, bool, Option<IpAddr>);
+
+fn port_key(port: &HostPort) -> PortKey {
+    (port.protocol, port.port, port.pod.is_ipv4(), port.host)
 }
 
 /// Device and inode of the file that stands for a namespace.
@@ -85,10 +104,16 @@ pub(super) struct State {
     /// Interfaces in service, by table.
     tables: BTreeMap<u32, InterfacePlan>,
     node: Option<NodePlan>,
+    /// Ports of the node that lead to pods; `None` where there is no table for them.
+    host_ports: Option<BTreeMap<PortKey, HostPort>>,
     /// What others have put on links, by the link's index.
     addresses: BTreeMap<u32, BTreeSet<IpNet>>,
     /// Links that dumps lack.
     hidden: BTreeSet<u32>,
+    /// Limits of packets that leave by a link, by the link's index.
+    buckets: BTreeMap<u32, TokenBucket>,
+    /// Where what comes in on a link is redirected to, by the link's index.
+    redirects: BTreeMap<u32, u32>,
 }
 
 impl State {
@@ -139,7 +164,7 @@ impl State {
         self.last_index
     }
 
-    fn index_of(&self, name: &str) -> Option<u32> {
+    pub(super) fn index_of(&self, name: &str) -> Option<u32> {
         let mut links = self.links.iter();
         links
             .find(|(_, link)| link.name == name)
@@ -159,13 +184,15 @@ impl State {
                 group: 0,
                 up: false,
                 peer: None,
+                ifb: false,
+                routes_loopback: false,
             });
         }
     }
 
     pub(super) fn unplug(&mut self, mac: [u8; 6]) {
         self.links
-            .retain(|_, link| link.mac != mac || link.is_ours());
+            .retain(|_, link| link.mac != mac || link.is_ours() || link.is_our_ifb());
     }
 
     pub(super) fn add_foreign_link(&mut self, namespace: Option<NamespaceId>, name: &str) {
@@ -197,14 +224,20 @@ impl State {
         let Some(link) = self.links.remove(&index) else {
             return false;
         };
-        let of_the_node = !link.is_ours();
+        let of_the_node = !link.is_ours() && !link.is_our_ifb();
         if let Some((id, name)) = link.peer
             && let Some(namespace) = self.namespaces.get_mut(&id)
         {
             namespace.links.remove(&name);
         }
         self.routes.retain(|_, route| route.link_index != index);
+        self.buckets.remove(&index);
+        self.redirects.remove(&index);
         of_the_node
+    }
+
+    pub(super) fn is_our_ifb(&self, index: u32) -> bool {
+        self.links.get(&index).is_some_and(HostLink::is_our_ifb)
     }
 
     pub(super) fn set_mac(&mut self, index: u32, mac: [u8; 6]) {
@@ -217,12 +250,30 @@ impl State {
         self.links.get(&index).map(|link| link.mac)
     }
 
+    pub(super) fn is_up(&self, index: u32) -> bool {
+        self.links.get(&index).is_some_and(|link| link.up)
+    }
+
     pub(super) fn hide_from_dumps(&mut self, index: u32) {
         self.hidden.insert(index);
     }
 
     pub(super) fn forget_node(&mut self) {
         self.node = None;
+        self.host_ports = None;
+    }
+
+    pub(super) fn delete_host_port(&mut self, port: &HostPort) {
+        if let Some(ports) = &mut self.host_ports {
+            ports.remove(&port_key(port));
+        }
+    }
+
+    pub(super) fn host_ports(&self) -> Vec<HostPort> {
+        let all = self.host_ports.iter().flat_map(BTreeMap::values);
+        let mut all: Vec<HostPort> = all.copied().collect();
+        all.sort_unstable();
+        all
     }
 
     pub(super) fn delete_route(&mut self, address: IpAddr) {

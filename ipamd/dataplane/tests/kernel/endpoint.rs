@@ -176,7 +176,7 @@ fn a_removed_pod_has_no_route_and_a_dying_link_until_it_is_reaped() {
             .expect("an endpoint");
         assert_eq!(routes("-4", POD_TABLE).len(), 1);
         kernel
-            .remove_endpoint(&plan.addresses, Some(links.host_index))
+            .remove_endpoint(&plan.addresses, &[], Some(links.host_index))
             .await
             .expect("removed");
         assert!(routes("-4", POD_TABLE).is_empty());
@@ -204,7 +204,7 @@ fn a_hundred_pods_are_reaped_in_one_request() {
                 .await
                 .expect("an endpoint");
             kernel
-                .remove_endpoint(&plan.addresses, Some(links.host_index))
+                .remove_endpoint(&plan.addresses, &[], Some(links.host_index))
                 .await
                 .expect("removed");
             indexes.push(links.host_index);
@@ -231,7 +231,7 @@ fn links_routes_and_rules_of_others_are_left_alone() {
             .await
             .expect("an endpoint");
         kernel
-            .remove_endpoint(&plan.addresses, Some(links.host_index))
+            .remove_endpoint(&plan.addresses, &[], Some(links.host_index))
             .await
             .expect("removed");
         kernel.reap(&[links.host_index]).await.expect("reaped");
@@ -242,6 +242,7 @@ fn links_routes_and_rules_of_others_are_left_alone() {
         kernel
             .remove_endpoint(
                 &plan.addresses,
+                &[],
                 Some(u32::try_from(theirs).expect("an index")),
             )
             .await
@@ -398,7 +399,7 @@ fn a_default_route_in_front_takes_all_packets_without_a_source() {
         assert_eq!(link_to("198.51.100.1"), "net1");
         assert_eq!(link_to("2001:db8:1::1"), "net1");
         kernel
-            .remove_endpoint(&net1.addresses, Some(links.host_index))
+            .remove_endpoint(&net1.addresses, &[], Some(links.host_index))
             .await
             .expect("removed");
         kernel

@@ -1,9 +1,10 @@
 //! A cloud's interface: its table, its rules, and whose things stay.
 
-use veni_dataplane::{DataPlane, InterfacePlan, Kernel, KernelError};
+use veni_dataplane::{DataPlane, InterfacePlan, Kernel, KernelError, Mark, SourceRouting};
 
 use crate::world::{
-    Namespace, advertise, advertisements, await_that, in_new_node, ip, ip_json, plug, routes, rules,
+    Namespace, advertise, advertisements, await_that, in_new_node, ip, ip_json, plug, routes,
+    rules, text,
 };
 
 const TABLE: u32 = 0x5611;
@@ -21,10 +22,12 @@ fn plan(sources: &[&str]) -> InterfacePlan {
             "10.0.0.1".parse().expect("v4"),
             "fe80::99".parse().expect("v6"),
         ],
-        sources: sources
-            .iter()
-            .map(|source| source.parse().expect("a prefix"))
-            .collect(),
+        source_routing: SourceRouting::BySource(
+            sources
+                .iter()
+                .map(|source| source.parse().expect("a prefix"))
+                .collect(),
+        ),
         mtu: Some(1400),
     }
 }
@@ -78,6 +81,58 @@ fn spaced(lines: &[String]) -> Vec<String> {
         words.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     lines.iter().map(one).collect()
+}
+
+/// Rules of pods, as short lines of both families.
+fn of_pods() -> Vec<String> {
+    let all = spaced(&[rules("-4"), rules("-6")].concat()).into_iter();
+    all.filter(|rule| rule.starts_with("1536:")).collect()
+}
+
+/// The link that the kernel chooses for a packet of a pod.
+fn way_of(mark: &str) -> String {
+    let route = &ip_json(&format!("route get 192.0.2.1 {mark}"))[0];
+    text(&route["dev"])
+}
+
+#[test]
+fn an_interface_has_one_rule_for_its_mark_however_many_pods_it_has() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth1", "02:00:00:00:00:11", &wire, "wire1");
+        let by_source = plan(&["10.0.1.16/28", "fd00:1::/80", "10.0.1.32/28"]);
+        let mark = Mark {
+            value: 0x20000,
+            mask: 0xff0000,
+        };
+        let by_mark = InterfacePlan {
+            source_routing: SourceRouting::ByMark(mark),
+            ..by_source.clone()
+        };
+        let none = InterfacePlan {
+            source_routing: SourceRouting::None,
+            ..by_source.clone()
+        };
+        let ensure = async |plan: &InterfacePlan| {
+            let report = kernel.ensure_interface(plan).await;
+            report.expect("in service").repairs
+        };
+        ensure(&by_source).await;
+        assert_eq!(of_pods().len(), 3);
+        ensure(&by_mark).await;
+        let rule = "1536: from all fwmark 0x20000/0xff0000 lookup 22033 proto 86";
+        assert_eq!(of_pods(), [rule, rule], "one for each family");
+        assert_eq!(ensure(&by_mark).await, [], "all is as planned");
+        ip("route add default via 10.9.9.9 dev lo onlink");
+        assert_eq!(way_of("mark 0x20000"), "eth1");
+        assert_eq!(way_of("mark 0x20080"), "eth1", "other bits are not its own");
+        assert_eq!(way_of("mark 0x30000"), "lo", "another interface's mark");
+        assert_eq!(way_of(""), "lo", "no mark");
+        ensure(&none).await;
+        assert_eq!(of_pods(), Vec::<String>::new());
+        ensure(&by_source).await;
+        assert_eq!(of_pods().len(), 3);
+    });
 }
 
 #[test]

@@ -2,12 +2,16 @@
 //! whether packets then go where they should. Every test makes its own network
 //! namespaces.
 
+mod comparing;
 mod conformance;
 mod egress;
+mod elements;
 mod endpoint;
+mod host_ports;
 mod interface;
 mod main_routes;
 mod node;
+mod statistics;
 mod sys;
 mod traffic;
 mod world;

@@ -219,6 +219,19 @@ fn our_chains_have_priorities_that_nobody_else_uses() {
                 ("prerouting".into(), -87)
             ]
         );
+        let mut present = chains("inet veni_host_ports");
+        present.retain(|(hook, _)| !hook.is_empty());
+        present.sort();
+        assert_eq!(
+            present,
+            [
+                ("output".into(), -127),
+                ("postrouting".into(), 93),
+                ("prerouting".into(), -143),
+                ("prerouting".into(), -127),
+                ("prerouting".into(), -89),
+            ]
+        );
     });
 }
 
@@ -239,7 +252,8 @@ fn a_changed_plan_replaces_the_table_and_leaves_those_of_others() {
         kernel.prepare_node(&without).await.expect("prepared");
         assert_eq!(nft_json("inet veni"), Vec::<Value>::new());
         assert_eq!(nft_json("inet theirs"), theirs);
-        assert!(!rules("-4").join("\n").contains("fwmark"));
+        // Traffic of host ports is marked all the same.
+        assert!(rules("-4").join("\n").contains("fwmark"));
     });
 }
 
@@ -253,7 +267,7 @@ fn a_table_that_another_program_deleted_is_loaded_again() {
         let report = kernel.prepare_node(&plan()).await.expect("prepared");
         assert_eq!(chains("inet veni").len(), 3);
         let kinds: Vec<RepairKind> = report.repairs.iter().map(|repair| repair.kind).collect();
-        assert_eq!(kinds, [RepairKind::Nftables], "{:?}", report.repairs);
+        assert_eq!(kinds, [RepairKind::Nftables; 2], "{:?}", report.repairs);
     });
 }
 
@@ -283,7 +297,7 @@ fn every_way_of_choosing_ports_is_loaded() {
 }
 
 #[test]
-fn a_firewall_that_drops_forwarded_packets_is_warned_of() {
+fn a_firewall_that_drops_forwarded_packets_is_warned_of_with_its_cure() {
     in_new_node(|| async {
         let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
         plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
@@ -292,11 +306,12 @@ fn a_firewall_that_drops_forwarded_packets_is_warned_of() {
         );
         let report = kernel.prepare_node(&plan()).await.expect("prepared");
         assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
-        assert!(
-            report.warnings[0].contains("FORWARD ACCEPT"),
-            "{:?}",
-            report.warnings
-        );
+        let cure = "nft chain ip filter FORWARD '{ policy accept; }'";
+        let told = &report.warnings[0];
+        assert!(told.contains(&format!("({cure})")), "{told}");
+        nft("chain ip filter FORWARD { policy accept; }");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.warnings, Vec::<String>::new());
     });
 }
 
@@ -385,5 +400,23 @@ fn a_pod_that_could_give_its_node_a_default_route_is_refused() {
         let words = error.expect_err("refused").to_string();
         assert!(words.contains("net.ipv6.conf.eni1.accept_ra=0"), "{words}");
         assert_eq!(link_names(), ["lo"]);
+    });
+}
+
+#[test]
+fn host_ports_that_portmap_has_left_are_warned_of_until_they_are_gone() {
+    in_new_node(|| async {
+        let (kernel, wire) = (Kernel::try_new().expect("sockets"), Namespace::new());
+        plug("eth0", "02:00:00:00:00:10", &wire, "wire0");
+        nft("table ip nat {
+            chain CNI-DN-0123 { tcp dport 80 dnat to 10.0.1.7:80; }
+            chain CNI-HOSTPORT-DNAT { tcp dport 80 jump CNI-DN-0123; }
+        }");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        let said = report.warnings.join("\n");
+        assert!(said.contains("portmap has 1 host ports"), "{said}");
+        nft("flush chain ip nat CNI-HOSTPORT-DNAT");
+        let report = kernel.prepare_node(&plan()).await.expect("prepared");
+        assert_eq!(report.warnings, Vec::<String>::new());
     });
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use veni_dataplane::{DataPlane, EndpointPlan, InterfacePlan, Kernel, NodePlan};
+use veni_dataplane::{DataPlane, EndpointPlan, InterfacePlan, Kernel, NodePlan, SourceRouting};
 
 use crate::node;
 use crate::world::{Namespace, exchange, in_new_node, ip, nft, plug, pod_plan, socket};
@@ -63,7 +63,7 @@ impl Site {
             table: 0x5611,
             own_addresses: vec!["10.0.0.6".parse().expect("v4")],
             gateways: vec!["10.0.0.1".parse().expect("v4")],
-            sources: vec!["10.0.1.0/24".parse().expect("a prefix")],
+            source_routing: SourceRouting::BySource(vec!["10.0.1.0/24".parse().expect("a prefix")]),
             mtu: None,
         };
         let ensured = self.kernel.ensure_interface(&interface).await;

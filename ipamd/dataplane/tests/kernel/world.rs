@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
-use veni_dataplane::{DefaultRoute, EndpointPlan, PodAddress};
+use veni_dataplane::{Bandwidth, DefaultRoute, EndpointPlan, PodAddress};
 
 use crate::sys;
 
@@ -192,6 +192,12 @@ pub(crate) fn ip_json(arguments: &str) -> Vec<Value> {
     ))
 }
 
+/// Runs `tc` in the test's own namespace; what `tc -j` lists, or nothing when it fails.
+pub(crate) fn tc(arguments: &str) -> Option<Vec<Value>> {
+    let output = run(Command::new("tc").args(arguments.split_whitespace()));
+    output.status.success().then(|| json(&output.stdout))
+}
+
 /// Loads an nftables text.
 pub(crate) fn nft(text: &str) {
     succeed(Command::new("nft").arg(text));
@@ -260,6 +266,8 @@ pub(crate) fn pod_plan(number: u8, addresses: &[&str]) -> EndpointPlan {
         egress: None,
         no_ipv6: false,
         default_route: DefaultRoute::Only,
+        bandwidth: Bandwidth::default(),
+        port_mappings: Vec::new(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The other kind of slot: unused ones make room, single addresses stand in for
 //! prefixes.
 
-use super::{Change, Grower, Room, Standing};
-use crate::{Action, PlannedAction, SlotKind};
+use super::{Grower, Room, Standing};
+use crate::reasons::{GrowingChange, Reason};
+use crate::{Action, PlannedAction};
+use veni_nouns::SlotKind;
 
 impl Grower<'_> {
     /// Gives unused slots of the other kind back so that `want` slots of the kind
@@ -57,12 +59,10 @@ impl Grower<'_> {
             if !cidrs.is_empty() {
                 self.touched.insert(line.order);
                 let interface = line.interface.id.clone();
-                let wanted = if kind == SlotKind::Prefix {
-                    "prefixes"
-                } else {
-                    "single addresses"
+                let reason = Reason::MakesRoom {
+                    wanted: kind,
+                    need: self.need,
                 };
-                let reason = format!("unused, makes room for {wanted}: {}", self.reason);
                 let action = Action::Release { interface, cidrs };
                 self.growth.actions.push(PlannedAction { action, reason });
             }
@@ -79,12 +79,13 @@ impl Grower<'_> {
         let demand = u64::from(demand.waiting) + u64::from(demand.expected);
         let mut demand = demand.saturating_sub(free).min(lacking);
         let mut lacking = lacking;
-        let reason = format!(
-            "{}; single addresses, as no prefix is to be had",
-            self.reason
-        );
+        let reason = Reason::Short {
+            need: self.need,
+            stands_in: true,
+            no_room: false,
+        };
         for line in self.by_fullness() {
-            let subnet = line.interface.subnet.as_str();
+            let subnet = &line.interface.subnet;
             let exhausted = self.subnets.shortage(subnet, SlotKind::Prefix).is_some();
             if !exhausted || self.touched.contains(&line.order) {
                 continue;
@@ -103,7 +104,7 @@ impl Grower<'_> {
                     .min(self.allowed);
                 count = room.min(available);
                 let now = count.min(self.batch());
-                if now > 0 && self.standing(Change::Assign) == Standing::Open {
+                if now > 0 && self.standing(GrowingChange::Assign) == Standing::Open {
                     self.assign(line, SlotKind::Address, now, reason.clone());
                 }
             }
@@ -111,6 +112,6 @@ impl Grower<'_> {
             demand = demand.saturating_sub(count);
         }
         demand -= self.future_room(SlotKind::Address, demand);
-        self.attach_with(SlotKind::Address, demand, reason);
+        self.attach_with(SlotKind::Address, demand, true);
     }
 }

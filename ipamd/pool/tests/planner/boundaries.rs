@@ -2,7 +2,7 @@
 
 use crate::build::{
     ADDRESS, HOUR_MS, NOW_MS, Node, PREFIX, actions, assign, attach, azure, hold, m5_large, node,
-    release, warm_ip, warm_prefix,
+    notes, release, warm_ip, warm_prefix,
 };
 use crate::cloud::World;
 use veni_pool::{
@@ -15,7 +15,7 @@ fn without_provisioning_nothing_changes_and_adds_fail_at_once() {
     targets.provisioning = false;
     let made = plan(&m5_large().interface("eni-0").demand(1, 0), &targets);
     assert_eq!(actions(&made), []);
-    let reason = made.hopeless.expect("nothing can come");
+    let reason = made.hopeless.expect("nothing can come").to_string();
     assert!(
         reason.contains("DISABLE_NETWORK_RESOURCE_PROVISIONING"),
         "{reason}"
@@ -32,7 +32,7 @@ fn without_provisioning_the_plan_says_so_and_remembers_what_it_knew() {
         .excess_for(HOUR_MS, 4);
     let made = plan(&idle, &targets);
     let text = "DISABLE_NETWORK_RESOURCE_PROVISIONING is set: the pool is not changed";
-    assert_eq!(made.notes, [text]);
+    assert_eq!(notes(&made), [text]);
     assert_eq!((actions(&made), made.hopeless), (Vec::new(), None));
     let memory = (made.excess_since_ms, made.recent_peak);
     assert_eq!(memory, (Some(NOW_MS - HOUR_MS), 4));
@@ -52,7 +52,10 @@ fn a_pause_is_waited_for_and_a_refusal_is_not() {
     assert_eq!((actions(&pause), pause.hopeless), (Vec::new(), None));
     assert_eq!(pause.next_look_ms, Some(NOW_MS + 5_000));
     let refused = held.with(|node| node.holds.assign = hold(Some("UnauthorizedOperation")));
-    let refusal = plan(&refused, &targets).hopeless.expect("a refusal");
+    let refusal = plan(&refused, &targets)
+        .hopeless
+        .expect("a refusal")
+        .to_string();
     assert!(refusal.contains("UnauthorizedOperation"), "{refusal}");
     let cooling = refused.singles(0, 1, 0);
     assert_eq!(
@@ -89,7 +92,10 @@ fn a_refused_interface_makes_pods_hopeless_and_a_paused_one_does_not() {
     let made = plan(&paused, &targets);
     assert_eq!((actions(&made), made.hopeless), (Vec::new(), None));
     let refused = snapshot.with(|node| node.holds.attach = hold(Some("Unauthorized")));
-    let reason = plan(&refused, &targets).hopeless.expect("a refusal");
+    let reason = plan(&refused, &targets)
+        .hopeless
+        .expect("a refusal")
+        .to_string();
     assert!(reason.contains("Unauthorized"), "{reason}");
 }
 
@@ -130,7 +136,11 @@ fn excess_waits_for_its_hold_and_goes_at_once_when_that_is_over() {
     assert_eq!(waits.next_look_ms, Some(NOW_MS + 5_000));
     assert_eq!(waits.excess_since_ms, Some(NOW_MS - HOUR_MS));
     let note = "waits 5 s: release 10.0.1.7, 10.0.1.8 of eni-0";
-    assert!(waits.notes.contains(&note.to_owned()), "{:?}", waits.notes);
+    assert!(
+        notes(&waits).contains(&note.to_owned()),
+        "{:?}",
+        waits.notes
+    );
     let over = snapshot.with(|node| node.now_ms += 5_000);
     assert_eq!(actions(&plan(&over, &targets)).len(), 1);
 }
@@ -157,7 +167,7 @@ fn an_interface_that_may_not_go_gives_its_slots_back() {
     assert!(!detach(&made));
     assert!(
         actions(&made).iter().any(
-            |action| matches!(action, Action::Release { interface, .. } if interface == "eni-1")
+            |action| matches!(action, Action::Release { interface, .. } if interface.as_str() == "eni-1")
         )
     );
 }
@@ -179,7 +189,7 @@ fn an_unusable_interface_takes_its_place_counts_its_pods_and_is_left_alone() {
     let node = node(3, 3, 20).interface("eni-0").singles(3, 0, 0);
     let unusable = |pods, free| {
         let node = node.clone().interface("eni-1").singles(pods, 0, free);
-        node.last(|interface| interface.state = InterfaceState::Unusable)
+        node.last(|interface| interface.in_service = false)
     };
     let made = plan(&unusable(1, 2), &targets);
     let [bought] = &actions(&made)[..] else {
@@ -205,7 +215,10 @@ fn hopeless_is_only_what_nothing_on_its_way_can_help() {
         .interface("eni-0")
         .singles(1, 0, 1)
         .demand(3, 0);
-    let reason = plan(&one_free, &targets).hopeless.expect("two too many");
+    let reason = plan(&one_free, &targets)
+        .hopeless
+        .expect("two too many")
+        .to_string();
     assert!(reason.contains("for 2 waiting"), "{reason}");
     let nobody = full.clone().demand(0, 3);
     assert_eq!(plan(&nobody, &targets).hopeless, None, "nobody waits");
@@ -231,7 +244,10 @@ fn hopeless_is_only_what_nothing_on_its_way_can_help() {
         node.limits.interfaces = 3;
         node.subnets[0].no_addresses_until_ms = Some(NOW_MS + 30_000);
     });
-    let reason = plan(&dry, &targets).hopeless.expect("the subnet is full");
+    let reason = plan(&dry, &targets)
+        .hopeless
+        .expect("the subnet is full")
+        .to_string();
     assert!(reason.contains("subnet-a has no free address"), "{reason}");
 }
 
@@ -290,7 +306,7 @@ fn azure_slots_hold_prefixes_too_and_their_end_is_hopeless() {
         .singles(16, 0, 0);
     let made = plan(&full.demand(1, 0), &targets);
     assert_eq!(actions(&made), []);
-    let reason = made.hopeless.expect("no slot is left");
+    let reason = made.hopeless.expect("no slot is left").to_string();
     assert!(reason.contains("all 16 slots"), "{reason}");
 }
 
@@ -413,7 +429,7 @@ fn what_is_not_ours_or_not_here_is_no_part_of_the_counts() {
         .last(|interface| interface.state = InterfaceState::Detaching);
     assert_eq!(counts(&leaving), alone);
     let drains = leaving.last(|interface| {
-        interface.state = InterfaceState::Ready;
+        interface.state = InterfaceState::Attached;
         interface.for_pods = false;
     });
     let drains = counts(&drains);
@@ -459,5 +475,32 @@ fn address_targets_win_over_prefix_targets_over_interface_targets() {
     assert_eq!(
         wanted(single),
         [assign("eni-0", ADDRESS, 9), attach(ADDRESS, 9)]
+    );
+}
+
+#[test]
+fn an_interface_that_the_cloud_updates_serves_pods_and_takes_no_further_change() {
+    let targets = warm_ip(ADDRESS, 3, 0);
+    let updating = || {
+        let node = m5_large().interface("eni-0").singles(1, 0, 2);
+        node.last(|interface| interface.state = InterfaceState::Updating)
+    };
+    assert_eq!(counts(&updating()).free, 2, "pods get what it holds");
+    let made = plan(&updating(), &targets);
+    assert_eq!(actions(&made), [], "{made}");
+    let ready = updating().last(|interface| interface.state = InterfaceState::Attached);
+    let made = plan(&ready, &targets);
+    assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 1)]);
+    let wanted = updating().demand(5, 0);
+    assert_eq!(
+        plan(&wanted, &targets).hopeless,
+        None,
+        "a change is under way"
+    );
+    let crowded = updating().singles(0, 0, 6).excess_for(HOUR_MS, 0);
+    assert_eq!(
+        actions(&plan(&crowded, &targets)),
+        [],
+        "nothing goes back meanwhile"
     );
 }

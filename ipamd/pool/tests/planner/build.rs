@@ -52,7 +52,7 @@ pub(crate) fn hold(refusal: Option<&str>) -> Option<Hold> {
 /// An open subnet.
 pub(crate) fn subnet(id: &str, free: u32) -> SubnetSnapshot {
     SubnetSnapshot {
-        id: id.to_owned(),
+        id: id.into(),
         free_addresses: free,
         usable: true,
         no_addresses_until_ms: None,
@@ -84,14 +84,15 @@ impl Node for Snapshot {
     fn interface(mut self, id: &str) -> Self {
         let primary = self.interfaces.is_empty();
         self.interfaces.push(InterfaceSnapshot {
-            id: id.to_owned(),
-            subnet: "subnet-a".to_owned(),
+            id: id.into(),
+            subnet: "subnet-a".into(),
             network_card: 0,
             primary,
             for_pods: true,
             managed: true,
             kept: false,
-            state: InterfaceState::Ready,
+            state: InterfaceState::Attached,
+            in_service: true,
             age_ms: 3_600_000,
             slots: Vec::new(),
         });
@@ -200,7 +201,7 @@ pub(crate) fn warm_prefix(warm: u32) -> Targets {
 /// An assignment.
 pub(crate) fn assign(interface: &str, kind: SlotKind, count: u32) -> Action {
     Action::Assign {
-        interface: interface.to_owned(),
+        interface: interface.into(),
         kind,
         count,
     }
@@ -209,10 +210,15 @@ pub(crate) fn assign(interface: &str, kind: SlotKind, count: u32) -> Action {
 /// An attachment in subnet-a.
 pub(crate) fn attach(kind: SlotKind, count: u32) -> Action {
     Action::Attach {
-        subnet: Some("subnet-a".to_owned()),
+        subnet: Some("subnet-a".into()),
         kind,
         count,
     }
+}
+
+/// The plan's notes as operators read them.
+pub(crate) fn notes(plan: &Plan) -> Vec<String> {
+    plan.notes.iter().map(ToString::to_string).collect()
 }
 
 /// The plan's actions without their reasons.
@@ -249,7 +255,7 @@ pub(crate) fn release(interface: &str, cidrs: &[&str]) -> Action {
         .map(|cidr| cidr.parse().expect("a CIDR"))
         .collect();
     Action::Release {
-        interface: interface.to_owned(),
+        interface: interface.into(),
         cidrs,
     }
 }
@@ -257,6 +263,6 @@ pub(crate) fn release(interface: &str, cidrs: &[&str]) -> Action {
 /// A detachment.
 pub(crate) fn detach(interface: &str) -> Action {
     Action::Detach {
-        interface: interface.to_owned(),
+        interface: interface.into(),
     }
 }

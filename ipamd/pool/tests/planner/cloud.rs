@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use veni_pool::choose::{Candidate, pick};
 use veni_pool::{
-    Action, CloudAbilities, Demand, Family, Hold, Holds, InFlight, InterfaceSnapshot,
-    InterfaceState, NodeLimits, Plan, Slot, SlotKind, Snapshot, SubnetSnapshot, Targets, plan,
+    Action, CloudAbilities, Demand, Family, Hold, Holds, InFlight, InterfaceId, InterfaceSnapshot,
+    InterfaceState, NodeLimits, Plan, Slot, SlotKind, Snapshot, SubnetId, SubnetSnapshot, Targets,
+    plan,
 };
 
 /// How long an address cools.
@@ -57,7 +58,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(limits: NodeLimits, targets: Targets) -> Self {
         let primary = Nic {
-            id: "eni-0".to_owned(),
+            id: "eni-0".into(),
             subnet: 0,
             primary: true,
             for_pods: true,
@@ -143,13 +144,14 @@ impl World {
         };
         let interfaces = self.nics.iter().map(|nic| InterfaceSnapshot {
             id: nic.id.clone(),
-            subnet: format!("subnet-{}", nic.subnet),
+            subnet: SubnetId::new(format!("subnet-{}", nic.subnet)),
             network_card: 0,
             primary: nic.primary,
             for_pods: nic.for_pods,
             managed: true,
             kept: false,
-            state: InterfaceState::Ready,
+            state: InterfaceState::Attached,
+            in_service: true,
             age_ms: self.now_ms - nic.attached_ms,
             slots: nic
                 .slots
@@ -170,7 +172,7 @@ impl World {
             .iter()
             .enumerate()
             .map(|(number, subnet)| SubnetSnapshot {
-                id: format!("subnet-{number}"),
+                id: SubnetId::new(format!("subnet-{number}")),
                 free_addresses: subnet.free(),
                 usable: true,
                 no_addresses_until_ms: subnet.no_addresses_until,
@@ -222,7 +224,7 @@ impl World {
         self.last_plan = made.clone();
         for planned in &made.actions {
             assert!(
-                !planned.reason.is_empty(),
+                !planned.reason.to_string().is_empty(),
                 "no reason for {}",
                 planned.action
             );
@@ -275,10 +277,10 @@ impl World {
             .push((self.now_ms + base * slowness, action, self.weather));
     }
 
-    fn nic(&self, id: &str) -> usize {
+    fn nic(&self, id: &InterfaceId) -> usize {
         self.nics
             .iter()
-            .position(|nic| nic.id == id)
+            .position(|nic| nic.id == *id)
             .expect("an interface that exists")
     }
 
@@ -345,14 +347,16 @@ impl World {
                 count,
             } => {
                 let subnet = subnet.expect("a subnet: the world has some");
-                let subnet: usize = subnet["subnet-".len()..].parse().expect("a number");
+                let subnet: usize = subnet.as_str()["subnet-".len()..]
+                    .parse()
+                    .expect("a number");
                 if !self.subnets[subnet].take(SlotKind::Address, 1) {
                     self.exhausted(subnet, SlotKind::Address);
                     return;
                 }
                 self.made += 1;
                 self.nics.push(Nic {
-                    id: format!("eni-{}", self.made),
+                    id: InterfaceId::new(format!("eni-{}", self.made)),
                     subnet,
                     primary: false,
                     for_pods: true,
@@ -368,13 +372,13 @@ impl World {
                         .slots
                         .remove(&cidr)
                         .expect("a slot to release");
-                    self.give_back(nic, &cidr);
+                    self.release(nic, &cidr);
                 }
             }
             Action::Detach { interface } => {
                 let nic = self.nic(&interface);
                 for cidr in self.nics[nic].slots.keys().copied().collect::<Vec<_>>() {
-                    self.give_back(nic, &cidr);
+                    self.release(nic, &cidr);
                 }
                 let gone = self.nics.remove(nic);
                 self.subnets[gone.subnet].scattered += 1;
@@ -386,7 +390,7 @@ impl World {
         }
     }
 
-    fn give_back(&mut self, nic: usize, cidr: &IpNet) {
+    fn release(&mut self, nic: usize, cidr: &IpNet) {
         let subnet = &mut self.subnets[self.nics[nic].subnet];
         match kind_of(cidr) {
             SlotKind::Address => subnet.scattered += 1,
@@ -464,7 +468,7 @@ impl World {
     }
 
     fn give_one(&mut self) -> bool {
-        let leaving = |id: &str| {
+        let leaving = |id: &InterfaceId| {
             self.in_flight.iter().any(|(_, action, _)| match action {
                 Action::Detach { interface } => interface == id,
                 _ => false,

@@ -162,7 +162,7 @@ fn where_the_emptiest_has_no_place_to_go_the_next_one_is_tried() {
         .singles(0, 3, 2);
     let made = plan(&snapshot, &warm_ip(ADDRESS, 4, 0));
     assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 2)]);
-    assert!(made.actions[0].reason.contains("free on eni-1"));
+    assert!(made.actions[0].reason.to_string().contains("free on eni-1"));
 }
 
 #[test]
@@ -198,11 +198,11 @@ fn an_exhausted_subnet_takes_nothing_in() {
         .with(|node| {
             node.subnets[0].no_addresses_until_ms = Some(NOW_MS + 90_000);
             node.subnets.push(subnet("subnet-b", 100));
-            node.interfaces[1].subnet = "subnet-b".to_owned();
+            node.interfaces[1].subnet = "subnet-b".into();
         })
         .interface("eni-2")
         .singles(2, 0, 0)
-        .last(|interface| interface.subnet = "subnet-b".to_owned());
+        .last(|interface| interface.subnet = "subnet-b".into());
     assert_eq!(moves(&snapshot), [assign("eni-2", ADDRESS, 2)]);
 }
 

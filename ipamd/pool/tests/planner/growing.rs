@@ -12,7 +12,7 @@ fn waiting_and_expected_pods_count_before_they_have_an_address() {
     let made = plan(&snapshot, &warm_ip(ADDRESS, 2, 0));
     assert_eq!(actions(&made), [assign("eni-0", ADDRESS, 4)]);
     let reason = "need 4 more: 1 waiting, 1 expected, 2 to restore WARM_IP_TARGET=2";
-    assert_eq!(made.actions[0].reason, reason);
+    assert_eq!(made.actions[0].reason.to_string(), reason);
 }
 
 #[test]
@@ -24,7 +24,11 @@ fn the_target_that_asks_for_more_is_named_and_of_equals_the_warm_one() {
         (7, "7 usable needed (MINIMUM_IP_TARGET=7)"),
     ] {
         let made = plan(&snapshot, &warm_ip(ADDRESS, 2, minimum));
-        assert!(made.notes[0].contains(named), "{:?}", made.notes);
+        assert!(
+            made.notes[0].to_string().contains(named),
+            "{:?}",
+            made.notes
+        );
     }
 }
 
@@ -136,7 +140,7 @@ fn unmanaged_interfaces_take_a_place_and_nothing_else() {
         .demand(1, 0);
     let made = plan(&snapshot, &warm_ip(ADDRESS, 1, 0));
     assert_eq!(actions(&made), []);
-    let reason = made.hopeless.expect("nothing can come");
+    let reason = made.hopeless.expect("nothing can come").to_string();
     assert!(reason.contains("all 2 interfaces"), "{reason}");
 }
 
@@ -151,7 +155,7 @@ fn an_exhausted_subnet_is_left_alone_and_another_one_used() {
         .singles(2, 0, 0)
         .demand(9, 0);
     let made = plan(&snapshot, &warm_ip(ADDRESS, 1, 0));
-    let subnet = Some("subnet-b".to_owned());
+    let subnet = Some("subnet-b".into());
     let expected = Action::Attach {
         subnet,
         kind: ADDRESS,

@@ -6,7 +6,7 @@ use crate::build::{
     ADDRESS, HOUR_MS, Node, PREFIX, actions, assign, m5_large, node, release, warm_ip, warm_prefix,
 };
 use proptest::prelude::*;
-use veni_pool::{Action, InterfaceSnapshot, Plan, Slot, Snapshot, counts, plan};
+use veni_pool::{Action, InterfaceId, InterfaceSnapshot, Plan, Slot, Snapshot, counts, plan};
 
 /// Marks the last slots of an interface as never to be given back.
 fn keep_last(interface: &mut InterfaceSnapshot, count: usize) {
@@ -160,8 +160,8 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
 
 /// What the plan gives back although it is kept.
 fn given_away(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
-    let interface = |id: &String| snapshot.interfaces.iter().find(|one| one.id == *id);
-    let slot = |id: &String, cidr: &ipnet::IpNet| -> Option<Slot> {
+    let interface = |id: &InterfaceId| snapshot.interfaces.iter().find(|one| one.id == *id);
+    let slot = |id: &InterfaceId, cidr: &ipnet::IpNet| -> Option<Slot> {
         let slots = &interface(id)?.slots;
         slots.iter().find(|slot| slot.cidr == *cidr).cloned()
     };
@@ -175,7 +175,7 @@ fn given_away(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
                 away.extend(kept.map(ToString::to_string));
             }
             Action::Detach { interface: id } if interface(id).is_none_or(|one| one.kept) => {
-                away.push(id.clone());
+                away.push(id.to_string());
             }
             _ => {}
         }
@@ -185,7 +185,7 @@ fn given_away(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn nothing_kept_is_ever_given_back(snapshot in snapshot(), warm in 0_u32..5, prefixes in any::<bool>()) {
+    fn nothing_kept_is_ever_released(snapshot in snapshot(), warm in 0_u32..5, prefixes in any::<bool>()) {
         let targets = match prefixes {
             true => warm_prefix(warm.min(2)),
             false => warm_ip(ADDRESS, warm, 0),

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use veni_pool::SlotKind;
+use veni_pool::{InterfaceId, SlotKind};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Addresses {
@@ -12,7 +12,7 @@ pub(crate) struct Addresses {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Nic {
-    pub(crate) id: String,
+    pub(crate) id: InterfaceId,
     pub(crate) subnet: usize,
     pub(crate) primary: bool,
     pub(crate) for_pods: bool,

@@ -1,7 +1,9 @@
 //! The settings as they are in force: value, source, and what makes one idle.
 
 use super::read;
-use crate::config::{CloudProfile, Config, NodeFacts, Setting, Source, in_blocks, in_one_line};
+use crate::config::{
+    CloudProfile, Config, EffectiveSetting, NodeFacts, Source, in_blocks, in_one_line,
+};
 
 fn facts() -> NodeFacts {
     NodeFacts {
@@ -17,8 +19,8 @@ fn config(pairs: &[(&str, &str)]) -> Config {
     read(pairs).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn setting(pairs: &[(&str, &str)], name: &str) -> Setting {
-    let all = config(pairs).settings(Some(&facts()));
+fn setting(pairs: &[(&str, &str)], name: &str) -> EffectiveSetting {
+    let all = config(pairs).settings(&crate::app::providers(), Some(&facts()));
     let found = all.into_iter().find(|one| one.variable.name == name);
     found.expect("the variable is known")
 }
@@ -88,7 +90,8 @@ fn a_type_without_prefixes_switches_prefix_delegation_off() {
         prefixes: false,
         ..facts()
     };
-    let all = config(&[("ENABLE_PREFIX_DELEGATION", "true")]).settings(Some(&old));
+    let all = config(&[("ENABLE_PREFIX_DELEGATION", "true")])
+        .settings(&crate::app::providers(), Some(&old));
     let find = |name: &str| {
         let found = all.iter().find(|one| one.variable.name == name);
         found.expect("the variable is known")
@@ -113,6 +116,15 @@ fn metadata_only_mode_switches_provisioning_and_clean_up_off() {
             "{name}"
         );
     }
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn a_provider_that_is_not_chosen_switches_nothing_off() {
+    let settings = [("VENI_PROVIDER", "mock"), ("ENABLE_IMDS_ONLY_MODE", "true")];
+    assert!(config(&settings).targets.provisioning);
+    let chosen = [("VENI_PROVIDER", "aws"), ("ENABLE_IMDS_ONLY_MODE", "true")];
+    assert!(!config(&chosen).targets.provisioning);
 }
 
 #[test]
@@ -188,10 +200,10 @@ fn azure_s_targets_take_the_place_of_aws_s() {
         profile: CloudProfile::Azure,
         ..facts()
     };
-    let all = config(&[]).settings(Some(&azure));
+    let all = config(&[]).settings(&crate::app::providers(), Some(&azure));
     let note = |name: &str| {
         let found = all.iter().find(|one| one.variable.name == name);
-        found.expect("the variable is known").note.clone()
+        found.expect("the variable is known").note
     };
     assert_eq!(note("WARM_ENI_TARGET"), "used only with AWS");
     assert_eq!(note("VENI_POOL_BATCH"), "");
@@ -199,7 +211,7 @@ fn azure_s_targets_take_the_place_of_aws_s() {
 
 #[test]
 fn without_a_node_its_share_stays_in_words() {
-    let all = config(&[]).settings(None);
+    let all = config(&[]).settings(&crate::app::providers(), None);
     let max_eni = all.iter().find(|one| one.variable.name == "MAX_ENI");
     let max_eni = max_eni.expect("the variable is known");
     assert_eq!(max_eni.value, "the instance type's limit");
@@ -208,7 +220,9 @@ fn without_a_node_its_share_stays_in_words() {
 
 #[test]
 fn the_log_s_line_has_what_is_in_force_and_nothing_else() {
-    let line = in_one_line(&config(&[("WARM_IP_TARGET", "5")]).settings(Some(&facts())));
+    let line = in_one_line(
+        &config(&[("WARM_IP_TARGET", "5")]).settings(&crate::app::providers(), Some(&facts())),
+    );
     for part in [
         "WARM_IP_TARGET=5",
         "MAX_ENI=3",
@@ -224,7 +238,7 @@ fn the_log_s_line_has_what_is_in_force_and_nothing_else() {
 #[test]
 fn blocks_tell_value_source_default_and_effect() {
     let pairs = [("MAX_ENI", "2"), ("ENABLE_POD_ENI", "0")];
-    let text = in_blocks(&config(&pairs).settings(Some(&facts())));
+    let text = in_blocks(&config(&pairs).settings(&crate::app::providers(), Some(&facts())));
     assert!(text.contains("MAX_ENI=2 [environment; default the instance type's limit]\n    Most"));
     assert!(text.contains("ENABLE_POD_ENI=false [environment; default false]\n"));
     let refused = "    other values are refused: ";

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
+use super::super::Host;
+use super::super::other_plugin::{Judgement, Places, Signs};
 use super::*;
 
 fn places(root: &Path) -> Places {
@@ -12,13 +15,18 @@ fn places(root: &Path) -> Places {
     }
 }
 
+fn judgement(places: &Places) -> Judgement {
+    let host = Host::at(&places.configurations);
+    Signs::gather(&AWS_PLUGIN, &host, places).judge(&AWS_PLUGIN)
+}
+
 #[test]
 fn a_daemon_of_the_aws_plugin_that_answers_is_named_with_the_page_to_read() {
     let root = tempfile::tempdir().expect("temp folder");
     let places = places(root.path());
     let _listener = UnixListener::bind(&places.sockets[0]).expect("listens");
     fs::write(root.path().join("10-aws.conflist"), "{}").expect("writes");
-    let Judgement::Running(refusal) = Signs::gather(&places).judge() else {
+    let Judgement::Running(refusal) = judgement(&places) else {
         panic!("must be refused");
     };
     let text = refusal.to_string();
@@ -30,13 +38,36 @@ fn a_daemon_of_the_aws_plugin_that_answers_is_named_with_the_page_to_read() {
 }
 
 #[test]
+fn a_daemon_without_that_socket_is_known_by_its_program_or_its_health() {
+    let root = tempfile::tempdir().expect("temp folder");
+    let places = places(root.path());
+    let process = root.path().join("proc/17");
+    fs::create_dir_all(&process).expect("makes the folder");
+    for (program, runs) in [("aws-k8s-agents", false), ("aws-k8s-agent", true)] {
+        fs::write(process.join("comm"), format!("{program}\n")).expect("writes");
+        let refused = matches!(judgement(&places), Judgement::Running(_));
+        assert_eq!(refused, runs, "{program}");
+    }
+    let served = Signs {
+        healthy: true,
+        ..Signs::default()
+    };
+    let Judgement::Running(refusal) = served.judge(&AWS_PLUGIN) else {
+        panic!("must be refused");
+    };
+    let text = refusal.to_string();
+    let sign = "127.0.0.1:50051 answers as grpc.health.v1.aws-node";
+    assert!(text.contains(sign), "{text}");
+}
+
+#[test]
 fn a_socket_that_nobody_serves_and_a_conflist_are_left_over() {
     let root = tempfile::tempdir().expect("temp folder");
     let places = places(root.path());
     drop(UnixListener::bind(&places.sockets[0]).expect("listens"));
-    assert!(matches!(Signs::gather(&places).judge(), Judgement::Clear));
+    assert!(matches!(judgement(&places), Judgement::Clear));
     fs::write(root.path().join("10-aws.conflist"), "{}").expect("writes");
-    let Judgement::LeftOver(text) = Signs::gather(&places).judge() else {
+    let Judgement::LeftOver(text) = judgement(&places) else {
         panic!("must be a warning");
     };
     assert!(text.contains("10-aws.conflist"), "{text}");
@@ -52,7 +83,7 @@ fn migration_page() -> String {
 #[test]
 fn the_migration_page_has_every_setting() {
     let page = migration_page();
-    for variable in crate::config::variables() {
+    for variable in crate::config::variables(&crate::app::providers()) {
         let name = format!("`{}`", variable.name);
         let with_value = format!("`{}=", variable.name);
         assert!(
@@ -62,39 +93,24 @@ fn the_migration_page_has_every_setting() {
     }
 }
 
-/// Metrics by their registrations: a family without a sample is not in the text
-/// that Prometheus reads. With the end that counters have there.
+/// Those of docs/metrics.md, which is what a daemon exposes: a test compares the two.
 fn metrics() -> Vec<String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = vec![source.join("metrics.rs")];
-    let parts = fs::read_dir(source.join("metrics")).expect("a folder");
-    files.extend(parts.map(|entry| entry.expect("an entry").path()));
-    let mut names = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(file).expect("a source");
-        for (registry, prefix) in [("aws.register(", "awscni_"), ("own.register(", "veni_")] {
-            let names_here = text.split(registry).skip(1).map(|call| {
-                let name = call.split('"').nth(1).expect("a name");
-                format!("{prefix}{name}")
-            });
-            names.extend(names_here);
-        }
-    }
-    let text = crate::metrics::Metrics::default().text().expect("is text");
-    let is_there = |name: &str| text.contains(&format!("# TYPE {name} "));
-    for name in &mut names {
-        let total = format!("{name}_total");
-        if is_there(&total) {
-            *name = total;
-        }
-    }
-    names
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let page = fs::read_to_string(path).expect("the page");
+    let rows = page.lines().filter(|line| {
+        line.contains(" | counter | ")
+            || line.contains(" | gauge | ")
+            || line.contains(" | histogram | ")
+    });
+    let names = rows.filter_map(|row| row.split('`').nth(1));
+    names.map(str::to_owned).collect()
 }
 
 #[test]
 fn the_migration_page_has_every_metric() {
     let page = migration_page();
     let names = metrics();
+    assert!(names.len() > 40, "{names:?}");
     for known in ["awscni_eni_max", "veni_repairs_total"] {
         assert!(names.iter().any(|name| name == known), "{names:?}");
     }

@@ -1,13 +1,6 @@
 //! The plugin on hosts made of temporary folders.
 
-use std::process::{Command, Stdio};
-use std::time::Instant;
-
 use super::*;
-
-/// Answers to VERSION.
-const NEW: &str = r#"echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}'"#;
-const OLD: &str = r#"echo '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}'"#;
 
 struct Node {
     root: tempfile::TempDir,
@@ -32,36 +25,10 @@ impl Node {
             mtu: 1500,
             log_file: Some(PathBuf::from("/var/log/plugin.log")),
             log_level: "debug",
+            bandwidth_limits: false,
+            take_over: false,
         };
-        let node = Self { root, order };
-        node.put_portmap(NEW);
-        node
-    }
-
-    /// A plugin that is this script. Written by another process: a file that this one
-    /// has open while a test beside it starts something cannot be executed.
-    fn put_portmap(&self, script: &str) {
-        let path = self.root.path().join("bin/portmap");
-        let mut writer = Command::new("sh")
-            .args(["-c", r#"rm -f "$0"; cat >"$0"; chmod 755 "$0""#])
-            .arg(path)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let mut input = writer.stdin.take().expect("a pipe");
-        writeln!(input, "#!/bin/sh\n{script}").expect("writes");
-        drop(input);
-        assert!(writer.wait().expect("ends").success());
-    }
-
-    fn offered(&self) -> Vec<String> {
-        let list = self.conflist();
-        let all = list["cniVersions"].as_array().expect("a list").iter();
-        let all: Vec<String> = all
-            .map(|one| one.as_str().expect("text").to_owned())
-            .collect();
-        assert_eq!(list["cniVersion"], all[0]);
-        all
+        Self { root, order }
     }
 
     fn installed_plugin(&self) -> PathBuf {
@@ -88,9 +55,8 @@ impl Node {
 #[test]
 fn binary_and_configuration_appear_with_the_daemon_s_settings() {
     let node = Node::new();
-    let installed = node.order.install().expect("installs");
-    assert_eq!(installed.written.len(), 2);
-    assert_eq!(installed.warning, None);
+    let written = node.order.install().expect("installs").written;
+    assert_eq!(written.len(), 2);
     let mode = fs::metadata(node.installed_plugin())
         .expect("there")
         .permissions()
@@ -102,8 +68,26 @@ fn binary_and_configuration_appear_with_the_daemon_s_settings() {
     assert_eq!(list["plugins"][0]["mtu"], 1500);
     assert_eq!(list["plugins"][0]["pluginLogFile"], "/var/log/plugin.log");
     assert_eq!(list["plugins"][0]["pluginLogLevel"], "debug");
-    assert_eq!(list["plugins"][1]["type"], PORTMAP);
-    assert_eq!(node.names(), [INSTALLED_CONFLIST, PORTMAP, PLUGIN]);
+    // Ours makes host ports, and the runtime passes them to plugins that ask for them.
+    assert_eq!(
+        list["plugins"][0]["capabilities"],
+        json!({"portMappings": true})
+    );
+    assert_eq!(list["plugins"].as_array().map(Vec::len), Some(1));
+    assert_eq!(list["cniVersion"], "1.0.0", "all runtimes know it");
+    assert_eq!(list["cniVersions"], json!(["1.0.0", "1.1.0"]));
+    assert_eq!(node.names(), [INSTALLED_CONFLIST, PLUGIN]);
+}
+
+#[test]
+fn the_runtime_passes_limits_of_bandwidth_where_it_is_asked_to() {
+    let mut node = Node::new();
+    for asked in [false, true] {
+        node.order.bandwidth_limits = asked;
+        node.order.install().expect("installs");
+        let plugin = &node.conflist()["plugins"][0];
+        assert_eq!(plugin["capabilities"]["bandwidth"] == true, asked);
+    }
 }
 
 #[test]
@@ -126,90 +110,14 @@ fn what_is_right_is_left_alone_and_a_plugin_that_is_open_keeps_its_content() {
 }
 
 #[test]
-fn without_portmap_on_the_host_the_chain_does_without_and_says_so() {
+fn the_chain_of_an_earlier_version_is_replaced() {
     let node = Node::new();
-    fs::remove_file(node.root.path().join("bin/portmap")).expect("removes");
-    let installed = node.order.install().expect("installs");
-    let warning = installed.warning.expect("a warning");
-    assert!(warning.contains("host ports"), "{warning}");
+    let path = node.root.path().join("net.d").join(INSTALLED_CONFLIST);
+    let chain = json!({"plugins": [{"type": PLUGIN}, {"type": "portmap"}]});
+    fs::write(&path, chain.to_string()).expect("writes");
+    let written = node.order.install().expect("installs").written;
+    assert!(written.contains(&path));
     assert_eq!(node.conflist()["plugins"].as_array().map(Vec::len), Some(1));
-    assert_eq!(node.offered(), OFFERED, "ours speaks both");
-}
-
-#[test]
-fn only_versions_that_portmap_speaks_too_are_offered_and_a_new_one_is_noticed() {
-    let node = Node::new();
-    for (script, offered) in [
-        (OLD, vec!["1.0.0"]),
-        (NEW, vec!["1.0.0", "1.1.0"]),
-        (
-            r#"echo '{"supportedVersions":["0.2.0","0.3.1","0.4.0"]}'"#,
-            vec!["0.4.0"],
-        ),
-        (
-            r#"echo '{"supportedVersions":["1.1.0","9.9.9",null,4]}'"#,
-            vec!["1.1.0"],
-        ),
-        (OLD, vec!["1.0.0"]),
-    ] {
-        node.put_portmap(script);
-        let installed = node.order.install().expect("installs");
-        assert_eq!(node.offered(), offered, "{script}");
-        assert_eq!(installed.warning, None, "{script}");
-        assert_eq!(node.conflist()["plugins"][1]["type"], PORTMAP);
-    }
-}
-
-#[test]
-fn a_portmap_that_does_not_answer_leaves_one_version_and_a_clear_word() {
-    let node = Node::new();
-    let begun = Instant::now();
-    for (script, reason) in [
-        ("exit 1", "none of the specification"),
-        ("echo '<html>'", "none of the specification"),
-        (
-            "echo '{\"supportedVersions\":\"1.1.0\"}'",
-            "none of the specification",
-        ),
-        ("exec cat /dev/zero", "longer than"),
-        ("sleep 1000 & sleep 1000", "no answer in"),
-    ] {
-        node.put_portmap(script);
-        let installed = node.order.install().expect("installs");
-        let warning = installed.warning.expect("a warning");
-        assert!(
-            warning.contains(reason) && warning.contains("portmap"),
-            "{script}: {warning}"
-        );
-        assert_eq!(node.offered(), ["1.0.0"], "{script}");
-    }
-    // Far less than what the last of them would have taken.
-    assert!(begun.elapsed() < Duration::from_secs(100));
-    node.put_portmap(NEW);
-    let portmap = node.root.path().join("bin/portmap");
-    fs::set_permissions(portmap, fs::Permissions::from_mode(0o644)).expect("a mode");
-    let warning = node.order.install().expect("installs").warning;
-    let warning = warning.expect("a warning");
-    assert!(warning.contains("cannot be executed"), "{warning}");
-}
-
-#[test]
-fn a_portmap_that_speaks_no_version_of_chains_is_left_out() {
-    let node = Node::new();
-    node.put_portmap(r#"echo '{"supportedVersions":["0.1.0","0.2.0"]}'"#);
-    let warning = node.order.install().expect("installs").warning;
-    assert!(warning.expect("a warning").contains("no host ports"));
-    assert_eq!(node.conflist()["plugins"].as_array().map(Vec::len), Some(1));
-    assert_eq!(node.offered(), OFFERED);
-}
-
-#[test]
-fn without_the_folder_of_plugins_the_oldest_version_is_offered() {
-    let mut node = Node::new();
-    node.order.binaries = None;
-    let installed = node.order.install().expect("installs");
-    assert_eq!(installed.warning, None);
-    assert_eq!(node.offered(), ["1.0.0"]);
 }
 
 #[test]
@@ -225,7 +133,7 @@ fn a_missing_folder_or_plugin_is_named_with_the_setting_and_leaves_nothing() {
         error.contains("missing") && error.contains("HOST_CNI_BIN_PATH"),
         "{error}"
     );
-    assert_eq!(node.names(), [PORTMAP]);
+    assert_eq!(node.names(), Vec::<String>::new());
     node.order.plugin = node.root.path().join("nowhere");
     let error = node
         .order
@@ -257,5 +165,54 @@ fn something_else_in_the_plugin_s_place_is_an_error_that_leaves_nothing() {
         .expect_err("must be refused")
         .to_string();
     assert!(error.contains("failed to replace"), "{error}");
-    assert_eq!(node.names(), [PORTMAP, PLUGIN]);
+    assert_eq!(node.names(), [PLUGIN]);
+}
+
+/// A conflist of another network that comes before Veni's.
+fn put_other(node: &Node, name: &str) -> PathBuf {
+    let path = node.root.path().join("net.d").join(name);
+    let list = json!({"name": "other", "plugins": [{"type": "ptp"}]});
+    fs::write(&path, list.to_string()).expect("writes");
+    path
+}
+
+#[test]
+fn another_network_s_configuration_that_comes_first_is_named_with_the_cure_and_stays() {
+    let node = Node::new();
+    let other = put_other(&node, "05-other.conflist");
+    put_other(&node, "20-later.conflist");
+    let error = node.order.install().expect_err("must be refused");
+    assert!(matches!(&error, InstallError::OtherComesFirst(path) if *path == other));
+    let text = error.to_string();
+    for part in ["05-other.conflist", "VENI_TAKE_OVER", "--take-over"] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+    let names = ["05-other.conflist", "20-later.conflist", PLUGIN];
+    assert_eq!(node.names(), names, "ours would be of no use");
+    fs::remove_file(other).expect("removes");
+    node.order.install().expect("installs");
+    assert!(node.names().contains(&INSTALLED_CONFLIST.to_owned()));
+}
+
+#[test]
+fn who_is_to_take_over_renames_what_comes_first_and_does_so_again() {
+    let mut node = Node::new();
+    node.order.take_over = true;
+    for life in 1..=2 {
+        let other = put_other(&node, "05-other.conflist");
+        let later = put_other(&node, "20-later.conflist");
+        let changed = node.order.install().expect("installs");
+        let aside = other.with_file_name("05-other.conflist.veni_bak");
+        assert_eq!(changed.set_aside, [(other, aside)], "in life {life}");
+        assert!(later.exists(), "the runtime takes ours before it");
+        let again = node.order.install().expect("installs");
+        assert_eq!(again, Installed::default(), "in life {life}");
+    }
+    let conflists = [
+        "05-other.conflist.veni_bak",
+        INSTALLED_CONFLIST,
+        "20-later.conflist",
+        PLUGIN,
+    ];
+    assert_eq!(node.names(), conflists);
 }

@@ -46,13 +46,13 @@ fn interface(name: &str, held: &[IpNet]) -> Interface {
 }
 
 fn see(origins: &mut Origins, now: Instant, interfaces: &[Interface]) -> Vec<String> {
-    let look = Look {
+    let context = Context {
         now,
         provisioning: true,
-        given_back: &|_| false,
+        released: &|_| false,
         held: &|_, _| false,
     };
-    origins.seen(interfaces, &look)
+    origins.seen(interfaces, &context)
 }
 
 /// A daemon that has known for long an empty primary interface and an empty one of
@@ -132,7 +132,7 @@ fn what_we_assigned_is_ours_over_restarts_until_the_cloud_agrees_that_it_is_gone
         see(&mut next, now, &[interface("eni-0", &[single(1)])]);
         assert_eq!(next.of(&eni, &single(1)), Origin::Veni);
     }
-    origins.given_back(&[single(1)]);
+    origins.released(&[single(1)]);
     see(&mut origins, now, &[interface("eni-0", &[single(1)])]);
     assert_eq!(origins.of(&eni, &single(1)), Origin::Others, "put back");
 }
@@ -242,13 +242,13 @@ fn an_interface_that_turns_out_to_be_ours_is_ours_with_what_was_found_on_it() {
 #[test]
 fn without_provisioning_whatever_comes_is_for_pods() {
     let (mut origins, now) = settled();
-    let look = Look {
+    let context = Context {
         now,
         provisioning: false,
-        given_back: &|_| false,
+        released: &|_| false,
         held: &|_, _| false,
     };
-    origins.seen(&[interface("eni-0", &[single(1)])], &look);
+    origins.seen(&[interface("eni-0", &[single(1)])], &context);
     assert_eq!(origins.of(&id("eni-0"), &single(1)), Origin::Found);
 }
 
@@ -266,10 +266,10 @@ fn a_range_that_inventories_lack_is_forgotten_late_and_not_while_the_pool_has_it
     see(&mut origins, now + FORGOTTEN_AFTER / 2, &with);
     assert_eq!(origins.of(&eni, &single(1)), Origin::Veni, "it lagged");
     see(&mut origins, now + FORGOTTEN_AFTER, &without);
-    let held = Look {
+    let held = Context {
         now: now + 2 * FORGOTTEN_AFTER,
         provisioning: true,
-        given_back: &|_| false,
+        released: &|_| false,
         held: &|_, _| true,
     };
     origins.seen(&without, &held);

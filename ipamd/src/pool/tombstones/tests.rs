@@ -10,7 +10,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// One tombstone of a release that ended now.
-fn buried(confirmed: bool) -> (Tombstones<String>, Instant) {
+fn released(confirmed: bool) -> (Tombstones<String>, Instant) {
     let now = Instant::now();
     let mut tombstones = Tombstones::default();
     tombstones.begin(&KEY.to_owned());
@@ -22,13 +22,15 @@ fn buried(confirmed: bool) -> (Tombstones<String>, Instant) {
 }
 
 fn judge(tombstones: &mut Tombstones<String>, listed: bool, began: Instant) -> Verdict {
-    tombstones.judge(|_| listed, began, SETTLE)[0].1
+    let judgement = tombstones.judge(|_| listed, began, SETTLE).remove(0);
+    tombstones.judged(&judgement);
+    judgement.verdict
 }
 
 #[test]
 fn what_is_listed_is_looked_at_ever_less_often_and_ours_after_a_minute() {
     for confirmed in [true, false] {
-        let (mut tombstones, ended) = buried(confirmed);
+        let (mut tombstones, ended) = released(confirmed);
         let (mut at, mut looks) = (ended, Vec::new());
         loop {
             let next = match judge(&mut tombstones, true, at) {
@@ -46,7 +48,7 @@ fn what_is_listed_is_looked_at_ever_less_often_and_ours_after_a_minute() {
 
 #[test]
 fn one_inventory_is_not_enough_however_late_it_is() {
-    let (mut tombstones, ended) = buried(true);
+    let (mut tombstones, ended) = released(true);
     let late = ended + seconds(3600);
     let look_again = late + SETTLE;
     let listed = Verdict::Listed { look_again };
@@ -56,7 +58,7 @@ fn one_inventory_is_not_enough_however_late_it_is() {
 
 #[test]
 fn an_inventory_that_lacks_it_settles_it_unless_it_is_too_old() {
-    let (mut tombstones, ended) = buried(false);
+    let (mut tombstones, ended) = released(false);
     let early = judge(&mut tombstones, false, ended + seconds(4));
     assert_eq!(early, Verdict::TooEarly(Some(ended + SETTLE)));
     assert_eq!(judge(&mut tombstones, false, ended + SETTLE), Verdict::Gone);
@@ -69,7 +71,7 @@ fn an_inventory_that_lacks_it_settles_it_unless_it_is_too_old() {
 
 #[test]
 fn inventories_that_contradict_each_other_begin_anew() {
-    let (mut tombstones, ended) = buried(true);
+    let (mut tombstones, ended) = released(true);
     for (second, listed) in [(10, true), (20, false), (61, true)] {
         judge(&mut tombstones, listed, ended + seconds(second));
     }
@@ -83,7 +85,7 @@ fn inventories_that_contradict_each_other_begin_anew() {
 
 #[test]
 fn nothing_is_concluded_while_a_call_is_under_way() {
-    let (mut tombstones, ended) = buried(false);
+    let (mut tombstones, ended) = released(false);
     tombstones.begin(&KEY.to_owned());
     for listed in [true, false] {
         let late = judge(&mut tombstones, listed, ended + seconds(90));
@@ -94,7 +96,7 @@ fn nothing_is_concluded_while_a_call_is_under_way() {
 #[test]
 fn a_refusal_takes_the_first_try_back_and_not_what_was_in_doubt_before() {
     let key = KEY.to_owned();
-    let (mut tombstones, _) = buried(false);
+    let (mut tombstones, _) = released(false);
     tombstones.begin(&key);
     assert!(!tombstones.refused(&key));
     assert!(tombstones.get(KEY).is_some_and(Tombstone::in_doubt));
@@ -105,25 +107,11 @@ fn a_refusal_takes_the_first_try_back_and_not_what_was_in_doubt_before() {
 }
 
 #[test]
-fn what_was_granted_again_while_the_call_was_under_way_is_not_buried() {
+fn what_was_granted_again_while_the_call_was_under_way_is_ours() {
     let key = KEY.to_owned();
     let mut tombstones = Tombstones::default();
     tombstones.begin(&key);
     tombstones.remove(KEY);
     tombstones.done(&key, Instant::now());
     assert!(tombstones.get(KEY).is_none());
-}
-
-#[test]
-fn the_journal_of_a_daemon_that_wrote_ranges_only_is_understood() {
-    let range: IpNet = KEY.parse().expect("a range");
-    let before = format!("[\"{KEY}\"]");
-    let read: Burial = serde_json::from_str(&before).expect("reads");
-    assert_eq!(read.ranges, BTreeSet::from([range]));
-    let whole = Burial {
-        interface: Some(InterfaceId::new("eni-1")),
-        ..read
-    };
-    let text = serde_json::to_string(&whole).expect("writes");
-    assert_eq!(serde_json::from_str::<Burial>(&text).expect("reads"), whole);
 }

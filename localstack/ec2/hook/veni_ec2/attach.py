@@ -7,12 +7,11 @@ end of ``detaching``; its device index is taken as long.
 
 from typing import Any
 
-from . import clock, errors, limits
+from . import clock, errors, knobs, limits
 from .allocation import Wish, check_limits
 from .call import Call
 from .history import Record
 from .interfaces import attachment_key, extras
-from .knobs import KNOBS
 from .region import Region
 
 _GONE = ("shutting-down", "terminated")
@@ -68,9 +67,10 @@ def attach(region: Region, eni: Any, instance: Any, index: int, card: int) -> No
     instance.attach_eni(eni, attachment_key(index, card))
     eni.device_index = index
     eni.delete_on_termination = False
-    if KNOBS.attach_seconds:
+    seconds = knobs.of(eni.subnet.vpc_id).attach_seconds
+    if seconds:
         more.attachment_status = "attaching"
-        more.transition_due = clock.now() + KNOBS.attach_seconds
+        more.transition_due = clock.now() + seconds
     region.record(eni)
 
 
@@ -90,9 +90,10 @@ def detach_network_interface(call: Call) -> Record:
         raise errors.primary_interface(eni.device_index, more.network_card_index)
     if more.attachment_status == "detaching":
         raise errors.incorrect_state(f"The attachment '{attachment_id}' is being detached already")
-    if KNOBS.detach_seconds:
+    seconds = knobs.of(eni.subnet.vpc_id).detach_seconds
+    if seconds:
         more.attachment_status = "detaching"
-        more.transition_due = clock.now() + KNOBS.detach_seconds
+        more.transition_due = clock.now() + seconds
     else:
         call.region.release(eni)
     call.region.record(eni)

@@ -1,4 +1,4 @@
-"""Who follows a VPC's state: woken at once by a change, and waited for by its answer.
+"""The followers of a VPC's state: a change wakes them, and its answer waits for them.
 
 Every VPC has a generation, a number that grows with each change of what is in
 it. A follower asks for the state that comes after the generation it knows
@@ -58,6 +58,13 @@ def follow(vpc_id: str, known: int) -> None:
     with _condition:
         _followers[vpc_id] = known
         _condition.notify_all()
+
+
+def unfollow(vpc_id: str) -> bool:
+    """Nobody follows the VPC any longer, until somebody asks again; whether somebody did."""
+    with _condition:
+        _condition.notify_all()
+        return _followers.pop(vpc_id, None) is not None
 
 
 def alarm() -> None:

@@ -1,8 +1,8 @@
-"""What happens to the connection: where it listens, lost and truncated answers.
+"""The server's connections: where it listens, and answers that are lost or truncated.
 
-The gateway runs on twisted's WSGI. A call's fate is put into its WSGI
-environment and carried out when the answer is written, so that a lost answer
-is one of a call that was done.
+The gateway runs on twisted's WSGI. The hook puts a call's fate into its WSGI
+environment and carries it out when it writes the answer. So a call whose answer
+is lost has been done.
 """
 
 from typing import Any

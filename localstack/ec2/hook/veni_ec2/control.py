@@ -73,9 +73,10 @@ def _calls(request: Request) -> Any:
 
 
 def _knobs(request: Request) -> Any:
+    vpc_id = request.args.get("vpc")
     if request.method == "POST":
-        knobs.KNOBS.change(_body(request))
-    return dataclasses.asdict(knobs.KNOBS)
+        knobs.change(_body(request), vpc_id)
+    return dataclasses.asdict(knobs.of(vpc_id))
 
 
 def _clock(request: Request) -> Any:
@@ -120,6 +121,11 @@ def _state(request: Request) -> Any:
     generation = changes.generation(vpc_id)
     regions = [_region_state(*found, vpc_id) for found in known_regions()]
     return {"generation": generation, "now": clock.now(), "regions": regions}
+
+
+def _follower(_request: Request, vpc_id: str) -> Any:
+    """The follower of a VPC has ended: no answer waits for it any more."""
+    return {"removed": changes.unfollow(vpc_id)}
 
 
 def _settle() -> float | None:
@@ -239,5 +245,6 @@ _ENDPOINTS: list[tuple[str, list[str], Callable[..., Any]]] = [
     ("clock", ["GET", "POST"], _clock),
     ("reset", ["POST"], _reset),
     ("state", ["GET"], _state),
+    ("followers/<vpc_id>", ["DELETE"], _follower),
     ("fill", ["POST"], _fill),
 ]

@@ -1,4 +1,4 @@
-"""EC2's families of calls, by which throttling and faults are told.
+"""EC2's families of calls, by which throttling and faults select calls.
 
 "Request throttling for the Amazon EC2 API" puts every action into a family;
 these are the families of the actions a CNI uses.

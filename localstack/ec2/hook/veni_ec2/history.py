@@ -1,10 +1,11 @@
-"""What every interface looked like when: the base of eventual consistency.
+"""What every interface looked like at which time: the base of eventual consistency.
 
 A mutation changes moto's objects at once and records what the interface looks
 like from then on. A Describe looks at the moment ``describe_lag_seconds`` ago.
 """
 
 import bisect
+from collections.abc import Callable
 from typing import Any
 
 Record = dict[str, Any]
@@ -30,9 +31,9 @@ class History:
         if record is None:
             self._forget(at - _FORGET_DELETED_SECONDS)
 
-    def as_of(self, moment: float) -> list[Record]:
-        """All interfaces that existed at ``moment``, oldest first."""
-        found = (self.version(interface_id, moment) for interface_id in self._versions)
+    def as_of(self, moment: Callable[[str], float]) -> list[Record]:
+        """All interfaces that existed at the moment at which their VPC is seen, oldest first."""
+        found = (self.version(i, moment(_vpc_of(versions))) for i, versions in self._versions.items())
         return [record for record in found if record is not None]
 
     def version(self, interface_id: str, moment: float) -> Record | None:
@@ -45,3 +46,8 @@ class History:
         gone = [i for i, v in self._versions.items() if v[-1][1] is None and v[-1][0] < before]
         for interface_id in gone:
             del self._versions[interface_id]
+
+
+def _vpc_of(versions: list[tuple[float, Record | None]]) -> str:
+    """An interface's VPC, which it has for life."""
+    return next((record["VpcId"] for _, record in versions if record), "")

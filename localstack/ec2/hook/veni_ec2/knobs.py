@@ -1,6 +1,7 @@
 """Settings of the hook: read from the environment, changeable while it runs.
 
-``VENI_EC2_<NAME>`` sets the value at start, ``POST /_veni/knobs`` later.
+``VENI_EC2_<NAME>`` sets the value at start, ``POST /_veni/knobs`` later; with
+``?vpc=…`` for the interfaces of one VPC alone.
 """
 
 import dataclasses
@@ -33,22 +34,9 @@ class Knobs:
     #: Real seconds that an answer waits for the follower of the VPC it has changed.
     follower_patience_seconds: float = 20.0
 
-    def change(self, values: dict[str, Any]) -> None:
-        """Sets several knobs at once, or none.
 
-        :raises ValueError: for an unknown name or an unfit value, naming all of them.
-        """
-        problems: list[str] = []
-        parsed: dict[str, Any] = {}
-        for name, value in values.items():
-            try:
-                parsed[name] = _parse(name, value)
-            except ValueError as error:
-                problems.append(f"{name}={value}: {error}")
-        if problems:
-            raise ValueError("; ".join(problems))
-        for name, value in parsed.items():
-            setattr(self, name, value)
+#: What an interface does at its own pace, and so each VPC may have at its own.
+_OF_A_VPC = frozenset({"describe_lag_seconds", "create_visibility_seconds", "attach_seconds", "detach_seconds"})
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -67,6 +55,38 @@ def _parse(name: str, value: Any) -> Any:
 
 
 KNOBS = Knobs()
+#: VPC → the knobs that it has at values of its own.
+_own: dict[str, dict[str, Any]] = {}
+
+
+def change(values: dict[str, Any], vpc_id: str | None = None) -> None:
+    """Sets several knobs at once, or none.
+
+    :raises ValueError: for an unknown name or an unfit value, naming all of them.
+    """
+    problems: list[str] = []
+    parsed: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            parsed[name] = _parse(name, value)
+            if vpc_id and name not in _OF_A_VPC:
+                raise ValueError("is one for all VPCs")
+        except ValueError as error:
+            problems.append(f"{name}={value}: {error}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    if vpc_id:
+        # As one new object: other threads read it meanwhile.
+        _own[vpc_id] = _own.get(vpc_id, {}) | parsed
+        return
+    for name, value in parsed.items():
+        setattr(KNOBS, name, value)
+
+
+def of(vpc_id: str | None) -> Knobs:
+    """The knobs as they are for the interfaces of a VPC; without one, for all others."""
+    own = _own.get(vpc_id or "")
+    return dataclasses.replace(KNOBS, **own) if own else KNOBS
 
 
 def read_environment() -> None:
@@ -75,11 +95,12 @@ def read_environment() -> None:
     :raises ValueError: when a value does not fit its knob.
     """
     names = [field.name for field in dataclasses.fields(Knobs)]
-    KNOBS.change({n: os.environ[_variable(n)] for n in names if _variable(n) in os.environ})
+    change({n: os.environ[_variable(n)] for n in names if _variable(n) in os.environ})
 
 
 def reset() -> None:
-    """Back to the values the server was started with."""
+    """Back to the values the server was started with, in all VPCs."""
+    _own.clear()
     for field in dataclasses.fields(Knobs):
         setattr(KNOBS, field.name, field.default)
     read_environment()

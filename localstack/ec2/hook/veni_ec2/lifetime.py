@@ -1,4 +1,4 @@
-"""When the server ends: with its parent, if told so, and for sure once it is told to.
+"""The end of the server: with its parent, if asked for, and always when it is told to end.
 
 A test run that is killed cannot end its server; ``run --exit-with-parent``
 makes the server look after itself. It watches its parent's process id, because

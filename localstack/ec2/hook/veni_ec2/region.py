@@ -13,11 +13,10 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
-from . import changes, clock, errors
+from . import changes, clock, errors, knobs
 from .addresses import PREFIX_SIZE, Ipv4Space, Ipv6Space, ipv4_number
 from .history import History, Record
 from .interfaces import attachment_key, extras, network_interface
-from .knobs import KNOBS
 
 _registry_lock = threading.Lock()
 
@@ -33,7 +32,7 @@ class Region:
         self.client_tokens: dict[str, tuple[Any, Record]] = {}
         #: Addresses that /_veni/fill has taken out of a subnet.
         self.filled: dict[str, set[int]] = {}
-        self.random = random.Random(KNOBS.seed or None)
+        self.random = random.Random(knobs.KNOBS.seed or None)
 
     # -- looking up ---------------------------------------------------------
 
@@ -45,7 +44,7 @@ class Region:
         if not interface_id:
             raise errors.missing_parameter("networkInterfaceId")
         eni = self.backend.enis.get(interface_id)
-        if eni is None or clock.now() < extras(eni).created_at + KNOBS.create_visibility_seconds:
+        if eni is None or clock.now() < extras(eni).created_at + knobs.of(eni.subnet.vpc_id).create_visibility_seconds:
             raise errors.interface_not_found(interface_id)
         return eni
 
@@ -158,7 +157,8 @@ class Region:
 
     def visible(self) -> list[Record]:
         """The interfaces as a Describe sees them now."""
-        return self.history.as_of(clock.now() - KNOBS.describe_lag_seconds)
+        now = clock.now()
+        return self.history.as_of(lambda vpc_id: now - knobs.of(vpc_id).describe_lag_seconds)
 
     def settle(self) -> None:
         """Ends every ``attaching`` and ``detaching`` whose time has come."""

@@ -1,4 +1,4 @@
-"""CreateTags and DeleteTags: moto keeps the tags, the history learns of them.
+"""CreateTags and DeleteTags: moto keeps the tags, the history records them.
 
 EC2 answers NotFound for an interface that does not exist; moto does not look.
 """

@@ -100,10 +100,11 @@ fn subnets_come_in_order_of_free_addresses_and_unusable_ones_last() {
 #[test]
 fn a_custom_network_replaces_discovery() {
     let settings = AwsSettings {
-        custom_network: Some(CustomNetwork {
+        custom_network: CustomNetwork {
             subnet: SubnetId::new("pods"),
             security_groups: Vec::new(),
-        }),
+        }
+        .always(),
         ..AwsSettings::default()
     };
     let records = [

@@ -1,14 +1,16 @@
 //! What EC2 makes of attaching and detaching: device indexes, states, tags,
 //! subnets.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use veni_cloudlab::Fill;
-use veni_provider::{ErrorClass, InterfaceState, Limit, Provider, SubnetId};
+use veni_provider::{AttachRequest, ErrorClass, InterfaceState, Limit, Provider, SubnetId};
 use veni_provider_aws::CustomNetwork;
 
 use super::cloud::{fill, make_subnet, mend, request, site, tag};
+use super::groups::{groups_of, make_group};
 use super::server::{calm, knobs, server};
 
 #[tokio::test]
@@ -146,10 +148,11 @@ async fn pods_with_a_network_of_their_own_take_nothing_of_the_primary_interface(
     let site = site("m5.large").await;
     let pods = make_subnet(&site.vpc, "10.0.1.0/24", None, &[]).await;
     let mut settings = site.settings();
-    settings.custom_network = Some(CustomNetwork {
+    settings.custom_network = CustomNetwork {
         subnet: pods.clone(),
         security_groups: Vec::new(),
-    });
+    }
+    .always();
     let provider = site.provider_with(settings).await;
     let made = provider.attach_interface(&request("custom")).await;
     assert_eq!(made.expect("must attach").subnet, pods);
@@ -157,6 +160,55 @@ async fn pods_with_a_network_of_their_own_take_nothing_of_the_primary_interface(
     let interfaces = inventory.interfaces.iter();
     let for_pods: Vec<bool> = interfaces.map(|one| one.for_pods).collect();
     assert_eq!(for_pods, [false, true]);
+}
+
+#[tokio::test]
+async fn an_interface_follows_the_network_that_pods_have_when_it_is_made_and_keeps_it() {
+    let _calm = calm().await;
+    let site = site("m5.large").await;
+    let first = make_subnet(&site.vpc, "10.0.1.0/24", None, &[]).await;
+    let now = Arc::new(Mutex::new(CustomNetwork {
+        subnet: first.clone(),
+        security_groups: Vec::new(),
+    }));
+    let answer = Arc::clone(&now);
+    let mut settings = site.settings();
+    settings.custom_network = Arc::new(move || answer.lock().ok().map(|now| now.clone()));
+    let provider = site.provider_with(settings).await;
+    let made = provider.attach_interface(&request("before")).await;
+    let before = made.expect("must attach");
+    // Made after the provider has looked.
+    let second = make_subnet(&site.vpc, "10.0.2.0/24", None, &[]).await;
+    let group = make_group(&site.vpc).await;
+    *now.lock().expect("nobody has died") = CustomNetwork {
+        subnet: second.clone(),
+        security_groups: vec![group.clone()],
+    };
+    let late = AttachRequest {
+        subnet: Some(first.clone()),
+        ..request("late")
+    };
+    let refused = provider.attach_interface(&late).await;
+    let refused = refused.expect_err("it was chosen before");
+    assert_eq!(refused.class, ErrorClass::Transient, "{refused}");
+    let made = provider.attach_interface(&request("after")).await;
+    let after = made.expect("must attach");
+    assert_eq!(after.subnet, second);
+    assert_eq!(groups_of(&site, &after.id).await, [group]);
+    let inventory = provider.inventory().await.expect("an inventory");
+    let shown: Vec<_> = inventory.interfaces[1..]
+        .iter()
+        .map(|one| (&one.id, &one.subnet, one.for_pods))
+        .collect();
+    assert_eq!(
+        shown,
+        [(&before.id, &first, false), (&after.id, &second, true)]
+    );
+    let usable = inventory.subnets.iter().filter(|subnet| subnet.usable);
+    assert_eq!(
+        usable.map(|subnet| &subnet.id).collect::<Vec<_>>(),
+        [&second]
+    );
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn what_is_gone_already_does_not_keep_the_rest_from_going() {
 }
 
 #[tokio::test]
-async fn both_families_are_given_back_in_one_call_of_the_trait() {
+async fn both_families_are_released_in_one_call_of_the_trait() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let provider = site.provider().await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use veni_provider::{AddressSlots, ErrorClass, Family, Provider, ProviderError};
-use veni_provider_aws::{Action, ActionCall, ActionObserver};
+use veni_provider_aws::{Action, ActionCall, ActionObserver, Undeleted};
 
 use super::cloud::{request_for, site};
 use super::server::calm;
@@ -130,6 +130,8 @@ impl ActionObserver for Notes {
         let mut budgets = self.budgets.lock().expect("nobody panics in it");
         budgets.push((action, per_second));
     }
+
+    fn not_deleted(&self, _: Undeleted, _: &ErrorClass) {}
 }
 
 #[tokio::test]

@@ -49,26 +49,31 @@ async fn security_groups_are_changed_only_where_they_differ_and_are_not_pods_own
     let primary = primary.and_then(|one| one.network_interface_id);
     set_new_group(&site, &InterfaceId::new(primary.expect("there is one"))).await;
     let mut settings = site.settings();
-    settings.custom_network = Some(CustomNetwork {
+    settings.custom_network = CustomNetwork {
         subnet: site.subnet.clone(),
         security_groups: Vec::new(),
-    });
+    }
+    .always();
     let provider = site.provider_with(settings).await;
     provider.inventory().await.expect("an inventory");
     provider.tidy().await;
     assert_eq!(site.calls().await.get(modify).copied(), before);
 }
 
-pub(crate) async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {
-    let admin = admin();
-    let call = admin
+/// A new security group of a VPC.
+pub(crate) async fn make_group(vpc: &str) -> String {
+    let call = admin()
         .create_security_group()
         .group_name(format!("pods-{}", GROUPS.fetch_add(1, Ordering::Relaxed)))
         .description("pods")
-        .vpc_id(&site.vpc);
+        .vpc_id(vpc);
     let group = call.send().await.expect("a group").group_id;
-    let group = group.expect("an id");
-    let call = admin
+    group.expect("an id")
+}
+
+pub(crate) async fn set_new_group(site: &Site, interface: &InterfaceId) -> String {
+    let group = make_group(&site.vpc).await;
+    let call = admin()
         .modify_network_interface_attribute()
         .network_interface_id(interface.as_str())
         .groups(&group);
@@ -121,10 +126,11 @@ async fn a_security_group_of_the_settings_that_is_gone_has_to_be_repaired() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let mut settings = site.settings();
-    settings.custom_network = Some(CustomNetwork {
+    settings.custom_network = CustomNetwork {
         subnet: site.subnet.clone(),
         security_groups: vec!["sg-0123456789abcdef0".to_owned()],
-    });
+    }
+    .always();
     let provider = site.provider_with(settings).await;
     let refused = provider.attach_interface(&request("wrong")).await;
     let refused = refused.expect_err("there is no such group");

@@ -196,7 +196,7 @@ async fn holding_both(site: &Site) -> (AwsProvider, InterfaceId, Grant) {
 }
 
 #[tokio::test]
-async fn a_family_that_cannot_follow_the_one_given_back_before_leaves_doubt() {
+async fn a_family_that_cannot_follow_the_one_released_before_leaves_doubt() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let (provider, primary, all) = holding_both(&site).await;

@@ -268,7 +268,7 @@ async fn a_node_that_is_remembered_is_found_again_when_metadata_answers() {
     assert!(capabilities.ipv4_prefixes && capabilities.attach_while_running);
     let error = provider.node().await.expect_err("nothing is told yet");
     assert_eq!(error.class, ErrorClass::Transient, "{error}");
-    assert!(provider.glance().await.is_none());
+    assert!(provider.local_view().await.is_none());
     let mut told = two_interfaces();
     let kind = "/latest/meta-data/instance-type".to_owned();
     told.insert(kind, "m9.unheard".to_owned());
@@ -276,7 +276,7 @@ async fn a_node_that_is_remembered_is_found_again_when_metadata_answers() {
     // Neither a table nor EC2 knows the type: what is remembered does.
     let node = provider.node().await.expect("a node");
     assert_eq!(node.limits, M5_LARGE.limits);
-    assert!(provider.glance().await.is_some());
+    assert!(provider.local_view().await.is_some());
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn a_journal_of_another_instance_is_refused_with_its_name() {
 }
 
 #[tokio::test]
-async fn a_glance_shows_what_metadata_tells_and_follows_it() {
+async fn a_local_view_shows_what_metadata_tells_and_follows_it() {
     let metadata = Metadata::new(two_interfaces());
     let settings = AwsSettings {
         metadata_endpoint: Some(serve(Arc::clone(&metadata)).await),
@@ -303,10 +303,10 @@ async fn a_glance_shows_what_metadata_tells_and_follows_it() {
         ..AwsSettings::default()
     };
     let provider = AwsProvider::connect(settings).await.expect("must connect");
-    let glimpse = provider.glance().await.expect("a glimpse");
+    let view = provider.local_view().await.expect("a view");
     let ranges = |mac: &str| -> Vec<String> {
         let mac: Mac = mac.parse().expect("a mac");
-        glimpse.interfaces[&mac]
+        view.interfaces[&mac]
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -320,27 +320,27 @@ async fn a_glance_shows_what_metadata_tells_and_follows_it() {
     assert_eq!(ranges(PRIMARY), of_primary);
     assert_eq!(ranges(SECOND), ["10.0.0.20/32", "10.0.0.32/28"]);
     assert_eq!(
-        glimpse.marks.iter().collect::<Vec<_>>(),
+        view.marks.iter().collect::<Vec<_>>(),
         ["10.0.0.0/16", "sg-1"]
     );
-    assert_eq!(provider.glance().await.as_ref(), Some(&glimpse));
+    assert_eq!(provider.local_view().await.as_ref(), Some(&view));
     let mut told = two_interfaces();
     told.extend(of_interface(
         SECOND,
         &[("local-ipv4s", "10.0.0.20\n10.0.0.21")],
     ));
     metadata.tell(told);
-    assert_ne!(provider.glance().await, Some(glimpse));
+    assert_ne!(provider.local_view().await, Some(view));
     metadata.tell(BTreeMap::new());
-    assert_eq!(provider.glance().await, None);
+    assert_eq!(provider.local_view().await, None);
 }
 
 #[tokio::test]
-async fn an_instance_that_is_named_is_not_glanced_at_through_anothers_metadata() {
+async fn an_instance_that_is_named_gets_no_local_view_through_anothers_metadata() {
     let _calm = calm().await;
     let site = site("m5.large").await;
     let mut settings = site.settings();
     settings.metadata_endpoint = Some(serve(Metadata::new(two_interfaces())).await);
     let provider = site.provider_with(settings).await;
-    assert_eq!(provider.glance().await, None);
+    assert_eq!(provider.local_view().await, None);
 }

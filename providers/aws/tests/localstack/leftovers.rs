@@ -1,16 +1,43 @@
 //! What is cleared up and set right beside the calls.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
 use veni_provider::{ErrorClass, InterfaceId, Provider};
+use veni_provider_aws::{Action, ActionCall, ActionObserver, Undeleted};
 
 use super::cloud::{Site, admin, mend, request, settled, site, tag};
 use super::server::calm;
+
+/// Writes down what it is told of interfaces that were not deleted.
+#[derive(Default)]
+struct Notes(Mutex<Vec<(Undeleted, ErrorClass)>>);
+
+impl Notes {
+    fn told(&self) -> Vec<(Undeleted, ErrorClass)> {
+        self.0.lock().expect("nobody panics in it").clone()
+    }
+}
+
+impl ActionObserver for Notes {
+    fn action(&self, _: &ActionCall<'_>) {}
+
+    fn budget(&self, _: Action, _: f64) {}
+
+    fn not_deleted(&self, which: Undeleted, class: &ErrorClass) {
+        let mut told = self.0.lock().expect("nobody panics in it");
+        told.push((which, class.clone()));
+    }
+}
 
 #[tokio::test]
 async fn what_cannot_be_deleted_at_once_is_deleted_later() {
     let _calm = calm().await;
     let site = site("m5.large").await;
-    let provider = site.provider().await;
+    let notes = Arc::new(Notes::default());
+    let mut settings = site.settings();
+    settings.observer = notes.clone();
+    let provider = site.provider_with(settings).await;
     let operations = ["AttachNetworkInterface", "DeleteNetworkInterface"];
     let fault = site
         .fault(json!({"operations": operations, "deny": true}))
@@ -20,12 +47,17 @@ async fn what_cannot_be_deleted_at_once_is_deleted_later() {
         answer.expect_err("cannot be undone").class,
         ErrorClass::OutcomeUnknown
     );
+    assert_eq!(notes.told(), [(Undeleted::Unattached, ErrorClass::Denied)]);
     settled().await;
     provider.tidy().await;
     assert_eq!(site.unattached().await.len(), 1, "it is still denied");
+    let left = (Undeleted::LeftBehind, ErrorClass::Denied);
+    let told = notes.told();
+    assert_eq!(told.last(), Some(&left));
     mend(fault).await;
     provider.tidy().await;
     assert!(site.unattached().await.is_empty());
+    assert_eq!(notes.told(), told, "what is deleted is not told of");
     let before = site.total().await;
     provider.tidy().await;
     assert_eq!(site.total().await, before, "nothing to do costs nothing");

@@ -11,11 +11,11 @@ use super::Profile;
 /// `median`, the rest grow towards `slowest`, which one in a hundred reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Never less.
+    /// The shortest time that it takes.
     pub minimum: Duration,
     /// Half of the draws are longer.
     pub median: Duration,
-    /// Never more.
+    /// The longest time that it takes.
     pub slowest: Duration,
 }
 

@@ -4,12 +4,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use veni_provider::SubnetId;
 
-/// A subnet.
+/// A subnet as a cloud is made with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetConfig {
-    /// Id, unique.
+    /// The id, unique in the cloud.
     pub id: SubnetId,
-    /// Availability zone.
+    /// The availability zone that it belongs to.
     pub zone: String,
     /// Ranges, at most one per family, inside the network's.
     pub cidrs: Vec<IpNet>,
@@ -52,14 +52,14 @@ pub struct SecurityRule {
     pub protocol: Option<u8>,
     /// First and last port; `None` is any, and has to be for protocols without ports.
     pub ports: Option<(u16, u16)>,
-    /// Who.
+    /// Whose traffic the rule lets pass.
     pub peer: Peer,
 }
 
 /// A security group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroup {
-    /// Id, unique.
+    /// The id, unique in the cloud.
     pub id: String,
     /// What may come in.
     pub ingress: Vec<SecurityRule>,

@@ -8,7 +8,7 @@ use veni_provider::{Limits, Mac, SubnetId};
 /// An interface that a node has besides the primary one when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExistingInterface {
-    /// Subnet.
+    /// The subnet that the interface is in.
     pub subnet: SubnetId,
     /// Whether Veni may use it.
     pub managed: bool,
@@ -29,7 +29,7 @@ pub struct ExistingInterface {
 /// A node to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeConfig {
-    /// Id, unique.
+    /// The node's id, unique in the cloud.
     pub instance_id: String,
     /// Type or size; [`crate::instances`] knows the limits of some.
     pub instance_type: String,

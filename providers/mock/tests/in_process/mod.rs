@@ -52,6 +52,15 @@ impl InProcess {
         }
     }
 
+    /// Changes run in the cloud for so long from now on.
+    #[allow(
+        dead_code,
+        reason = "each test binary has its own copy of this module, and one uses this"
+    )]
+    pub(crate) fn let_changes_run(&self, lasts: std::time::Duration) {
+        self.cloud.set_long_changes(Some(lasts));
+    }
+
     fn add_node(&self) -> (String, SubnetId) {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
         let instance = format!("i-{number}");

@@ -1,12 +1,12 @@
-//! The independent audit: what EC2 describes, what it holds in truth, what the
-//! daemon tells and what the kernel has, compared with each other.
+//! The independent audit. It compares what EC2 describes, what EC2 holds in truth, what
+//! the daemon answers and what the kernel has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tokio::time::{Instant, sleep};
-use veni_dataplane::plan::{INTERFACE_TABLE_BASE, InterfacePlan};
+use veni_dataplane::plan::{INTERFACE_TABLES, InterfacePlan};
 use veni_testbed::ec2::{Holding, described, in_truth};
 
 use crate::daemon::Daemon;
@@ -26,11 +26,11 @@ pub(crate) struct Evidence {
     pub(crate) pods: Vec<(String, IpAddr)>,
     /// Routes to pods.
     pub(crate) routes: BTreeSet<IpAddr>,
-    /// Interfaces in service, by device index.
-    pub(crate) in_service: BTreeMap<u32, InterfacePlan>,
+    /// Interfaces in service.
+    pub(crate) in_service: Vec<InterfacePlan>,
     /// Changes that met on one interface.
     pub(crate) collisions: Vec<String>,
-    /// Interfaces that somebody else has left unattached.
+    /// Unattached interfaces that somebody else made.
     pub(crate) strangers: Vec<String>,
 }
 
@@ -56,7 +56,6 @@ impl Daemon {
             let addresses = record.addresses().into_iter();
             addresses.map(move |address| (owner.clone(), address))
         });
-        let tables = 0..20;
         Evidence {
             instance: world.site.instance.clone(),
             described: described(&world.site).await,
@@ -64,23 +63,20 @@ impl Daemon {
             told,
             pods: pods.collect(),
             routes: world.kernel.routes().iter().map(|route| route.0).collect(),
-            in_service: tables
-                .filter_map(|index| {
-                    let plan = world.kernel.interface(INTERFACE_TABLE_BASE + index)?;
-                    Some((index, plan))
-                })
+            in_service: INTERFACE_TABLES
+                .filter_map(|table| world.kernel.interface(table))
                 .collect(),
             collisions: world.calls.collisions(),
             strangers: Vec::new(),
         }
     }
 
-    /// Nothing differs. Only for a daemon at rest.
+    /// Asserts that nothing differs. Only for a daemon at rest.
     pub(crate) async fn check(&self) {
         self.check_beside(&[]).await;
     }
 
-    /// Nothing differs, but for interfaces that somebody else has left unattached.
+    /// Asserts the same, except for unattached interfaces that somebody else made.
     pub(crate) async fn check_beside(&self, strangers: &[String]) {
         let evidence = Evidence {
             strangers: strangers.to_vec(),
@@ -89,7 +85,7 @@ impl Daemon {
         let found = evidence.mistakes();
         let told = self.explanation().await;
         assert!(found.is_empty(), "{found:#?}\n{told}");
-        // What was left half done is cleared up beside everything else.
+        // The daemon cleans up half-made interfaces in the background, so wait for it.
         let mut found = evidence.differences();
         let began = Instant::now();
         while !found.is_empty() && began.elapsed() < LONG {
@@ -105,7 +101,7 @@ impl Daemon {
 }
 
 impl Evidence {
-    /// Says what must never be, not for a moment.
+    /// The differences that must not exist at any moment.
     pub(crate) fn mistakes(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.compare_pods(&mut found);
@@ -114,7 +110,7 @@ impl Evidence {
         found
     }
 
-    /// Says what differs.
+    /// The differences.
     pub(crate) fn differences(&self) -> Vec<String> {
         let mut found = self.mistakes();
         if self.described != self.truth {
@@ -165,13 +161,13 @@ impl Evidence {
     fn compare_rules(&self, found: &mut Vec<String>) {
         for one in self.own() {
             let index = one.attached.as_ref().map_or(0, |at| at.index);
-            let in_service = self.in_service.get(&index);
             let of_it = |address: &&IpAddr| one.ranges.iter().any(|range| range.contains(*address));
             let pods = self.pods.iter().map(|(_, address)| address);
             for address in pods.filter(of_it).filter(|_| index > 0) {
-                let ruled = in_service.is_some_and(|plan| {
+                let ruled = self.in_service.iter().any(|plan| {
                     let mac = plan.mac.map(|byte| format!("{byte:02x}")).join(":");
-                    mac == one.mac && plan.sources.iter().any(|range| range.contains(address))
+                    let mut sources = plan.source_routing.sources().iter();
+                    mac == one.mac && sources.any(|range| range.contains(address))
                 });
                 if !ruled {
                     found.push(format!("{address} has no rule out of {}", one.interface));
@@ -196,7 +192,7 @@ impl Evidence {
         }
     }
 
-    /// No interface hangs between two states or on nothing.
+    /// No interface is between two states or attached to nothing.
     fn find_loose_ends(&self, found: &mut Vec<String>) {
         for one in &self.truth {
             match &one.attached {

@@ -1,20 +1,17 @@
-//! EC2's eventual consistency and slow state machines. Knobs are the server's, so
-//! each of these runs alone.
+//! EC2's eventual consistency and slow state machines, each in a VPC that is so.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use veni_testbed::ec2::knobs;
 
 use crate::lives::{ONE_WARM, ONE_WARM_PREFIX, live_through_with};
 
 /// Lives in both modes under a setting of the knobs.
 async fn live_with(values: Value, settle: Duration) {
-    let _turned = knobs(values).await;
     let settles = |settings: &mut veni_provider_aws::AwsSettings| settings.settle_time = settle;
     tokio::join!(
-        live_through_with(ONE_WARM, &[], settles),
-        live_through_with(ONE_WARM_PREFIX, &[], settles),
+        live_through_with(ONE_WARM, &[], Some(&values), settles),
+        live_through_with(ONE_WARM_PREFIX, &[], Some(&values), settles),
     );
 }
 
@@ -40,11 +37,11 @@ async fn attaching_and_detaching_may_take_their_time() {
 
 #[tokio::test]
 async fn lost_answers_are_made_out_though_describe_shows_the_past() {
-    let _turned = knobs(json!({"describe_lag_seconds": 1.5, "attach_seconds": 1})).await;
+    let knobs = json!({"describe_lag_seconds": 1.5, "attach_seconds": 1});
     let rule = json!({
         "operations": ["mutating"], "sequence": [1, 3, 5, 6, 9], "lose_answer": true,
     });
-    live_through_with(ONE_WARM, &[rule], |settings| {
+    live_through_with(ONE_WARM, &[rule], Some(&knobs), |settings| {
         settings.settle_time = Duration::from_secs(2);
     })
     .await;

@@ -2,13 +2,10 @@
 
 use std::net::IpAddr;
 
-use veni_testbed::ec2::calm;
-
 use crate::world::World;
 
 #[tokio::test]
 async fn a_node_of_ipv6_serves_pods_out_of_one_prefix() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let settings = [
         ("ENABLE_IPv4", "false"),
@@ -30,7 +27,6 @@ async fn a_node_of_ipv6_serves_pods_out_of_one_prefix() {
 
 #[tokio::test]
 async fn pods_may_have_an_address_of_both_families() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let settings = [("ENABLE_IPv6", "true"), ("WARM_IP_TARGET", "1")];
     let daemon = world.start(&settings).await;
@@ -57,7 +53,6 @@ async fn pods_may_have_an_address_of_both_families() {
 
 #[tokio::test]
 async fn ipv6_is_refused_on_a_type_without_prefixes_and_the_reason_told() {
-    let _calm = calm().await;
     let world = World::new("m4.large").await;
     let settings = [("ENABLE_IPv4", "false"), ("ENABLE_IPv6", "true")];
     let told = world.refusal(&settings).await;

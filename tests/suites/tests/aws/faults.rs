@@ -1,10 +1,9 @@
-//! Calls that fail in every way in which calls to EC2 fail: each call that a
-//! node's life is made of, with each kind of trouble.
+//! Calls that fail in every way in which calls to EC2 fail: each call in a node's life,
+//! with each kind of fault.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
-use veni_testbed::ec2::calm;
 
 use crate::lives::{ONE_WARM, ONE_WARM_PREFIX, live_through, live_through_with};
 
@@ -21,7 +20,6 @@ const CHANGES: [&str; 7] = [
 
 /// The first call of each kind, each in a life of its own, side by side.
 async fn strike_each(effect: Value) {
-    let _calm = calm().await;
     let lives = CHANGES.map(|operation| {
         let mut rule = effect.clone();
         rule["operations"] = json!([operation]);
@@ -68,17 +66,15 @@ async fn any_change_may_be_made_that_is_answered_as_a_failure() {
 
 #[tokio::test]
 async fn answers_may_be_lost_again_and_again() {
-    let _calm = calm().await;
     let rule = json!({
         "operations": ["mutating"], "sequence": [1, 2, 4, 5, 8, 9, 11], "lose_answer": true,
     });
-    let prefixes = live_through_with(ONE_WARM_PREFIX, std::slice::from_ref(&rule), |_| {});
+    let prefixes = live_through_with(ONE_WARM_PREFIX, std::slice::from_ref(&rule), None, |_| {});
     tokio::join!(live_through(std::slice::from_ref(&rule)), prefixes);
 }
 
 #[tokio::test]
 async fn looks_may_fail_when_they_are_needed_most() {
-    let _calm = calm().await;
     let lost = json!({"operations": ["mutating"], "sequence": [2, 3], "lose_answer": true});
     let blind = json!({"operations": ["non-mutating"], "count": 4, "drop_request": true});
     live_through(&[lost, blind]).await;
@@ -86,13 +82,12 @@ async fn looks_may_fail_when_they_are_needed_most() {
 
 #[tokio::test]
 async fn slow_calls_delay_nobody_who_finds_an_address() {
-    let _calm = calm().await;
     let world = crate::world::World::new("m5.large").await;
     let daemon = world.start(&[("WARM_IP_TARGET", "4")]).await;
     daemon.until_holding(1, 4, 0).await;
     let slow = json!({"operations": ["mutating"], "latency_seconds": 4});
     let slow = world.site.fault(slow).await;
-    // The first of them starts a refill that takes its time.
+    // The first of them starts a refill, which is still under way for the others.
     daemon.add_pods(0..3).await;
     let waiting = daemon.begin_add("waits-0");
     let more: Vec<_> = (1..3)
@@ -121,7 +116,6 @@ async fn slow_calls_delay_nobody_who_finds_an_address() {
 
 #[tokio::test]
 async fn changes_may_be_made_long_after_the_daemon_gave_up_waiting() {
-    let _calm = calm().await;
     let lives = [
         "AssignPrivateIpAddresses",
         "CreateNetworkInterface",
@@ -133,7 +127,7 @@ async fn changes_may_be_made_long_after_the_daemon_gave_up_waiting() {
     let lives = lives.map(|operation| {
         let rule = json!({"operations": [operation], "count": 1, "latency_seconds": 4});
         async move {
-            live_through_with(ONE_WARM, &[rule], |settings| {
+            live_through_with(ONE_WARM, &[rule], None, |settings| {
                 settings.call_timeout = Duration::from_secs(3);
                 // Longer than what is late takes to happen.
                 settings.settle_time = Duration::from_secs(4);

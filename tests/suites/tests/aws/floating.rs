@@ -1,11 +1,11 @@
-//! A floating address on the primary interface stays whose it is: Veni neither
-//! unassigns it nor lends it to a pod, unless it was there first.
+//! A floating address on the primary interface: Veni neither unassigns it nor gives it to
+//! a pod, unless it was there before Veni was.
 
 use std::net::IpAddr;
 
 use veni_provider::SubnetId;
 use veni_provider_aws::CustomNetwork;
-use veni_testbed::ec2::{calm, make_subnet};
+use veni_testbed::ec2::make_subnet;
 
 use crate::daemon::Daemon;
 use crate::others::assign;
@@ -37,8 +37,8 @@ fn of_pods(daemon: &Daemon) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Pods come and go, and then the node is looked at for long enough for anything spare
-/// to go back; tells which addresses pods had.
+/// Makes and deletes pods, then waits long enough for every excess to go back. Returns the
+/// addresses that the pods had.
 async fn busy(daemon: &Daemon, pods: u32) -> Vec<IpAddr> {
     daemon.add_pods(0..pods).await;
     let had = of_pods(daemon);
@@ -55,7 +55,6 @@ async fn busy(daemon: &Daemon, pods: u32) -> Vec<IpAddr> {
 
 #[tokio::test]
 async fn a_floating_address_that_comes_to_the_primary_interface_serves_no_pod_and_stays() {
-    let _calm = calm().await;
     let world = World::new("t3.small").await;
     let first = by_hand(&world).await;
     let daemon = world.start(LOOKS_OFTEN).await;
@@ -82,7 +81,6 @@ async fn a_floating_address_that_comes_to_the_primary_interface_serves_no_pod_an
 
 #[tokio::test]
 async fn with_custom_networking_floating_addresses_of_the_primary_interface_stay() {
-    let _calm = calm().await;
     let world = World::new("t3.small").await;
     let pods = make_subnet(&world.site.vpc, "10.0.6.0/24", None, &[]).await;
     let custom = CustomNetwork {
@@ -92,7 +90,7 @@ async fn with_custom_networking_floating_addresses_of_the_primary_interface_stay
     let first = by_hand(&world).await;
     let daemon = world
         .start_with(LOOKS_OFTEN, |settings| {
-            settings.custom_network = Some(custom)
+            settings.custom_network = custom.always()
         })
         .await;
     daemon.rest_with_looks().await;

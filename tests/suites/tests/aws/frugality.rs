@@ -1,12 +1,11 @@
-//! Calls to EC2, counted by LocalStack. The bounds are asserted; the figures are
-//! printed for docs/performance.md (`--nocapture`).
+//! Counts calls to EC2, as LocalStack sees them. Asserts the bounds and prints the figures
+//! for docs/performance.md (`--nocapture`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipamd::pool::{LOOK_AT_REST, LOOK_AT_REST_WITH_GLANCES};
-use veni_testbed::ec2::calm;
+use ipamd::pool::{REFRESH_AT_REST, REFRESH_WITH_LOCAL_VIEW};
 
 use crate::daemon::Daemon;
 use crate::metadata::Metadata;
@@ -69,8 +68,8 @@ fn print(mode: &str, what: &str, calls: &Calls) {
     println!("| {mode} | {what} | {total} | {calls:?} |");
 }
 
-/// Waits until the daemon has looked for what the one before may have left: once
-/// in its life, a moment after its first look at the inventory.
+/// Waits until the daemon has searched for what its predecessor may have left. It does so
+/// once, a moment after its first inventory.
 async fn until_searched(world: &World, daemon: &Daemon) {
     let searched = async || {
         let calls = calls(world).await;
@@ -80,8 +79,8 @@ async fn until_searched(world: &World, daemon: &Daemon) {
     daemon.until("it has looked for leftovers", searched).await;
 }
 
-/// A node of 58 pods. Leaked interfaces are looked for once an hour, which is part
-/// of what a node at rest costs and not of what growth does.
+/// A node of 58 pods. It searches for leaked interfaces once an hour; that belongs to the
+/// cost of a node at rest and not to that of growth.
 async fn start(mode: &Mode, release_delay: &str) -> (Arc<World>, Daemon) {
     let world = World::new("m5.xlarge").await;
     let usual = [
@@ -93,7 +92,7 @@ async fn start(mode: &Mode, release_delay: &str) -> (Arc<World>, Daemon) {
     (world, daemon)
 }
 
-/// Grows by what `more` does; asserts what growth may cost.
+/// Grows by what `more` does. Asserts what growth may cost.
 async fn grow(mode: &Mode, world: &World, daemon: &Daemon, at_once: bool) -> Calls {
     let (before, had) = (calls(world).await, world.holdings().await.interfaces);
     let what = if at_once {
@@ -149,11 +148,11 @@ async fn shrink(mode: &Mode, world: &World, daemon: &Daemon) {
         "DescribeNetworkInterfaces",
         "DeleteNetworkInterface",
     ];
-    // Whose it is, detach, one look, delete: there is no way back, and the last
-    // inventory may be an hour old.
+    // Describe to see whose it is, detach, describe, delete. The first Describe is needed
+    // because a detach cannot be undone and the last inventory may be an hour old.
     assert!(of(&shrunk, &leaving) <= 4 * left, "{shrunk:?}");
     let releasing = of(&shrunk, &["UnassignPrivateIpAddresses"]);
-    // One batch, or two when a busy machine takes its time over the pods' ends.
+    // One batch, or two when a busy machine takes long to end the pods.
     assert!(releasing <= 2 * held.interfaces as u64, "{shrunk:?}");
     assert_eq!(
         shrunk.values().sum::<u64>(),
@@ -164,7 +163,6 @@ async fn shrink(mode: &Mode, world: &World, daemon: &Daemon) {
 
 #[tokio::test]
 async fn a_node_grows_to_its_last_pod_and_back_with_few_calls() {
-    let _calm = calm().await;
     let lives = MODES.map(|mode| async move {
         // Longer than the longest pause of a machine that is busy with other things.
         let (world, daemon) = start(&mode, "4").await;
@@ -182,9 +180,8 @@ async fn a_node_grows_to_its_last_pod_and_back_with_few_calls() {
 
 #[tokio::test]
 async fn replacing_pods_within_the_warm_pool_costs_no_call() {
-    let _calm = calm().await;
     let lives = MODES.map(|mode| async move {
-        // As it is by default: a pod that is replaced is gone for a moment.
+        // As with the default strategy: a pod goes a moment before its replacement comes.
         let (world, daemon) = start(&mode, "60").await;
         daemon.add_pods(0..20).await;
         daemon.rest().await;
@@ -208,8 +205,7 @@ async fn replacing_pods_within_the_warm_pool_costs_no_call() {
 
 #[tokio::test]
 async fn a_node_at_rest_calls_less_than_ten_times_an_hour() {
-    let _calm = calm().await;
-    // Intervals are scaled: a look every second, leaks looked for every four.
+    // Intervals are scaled down: an inventory every second, a search for leaks every four.
     const SECONDS: u64 = 8;
     const LEAKS: Duration = Duration::from_secs(4);
     let world = World::new("m5.xlarge").await;
@@ -234,24 +230,23 @@ async fn a_node_at_rest_calls_less_than_ten_times_an_hour() {
     assert!(searches <= SECONDS / LEAKS.as_secs() + 1, "{rested:?}");
     let hourly = |each: Duration| 3600_u64.div_ceil(each.as_secs());
     for (where_, rest) in [
-        ("with instance metadata", LOOK_AT_REST_WITH_GLANCES),
-        ("without", LOOK_AT_REST),
+        ("with instance metadata", REFRESH_WITH_LOCAL_VIEW),
+        ("without", REFRESH_AT_REST),
     ] {
         let a_look = (total - searches).div_ceil(looks);
         let an_hour = a_look * hourly(rest) + hourly(by_default);
         println!("at rest {where_}: {an_hour} calls an hour");
-        assert!(rest == LOOK_AT_REST || an_hour < 10, "{an_hour}");
+        assert!(rest == REFRESH_AT_REST || an_hour < 10, "{an_hour}");
     }
     daemon.finish_with_looks().await;
 }
 
 #[tokio::test]
 async fn instance_metadata_tells_at_no_cost_when_a_look_is_worth_it() {
-    let _calm = calm().await;
     let world = World::new("m5.xlarge").await;
     let metadata = Metadata::of(&world).await;
     let settings = [
-        ("VENI_GLANCE_INTERVAL", "1"),
+        ("VENI_LOCAL_VIEW_INTERVAL", "1"),
         ("VENI_DOUBT_TIME", "1"),
         ("WARM_IP_TARGET", "5"),
         ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
@@ -267,7 +262,7 @@ async fn instance_metadata_tells_at_no_cost_when_a_look_is_worth_it() {
     daemon.rest().await;
     until_searched(&world, &daemon).await;
     let before = calls(&world).await;
-    // Several glances, each of which finds what was known.
+    // Several local views, none of which differs from what the pool knows.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(since(&before, &calls(&world).await), Calls::new());
     let primary = world.interfaces().await[0].clone();
@@ -277,7 +272,7 @@ async fn instance_metadata_tells_at_no_cost_when_a_look_is_worth_it() {
     daemon.until_holding(1, 5, 0).await;
     let told = since(&before, &calls(&world).await);
     let looks = of(&told, &["DescribeSubnets"]);
-    // One that doubts, and perhaps by now the second one that must agree.
+    // One inventory that raises a doubt, and perhaps the second that must agree.
     assert!((1..=2).contains(&looks), "{told:?}");
     metadata.look().await;
     daemon.finish().await;

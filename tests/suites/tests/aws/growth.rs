@@ -1,12 +1,9 @@
 //! A node that grows over all interfaces of its type and shrinks back to one.
 
-use veni_testbed::ec2::calm;
-
 use crate::world::World;
 
 #[tokio::test]
 async fn a_node_grows_over_all_interfaces_of_its_type_and_shrinks_back_to_one() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
     daemon.until_holding(1, 1, 0).await;

@@ -1,11 +1,11 @@
-//! What a daemon leaves alone that is told to.
+//! Daemons that are told to leave things alone do so.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use veni_provider_aws::AwsSettings;
 use veni_testbed::cloudlab::sdk::types::AttributeValue;
-use veni_testbed::ec2::{admin, calm, tag};
+use veni_testbed::ec2::{admin, tag};
 
 use crate::daemon::Daemon;
 use crate::others::assign;
@@ -14,13 +14,13 @@ use crate::world::{Settings, World};
 /// Older than any interface on its way to an instance.
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";
 
-/// Everything that is done beside the calls is done often.
+/// Settings that make background work frequent.
 fn busy(settings: &mut AwsSettings) {
     settings.tidy_every = Duration::from_millis(200);
     settings.leaks_every = Duration::from_secs(1);
 }
 
-/// An interface that some node has left behind.
+/// Makes an interface that some node has left behind.
 async fn leftover(world: &World, instance: &str) -> String {
     let id = world.site.foreign(None).await;
     let description = AttributeValue::builder().value(format!("aws-K8S-{instance}"));
@@ -55,8 +55,7 @@ fn changes(calls: &HashMap<String, u64>) -> Vec<&String> {
     names.filter(|name| !name.starts_with("Describe")).collect()
 }
 
-/// Waits until the inventory was looked at several times more, each of which is
-/// followed by everything that is done beside the calls.
+/// Waits for several more inventories. The daemon's background work follows each of them.
 async fn looked_at_often(daemon: &Daemon) {
     let looks = async || daemon.world.site.calls().await["DescribeSubnets"];
     let before = looks().await;
@@ -65,9 +64,8 @@ async fn looked_at_often(daemon: &Daemon) {
         .await;
 }
 
-/// A node with an interface that an administrator has filled, and with everything
-/// on it and beside it that a daemon sets right: security groups, the end with the
-/// instance, what was left behind.
+/// A node with an interface that an administrator has filled, and with everything that a
+/// daemon would normally correct: security groups, `DeleteOnTermination`, leftovers.
 async fn untidy() -> std::sync::Arc<World> {
     let world = World::new("m5.large").await;
     let filled = world.site.foreign(Some(1)).await;
@@ -84,7 +82,6 @@ const LOOKS_OFTEN: (&str, &str) = ("VENI_INVENTORY_INTERVAL", "1");
 
 #[tokio::test]
 async fn without_provisioning_nothing_is_changed_whatever_an_administrator_does() {
-    let _calm = calm().await;
     let world = untidy().await;
     let settings = [
         LOOKS_OFTEN,
@@ -106,7 +103,6 @@ async fn without_provisioning_nothing_is_changed_whatever_an_administrator_does(
 
 #[tokio::test]
 async fn with_provisioning_the_same_node_is_set_right() {
-    let _calm = calm().await;
     let world = untidy().await;
     let daemon = world.start_with(&[LOOKS_OFTEN], busy).await;
     daemon.add_pods(0..3).await;
@@ -124,7 +120,7 @@ async fn with_provisioning_the_same_node_is_set_right() {
     world.terminate().await;
 }
 
-/// What a node's daemon leaves of another node's leftovers.
+/// Returns what a node's daemon leaves of another node's leftovers.
 async fn leaves(settings: Settings<'_>, expected: usize) {
     let world = World::new("m5.large").await;
     leftover(&world, "i-gone").await;
@@ -142,7 +138,6 @@ async fn leaves(settings: Settings<'_>, expected: usize) {
 
 #[tokio::test]
 async fn where_pods_have_no_ipv4_interfaces_of_dead_nodes_are_left_alone() {
-    let _calm = calm().await;
     let ipv6 = [
         ("ENABLE_IPv6", "true"),
         ("ENABLE_PREFIX_DELEGATION", "true"),

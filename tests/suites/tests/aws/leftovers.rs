@@ -1,10 +1,10 @@
-//! What a node leaves behind that dies at a bad moment.
+//! What a node leaves behind when it dies at a bad moment, and who cleans it up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use veni_testbed::ec2::{calm, mend, tag};
+use veni_testbed::ec2::{mend, tag};
 
 use crate::lives::ONE_WARM;
 use crate::world::{Settings, World};
@@ -14,7 +14,6 @@ const LONG_AGO: &str = "2026-01-01T00:00:00Z";
 
 #[tokio::test]
 async fn another_node_clears_up_after_one_that_died_between_detach_and_delete() {
-    let _calm = calm().await;
     let dying = World::new("m5.large").await;
     let daemon = dying.start(ONE_WARM).await;
     daemon.add_pods(0..12).await;
@@ -48,13 +47,14 @@ async fn another_node_clears_up_after_one_that_died_between_detach_and_delete() 
     daemon.finish_with_looks().await;
 }
 
-/// A daemon that looks after itself alone, and after nobody else for an hour.
+/// Settings of a daemon that cleans up only after its own node for the next hour.
 const ALONE: Settings<'_> = &[
     ("WARM_IP_TARGET", "1"),
     ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
 ];
 
-/// The next daemon of a node, started at once, deletes what hangs on nothing.
+/// Starts the node's next daemon at once. It must delete the interface that is attached to
+/// nothing.
 async fn next_clears_up(world: &Arc<World>, left: &[String]) {
     assert_eq!(world.site.unattached().await, left);
     let daemon = world.start(ALONE).await;
@@ -68,7 +68,6 @@ async fn next_clears_up(world: &Arc<World>, left: &[String]) {
 
 #[tokio::test]
 async fn a_daemon_that_is_killed_while_it_attaches_leaves_nothing_to_the_next() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(ALONE).await;
     daemon.until_holding(1, 1, 0).await;
@@ -91,7 +90,6 @@ async fn a_daemon_that_is_killed_while_it_attaches_leaves_nothing_to_the_next() 
 
 #[tokio::test]
 async fn a_daemon_that_is_killed_between_detach_and_delete_leaves_nothing_to_the_next() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(ALONE).await;
     daemon.add_pods(0..12).await;

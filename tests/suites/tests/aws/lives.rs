@@ -1,5 +1,5 @@
-//! A node's whole life in a few lines: grow over three interfaces, serve, shrink
-//! to one, whatever strikes meanwhile.
+//! A node's whole life in a few lines: it grows over three interfaces, serves pods and
+//! shrinks to one, while faults strike.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use veni_provider_aws::AwsSettings;
 use crate::daemon::Daemon;
 use crate::world::{Settings, World};
 
-/// Little is kept warm, so that everything that is needed has to be asked for.
+/// A small warm pool, so that the daemon has to ask EC2 for what pods need.
 pub(crate) const ONE_WARM: Settings<'_> = &[("WARM_IP_TARGET", "1")];
 
 /// The same with prefixes.
@@ -22,15 +22,20 @@ pub(crate) const ONE_WARM_PREFIX: Settings<'_> = &[
 /// time that an ADD waits, the daemon is never started again, and at the end the
 /// audit finds nothing.
 pub(crate) async fn live_through(faults: &[Value]) {
-    live_through_with(ONE_WARM, faults, |_| {}).await;
+    live_through_with(ONE_WARM, faults, None, |_| {}).await;
 }
 
+/// The same with knobs of the node's VPC.
 pub(crate) async fn live_through_with(
     settings: Settings<'_>,
     faults: &[Value],
+    knobs: Option<&Value>,
     shape: impl FnOnce(&mut AwsSettings),
 ) {
     let world = World::new("m5.large").await;
+    if let Some(knobs) = knobs {
+        world.site.turn(knobs).await;
+    }
     let daemon = world.start_with(settings, shape).await;
     let prefixes = settings
         .iter()
@@ -55,7 +60,7 @@ async fn grow_and_shrink(daemon: &Daemon) {
     daemon.del_pods(1..20).await;
 }
 
-/// A fault that never struck has proved nothing.
+/// Asserts that a fault has struck: one that never did proves nothing.
 async fn assert_faults_struck(world: &Arc<World>, expected: usize) {
     let all = world.faults().await;
     assert_eq!(all.len(), expected);

@@ -1,4 +1,4 @@
-//! Instance metadata of one node, out of what EC2 describes when it is told to look.
+//! Instance metadata of one node. A test says when it reads anew what EC2 describes.
 
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -36,7 +36,7 @@ impl Metadata {
         }
     }
 
-    /// From now on it tells what EC2 describes now.
+    /// Reads anew what EC2 describes, and shows that from now on.
     pub(crate) async fn look(&self) {
         self.service.publish(seen(&self.vpc).await);
     }

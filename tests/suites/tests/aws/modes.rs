@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use veni_cloudlab::Fill;
-use veni_testbed::ec2::{calm, fill};
+use veni_testbed::ec2::fill;
 
 use crate::daemon::Daemon;
 use crate::lives::{ONE_WARM, ONE_WARM_PREFIX};
@@ -30,7 +30,6 @@ async fn is_of_a_prefix(world: &World, address: IpAddr) -> bool {
 
 #[tokio::test]
 async fn prefix_delegation_can_be_turned_on_under_running_pods() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(&[("WARM_IP_TARGET", "4")]).await;
     daemon.add_pods(0..12).await;
@@ -70,7 +69,6 @@ async fn prefix_delegation_can_be_turned_on_under_running_pods() {
 
 #[tokio::test]
 async fn prefix_delegation_can_be_turned_off_under_running_pods() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(ONE_WARM_PREFIX).await;
     daemon.add_pods(0..20).await;
@@ -106,7 +104,6 @@ async fn prefix_delegation_can_be_turned_off_under_running_pods() {
 
 #[tokio::test]
 async fn single_addresses_stand_in_while_a_subnet_is_fragmented() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     fill(&world.site.subnet, Fill::Fragment).await;
     let daemon = world.start(ONE_WARM_PREFIX).await;

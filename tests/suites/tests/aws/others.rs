@@ -1,16 +1,16 @@
-//! Somebody else's interfaces, and somebody else's hands on ours.
+//! Interfaces that others made, and changes by others to Veni's interfaces.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use veni_provider::SubnetId;
 use veni_provider_aws::CustomNetwork;
-use veni_testbed::ec2::{admin, calm, make_subnet, tag};
+use veni_testbed::ec2::{admin, make_subnet, tag};
 
 use crate::world::{Settings, World};
 
-/// Whoever changes something behind the daemon's back is seen at the next look.
-/// And believes soon that something is missing.
+/// Settings with frequent inventories and a short doubt time, so that changes by others are
+/// noticed soon.
 const LOOKS_OFTEN: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
     ("VENI_INVENTORY_INTERVAL", "1"),
@@ -19,7 +19,6 @@ const LOOKS_OFTEN: Settings<'_> = &[
 
 #[tokio::test]
 async fn pods_may_live_in_a_subnet_of_their_own() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let pods = make_subnet(&world.site.vpc, "10.0.5.0/24", None, &[]).await;
     let custom = CustomNetwork {
@@ -28,7 +27,7 @@ async fn pods_may_live_in_a_subnet_of_their_own() {
     };
     let daemon = world
         .start_with(&[("WARM_IP_TARGET", "1")], |settings| {
-            settings.custom_network = Some(custom);
+            settings.custom_network = custom.always();
         })
         .await;
     daemon.add_pods(0..12).await;
@@ -49,7 +48,6 @@ async fn pods_may_live_in_a_subnet_of_their_own() {
 
 #[tokio::test]
 async fn an_interface_that_nobody_claims_is_used_unless_the_setting_forbids_it() {
-    let _calm = calm().await;
     for used in [true, false] {
         let world = World::new("m5.large").await;
         let foreign = world.site.foreign(Some(1)).await;
@@ -81,7 +79,6 @@ async fn an_interface_that_nobody_claims_is_used_unless_the_setting_forbids_it()
 
 #[tokio::test]
 async fn an_interface_with_the_no_manage_tag_is_left_alone() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let foreign = world.site.foreign(Some(1)).await;
     tag(&foreign, "node.k8s.amazonaws.com/no_manage", "true").await;
@@ -108,7 +105,6 @@ async fn an_interface_with_the_no_manage_tag_is_left_alone() {
 
 #[tokio::test]
 async fn an_interface_attached_by_hand_is_taken_into_service() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let settings = [
         LOOKS_OFTEN[1],
@@ -120,7 +116,7 @@ async fn an_interface_attached_by_hand_is_taken_into_service() {
     let foreign = world.site.foreign(None).await;
     assign(&foreign, 4).await;
     attach(&world, &foreign, 1).await;
-    // It is empty and not needed: whoever attached it sees it used or detached.
+    // It is empty and not needed. Whoever attached it must see it used or detached.
     daemon.add_pods(0..7).await;
     daemon.rest_with_looks().await;
     daemon.check().await;
@@ -129,7 +125,6 @@ async fn an_interface_attached_by_hand_is_taken_into_service() {
 
 #[tokio::test]
 async fn an_interface_detached_by_hand_is_dropped_and_replaced() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let settings = [("WARM_IP_TARGET", "11"), LOOKS_OFTEN[1], LOOKS_OFTEN[2]];
     let daemon = world.start(&settings).await;
@@ -150,7 +145,6 @@ async fn an_interface_detached_by_hand_is_dropped_and_replaced() {
 
 #[tokio::test]
 async fn a_free_address_unassigned_by_hand_is_given_to_nobody() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(LOOKS_OFTEN).await;
     daemon.until_holding(1, 2, 0).await;
@@ -170,7 +164,6 @@ async fn a_free_address_unassigned_by_hand_is_given_to_nobody() {
 
 #[tokio::test]
 async fn an_address_unassigned_by_hand_under_a_pod_is_reported_and_given_to_nobody_else() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(LOOKS_OFTEN).await;
     let address = daemon.add("victim").await.expect("is served");

@@ -9,14 +9,13 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use serde_json::{Value, json};
 use veni_cloudlab::Fill;
-use veni_testbed::ec2::{calm, fill, mend};
+use veni_testbed::ec2::{fill, mend};
 
 use crate::lives::ONE_WARM;
 use crate::world::World;
 
 #[tokio::test]
 async fn a_permission_may_be_taken_away_and_given_back_while_the_daemon_runs() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(ONE_WARM).await;
     daemon.until_holding(1, 1, 0).await;
@@ -42,8 +41,7 @@ async fn a_permission_may_be_taken_away_and_given_back_while_the_daemon_runs() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_give_back_pods_are_still_served() {
-    let _calm = calm().await;
+async fn without_the_right_to_release_pods_are_still_served() {
     let world = World::new("m5.large").await;
     let daemon = world.start(ONE_WARM).await;
     let rights = ["UnassignPrivateIpAddresses", "DetachNetworkInterface"];
@@ -93,7 +91,6 @@ impl ProvideCredentials for Role {
 
 #[tokio::test]
 async fn credentials_may_expire_and_be_renewed() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let renewed = Arc::new(AtomicBool::new(false));
     let role = Role {
@@ -120,9 +117,8 @@ async fn credentials_may_expire_and_be_renewed() {
 
 #[tokio::test]
 async fn a_subnet_may_fill_up_and_have_room_again() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
-    // Tried again only after a minute: only a look can tell before.
+    // The next try comes only after a minute, so only an inventory can tell before.
     let settings = [("WARM_IP_TARGET", "1"), ("VENI_SUBNET_RETRY", "60")];
     let daemon = world.start(&settings).await;
     daemon.until_holding(1, 1, 0).await;
@@ -144,8 +140,8 @@ async fn a_subnet_may_fill_up_and_have_room_again() {
     daemon.finish().await;
 }
 
-/// EC2 detaches an interface and then fails at what is left to do about it. Pods
-/// that come meanwhile are served by others, and it goes when EC2 lets it.
+/// EC2 detaches an interface and then refuses the rest. Other interfaces serve pods that
+/// start meanwhile, and the interface goes as soon as EC2 allows it.
 async fn detach_that_cannot_be_finished(rule: Value) {
     let world = World::new("m5.large").await;
     let daemon = world.start(ONE_WARM).await;
@@ -171,7 +167,6 @@ async fn detach_that_cannot_be_finished(rule: Value) {
 
 #[tokio::test]
 async fn an_interface_that_is_detached_serves_nobody_and_goes_when_ec2_lets_it() {
-    let _calm = calm().await;
     let throttled = json!({"code": "RequestLimitExceeded", "message": "slow down", "status": 503});
     let delete = json!(["DeleteNetworkInterface"]);
     let lives = [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use veni_provider::{LimiterConfig, Operation, Rate};
-use veni_testbed::ec2::{calm, knobs, mend, server, site_in};
+use veni_testbed::ec2::{mend, server, site_in};
 
 use crate::lives::{ONE_WARM, ONE_WARM_PREFIX, live_through, live_through_with};
 use crate::world::World;
@@ -19,10 +19,9 @@ async fn throttled(access_key: &str) -> usize {
     usize::try_from(refused.sum::<u64>()).expect("a few")
 }
 
-/// The most calls of a family that fit into a span if all are throttled: those
-/// that were under way together when the first was refused, and what the budget's
-/// own numbers let pass after it: no burst, and no more than the rate that one
-/// refusal has left.
+/// The most calls of a family that fit into a span if EC2 throttles all of them: those that
+/// were under way when the first was refused, and what the budget then lets pass, which is
+/// no burst and at most the rate that is left after one refusal.
 fn most_calls(span: Duration, under_way: usize, full: Rate, limits: &LimiterConfig) -> usize {
     let rate = full.per_second * limits.adaptation.decrease;
     let mut calls = under_way;
@@ -42,7 +41,6 @@ fn the_bound_of_a_storm_is_what_the_budget_allows() {
 
 #[tokio::test]
 async fn a_storm_is_met_with_no_more_calls_than_the_budget_allows() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let daemon = world.start(ONE_WARM).await;
     daemon.until_holding(1, 1, 0).await;
@@ -90,10 +88,9 @@ async fn a_storm_is_met_with_no_more_calls_than_the_budget_allows() {
 
 #[tokio::test]
 async fn a_small_bucket_is_lived_with() {
-    let _calm = calm().await;
     let bucket = json!({"capacity": 2, "per_second": 2, "per": "family"});
     let rule = json!({"operations": ["*"], "throttle": bucket});
-    let prefixes = live_through_with(ONE_WARM_PREFIX, &[], |_| {});
+    let prefixes = live_through_with(ONE_WARM_PREFIX, &[], None, |_| {});
     tokio::join!(live_through(std::slice::from_ref(&rule)), prefixes);
 }
 
@@ -103,8 +100,6 @@ fn throttled_by(faults: &[Value]) -> u64 {
 
 #[tokio::test]
 async fn ten_nodes_of_one_account_stay_within_ec2s_own_buckets() {
-    let _alone = knobs(json!({})).await;
-    let rule = json!({"operations": ["*"], "throttle": "documented"});
     let control = &server().control;
     // Room for all of them.
     let first = World::at(site_in("10.0.0.0/20", "m5.xlarge").await);
@@ -112,6 +107,11 @@ async fn ten_nodes_of_one_account_stay_within_ec2s_own_buckets() {
     for _ in 1..10 {
         worlds.push(World::at(worlds[0].site.neighbour("m5.xlarge").await));
     }
+    let keys: Vec<&str> = worlds
+        .iter()
+        .map(|one| one.site.access_key.as_str())
+        .collect();
+    let rule = json!({"operations": ["*"], "throttle": "documented", "access_key": keys});
     let documented = control.add_fault(&rule).await.expect("a fault");
     let lives = worlds.iter().map(|world| async move {
         let daemon = world.start(&[("WARM_ENI_TARGET", "1")]).await;

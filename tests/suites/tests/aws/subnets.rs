@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use veni_cloudlab::Fill;
 use veni_provider::SubnetId;
 use veni_provider_aws::CustomNetwork;
-use veni_testbed::ec2::{calm, fill, make_subnet, tag};
+use veni_testbed::ec2::{fill, make_subnet, tag};
 
 use crate::lives::ONE_WARM;
 use crate::world::World;
@@ -20,7 +20,6 @@ fn is_in(range: &str, address: IpAddr) -> bool {
 
 #[tokio::test]
 async fn pods_are_told_that_the_eni_config_s_subnet_is_not_the_network_s() {
-    let _calm = calm().await;
     let elsewhere = World::new("m5.large").await;
     let foreign = make_subnet(&elsewhere.site.vpc, "10.0.5.0/24", None, &[]).await;
     for subnet in [foreign.as_str(), "subnet-0123456789abcdef0"] {
@@ -31,7 +30,7 @@ async fn pods_are_told_that_the_eni_config_s_subnet_is_not_the_network_s() {
         };
         let daemon = world
             .start_with(&[("WARM_IP_TARGET", "1")], |settings| {
-                settings.custom_network = Some(custom);
+                settings.custom_network = custom.always();
             })
             .await;
         let told = daemon.add("pod").await.expect_err("nothing can come");
@@ -52,7 +51,6 @@ async fn pods_are_told_that_the_eni_config_s_subnet_is_not_the_network_s() {
 
 #[tokio::test]
 async fn a_second_subnet_serves_when_the_first_is_full() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let vpc = &world.site.vpc;
     // Bigger, and not for pods.
@@ -82,7 +80,6 @@ async fn a_second_subnet_serves_when_the_first_is_full() {
 
 #[tokio::test]
 async fn only_subnets_of_the_own_cluster_serve() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let vpc = &world.site.vpc;
     let of = |name: &str| format!("cni.networking.k8s.aws/cluster/{name}");
@@ -109,7 +106,6 @@ async fn only_subnets_of_the_own_cluster_serve() {
 
 #[tokio::test]
 async fn a_subnet_that_is_taken_from_the_pods_is_left() {
-    let _calm = calm().await;
     let world = World::new("m5.large").await;
     let second = make_subnet(&world.site.vpc, "10.0.1.0/24", None, &[(ROLE, "1")]).await;
     fill(&world.site.subnet, Fill::Leave(0)).await;

@@ -9,14 +9,14 @@ use crate::daemon::Daemon;
 use crate::recorder::Calls;
 use crate::world::{Holdings, LONG};
 
-/// How often is looked.
+/// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// For so long nothing happens on a node at rest: longer than any wait of the
-/// daemon that leads to a change, with the settings of this lane.
+/// A node is at rest when nothing has happened for this time. With this lane's settings it
+/// is longer than any wait of the daemon that leads to a change.
 const QUIET: Duration = Duration::from_millis(2500);
 
 impl Daemon {
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     pub(crate) async fn until(&self, what: &str, mut is: impl AsyncFnMut() -> bool) {
         let began = Instant::now();
         while !is().await {
@@ -29,7 +29,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until the node holds so much in truth.
+    /// Waits until the node holds this much in truth.
     pub(crate) async fn until_holding(&self, interfaces: usize, addresses: usize, prefixes: usize) {
         let wanted = Holdings {
             interfaces,
@@ -71,7 +71,7 @@ impl Daemon {
         }
     }
 
-    /// So many pods, all at once, which must all be served.
+    /// Makes this many pods, all at once. All must be served.
     pub(crate) async fn add_pods(&self, numbers: std::ops::Range<u32>) {
         self.add_all(numbers.map(|number| format!("pod-{number}")))
             .await;
@@ -87,7 +87,7 @@ impl Daemon {
         futures::future::join_all(dels).await;
     }
 
-    /// ADD as a kubelet does it: again and again until it is served.
+    /// ADD as a kubelet does it: again and again until it succeeds.
     pub(crate) async fn retry(&self, container: &str) -> IpAddr {
         let began = Instant::now();
         loop {
@@ -99,14 +99,14 @@ impl Daemon {
         }
     }
 
-    /// Ends the daemon as SIGKILL does: nothing more is said or done.
+    /// Ends the daemon as SIGKILL does: it says and does nothing more.
     pub(crate) async fn kill(self) {
         drop(self);
-        // What was under way ends at its next step.
+        // Tasks that were under way end at their next step.
         tokio::task::yield_now().await;
     }
 
-    /// The end of a test: once at rest, daemon, kernel and EC2 must agree.
+    /// Ends a test: waits for rest, then daemon, kernel and EC2 must agree.
     pub(crate) async fn finish(self) {
         self.rest().await;
         self.end().await;

@@ -1,13 +1,12 @@
-//! Nodes made of network namespaces on LocalStack's EC2: the real daemon, the real
-//! plugin, the real kernel. The VPC's source check proves the policy routing: it
-//! drops what does not come from the interface that EC2 has assigned its address to.
+//! Nodes made of network namespaces on LocalStack's EC2, with the real daemon, the real
+//! plugin and the real kernel. The VPC's source check proves the policy routing: it drops
+//! a packet that does not come from the interface to which EC2 has assigned its source.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::json;
 use veni_testbed::cloudlab::Fill;
 use veni_testbed::cloudlab::sdk::types::{Filter, NetworkInterface};
-use veni_testbed::ec2::{calm, knobs};
 use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Added, Bed, BedConfig, TestPod, eventually, kernel};
 
@@ -59,7 +58,8 @@ pub(crate) async fn carrier(bed: &Bed, node: usize, address: IpAddr) -> i32 {
     .await
 }
 
-/// Pods on a node until one has an address of a secondary interface: that one last.
+/// Makes pods on a node until one has an address of a secondary interface. Returns them with
+/// that one last.
 pub(crate) async fn until_secondary(bed: &Bed, node: usize, name: &str) -> Vec<(TestPod, Added)> {
     let mut pods = Vec::new();
     for number in 1..=20 {
@@ -76,7 +76,7 @@ pub(crate) fn all(pods: &[Vec<(TestPod, Added)>]) -> Vec<&TestPod> {
     pods.iter().flatten().map(|(pod, _)| pod).collect()
 }
 
-/// Two pods reach each other.
+/// Asserts that two pods reach each other.
 pub(crate) async fn talk(one: (&TestPod, &Added), other: (&TestPod, &Added)) {
     for ((from, _), (to, added)) in [(one, other), (other, one)] {
         let reached = reaches(from.path(), added.address()).await;
@@ -84,8 +84,8 @@ pub(crate) async fn talk(one: (&TestPod, &Added), other: (&TestPod, &Added)) {
     }
 }
 
-/// Takes down a bed on which these pods are all there is, nothing is unsound and
-/// nothing was taken for forged.
+/// Takes a bed down. Before, asserts that it has only these pods, that the auditor finds
+/// nothing, and that the VPC has dropped no packet as forged.
 pub(crate) async fn end_well(bed: Bed, pods: &[&TestPod]) {
     bed.sound(pods).await;
     assert_eq!(forged(&bed).await, 0);
@@ -94,7 +94,6 @@ pub(crate) async fn end_well(bed: Bed, pods: &[&TestPod]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_two_nodes_reach_each_other() {
-    let _calm = calm().await;
     let bed = Bed::start(BedConfig::localstack(2)).await;
     let (here, added) = bed.running(0, "here").await;
     let (there, other) = bed.running(1, "there").await;
@@ -105,7 +104,6 @@ async fn pods_on_two_nodes_reach_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_secondary_interfaces_reach_each_other_by_them_alone() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2).instance_type("t3.small");
     let bed = Bed::start(config).await;
     let pods = [
@@ -118,7 +116,7 @@ async fn pods_on_secondary_interfaces_reach_each_other_by_them_alone() {
     bed.sound(&all(&pods)).await;
     assert_eq!(forged(&bed).await, 0, "every packet left by its interface");
 
-    // A daemon that runs would make the rule again at once.
+    // Stop the daemon: it would make the rule again at once.
     bed.daemon(0).kill().await;
     let rule = format!("rule del priority 1536 from {}", added.address());
     kernel::ip(bed.node(0), &rule).await;
@@ -130,7 +128,6 @@ async fn pods_on_secondary_interfaces_reach_each_other_by_them_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_accepted_from_its_assignment_to_its_release() {
-    let _calm = calm().await;
     let bed = Bed::start_without_daemons(BedConfig::localstack(2)).await;
     let (node, peer) = (bed.node(0), bed.node_address(1));
     let address = Ipv4Addr::new(10, 0, 0, 200);
@@ -148,7 +145,7 @@ async fn an_address_is_accepted_from_its_assignment_to_its_release() {
     let call = call.network_interface_id(interface);
     let call = call.private_ip_addresses(address.to_string());
     call.send().await.expect("assigned");
-    // From the answer on, not one packet is taken for forged.
+    // After the answer, the VPC must drop not one packet as forged.
     assert!(reaches(node, peer).await);
     assert_eq!(forged(&bed).await, before);
 
@@ -163,7 +160,6 @@ async fn an_address_is_accepted_from_its_assignment_to_its_release() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_grows_over_all_interfaces_of_its_type_and_shrinks_back_to_one() {
-    let _calm = calm().await;
     // Three interfaces with three addresses for pods each.
     let config = BedConfig::localstack(2)
         .instance_type("t3.small")
@@ -215,7 +211,6 @@ async fn a_node_grows_over_all_interfaces_of_its_type_and_shrinks_back_to_one() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_live_in_prefixes() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2).set("ENABLE_PREFIX_DELEGATION", "true");
     let bed = Bed::start(config).await;
     let (here, added) = bed.running(0, "here").await;
@@ -235,7 +230,6 @@ async fn pods_live_in_prefixes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_both_families_reach_each_other() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2)
         .ec2(|config| config.with_ipv6())
         .set("ENABLE_IPv6", "true");
@@ -251,7 +245,6 @@ async fn pods_of_both_families_reach_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_notice_nothing_of_a_daemon_that_is_killed_and_comes_back() {
-    let _calm = calm().await;
     let bed = Bed::start(BedConfig::localstack(2).instance_type("t3.small")).await;
     let pods = [
         until_secondary(&bed, 0, "here").await,
@@ -277,7 +270,6 @@ async fn pods_notice_nothing_of_a_daemon_that_is_killed_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_live_on_an_interface_in_a_second_subnet_when_the_first_is_full() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2)
         .ec2(|config| config.tagged(1, "kubernetes.io/role/cni", "1"))
         .instance_type("t3.small")
@@ -311,7 +303,6 @@ async fn was_refused(bed: &Bed, node: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_strikes_one_node_s_calls_which_are_counted_by_node() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2).set("WARM_IP_TARGET", "1");
     let bed = Bed::start_without_daemons(config).await;
     let error = json!({"code": "Unavailable", "status": 503});
@@ -337,18 +328,18 @@ async fn a_fault_strikes_one_node_s_calls_which_are_counted_by_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interface_that_takes_its_time_is_plugged_in_when_it_is_attached() {
-    let alone = knobs(json!({})).await;
     let config = BedConfig::localstack(2)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
     let bed = Bed::start(config).await;
     let (peer, other) = bed.running(1, "peer").await;
-    alone
-        .turn(json!({
-            "attach_seconds": 1.5, "detach_seconds": 1.5,
-            "create_visibility_seconds": 0.3, "describe_lag_seconds": 1.0,
-        }))
-        .await;
+    let knobs = json!({
+        "attach_seconds": 1.5, "detach_seconds": 1.5,
+        "create_visibility_seconds": 0.3, "describe_lag_seconds": 1.0,
+    });
+    let ec2 = bed.ec2();
+    let turned = ec2.control().turn_knobs_of(ec2.vpc(), &knobs).await;
+    turned.expect("the knobs must be there");
     let pods = until_secondary(&bed, 0, "p").await;
     let (last, _) = &pods[pods.len() - 1];
     assert!(reaches(last.path(), other.address()).await);

@@ -2,7 +2,6 @@
 //! instance's role by metadata is what all other tests use; here it is a service
 //! account's role (IRSA), whose web identity token STS changes into credentials.
 
-use veni_testbed::ec2::calm;
 use veni_testbed::traffic::reaches;
 use veni_testbed::{Bed, BedConfig};
 
@@ -23,7 +22,6 @@ async fn exchanges(bed: &Bed) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_account_s_role_is_used_before_the_instance_s() {
-    let _calm = calm().await;
     let folder = tempfile::tempdir().expect("a folder");
     let token = folder.path().join("token");
     std::fs::write(&token, TOKEN).expect("the token can be written");

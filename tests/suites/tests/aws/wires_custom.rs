@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use veni_testbed::cloudlab::address_seen_by_internet;
 use veni_testbed::cloudlab::sdk::types::{IpPermission, UserIdGroupPair};
-use veni_testbed::ec2::{ZONE, calm};
+use veni_testbed::ec2::ZONE;
 use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Bed, BedConfig, PATIENCE, eventually};
 
@@ -33,8 +33,9 @@ async fn let_in(bed: &Bed, from: &str, into: &str) {
     call.send().await.expect("allowed");
 }
 
-/// The file of the ENIConfigs: one of the nodes' zone and one of another.
-fn eni_configs(bed: &Bed, group: &str) -> PathBuf {
+/// Writes the file of the ENIConfigs: one of the nodes' zone, which names this subnet of the
+/// bed, and one of another.
+fn eni_configs(bed: &Bed, subnet: usize, group: &str) -> PathBuf {
     let config = |zone: &str, subnet: &str| {
         json!({
             "apiVersion": "crd.k8s.amazonaws.com/v1alpha1",
@@ -43,7 +44,7 @@ fn eni_configs(bed: &Bed, group: &str) -> PathBuf {
             "spec": {"subnet": subnet, "securityGroups": [group]},
         })
     };
-    let here = config(ZONE, bed.ec2().subnets()[1].as_str());
+    let here = config(ZONE, bed.ec2().subnets()[subnet].as_str());
     let elsewhere = config("us-east-1f", "subnet-0123456789abcdef0");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [elsewhere, here]});
     let path = bed.folder().join("eniconfigs.json");
@@ -56,14 +57,14 @@ async fn start() -> (Bed, String) {
     let config = BedConfig::localstack(2)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1")
-        // What is wrong at first shall stay wrong.
+        // No repairs: what is wrong at first must stay wrong and be seen.
         .set("VENI_AUDIT_INTERVAL", "3600")
         .set("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true")
         .set("ENI_CONFIG_LABEL_DEF", "topology.kubernetes.io/zone");
     let bed = Bed::start_without_daemons(config).await;
     let group = group(&bed).await;
     let_in(&bed, &group, &group).await;
-    let path = eni_configs(&bed, &group);
+    let path = eni_configs(&bed, 1, &group);
     let file = path.to_str().expect("utf-8");
     for node in [0, 1] {
         let settings = [("VENI_ENI_CONFIG_FILE", file)];
@@ -75,7 +76,6 @@ async fn start() -> (Bed, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_live_in_the_subnet_and_the_security_group_of_their_zone_s_eni_config() {
-    let _calm = calm().await;
     let (bed, group) = start().await;
     let (here, added) = bed.running(0, "here").await;
     let (there, other) = bed.running(1, "there").await;
@@ -100,14 +100,14 @@ async fn pods_live_in_the_subnet_and_the_security_group_of_their_zone_s_eni_conf
     talk((&here, &added), (&there, &other)).await;
     assert!(reaches(bed.node(0), added.address()).await);
 
-    // Out of the VPC they go with their node's address, by its own interface.
+    // Packets that leave the VPC carry the node's address and use its own interface.
     let internet = bed.lab().internet_addresses()[0];
     for (node, pod) in [(0, &here), (1, &there)] {
         let seen = address_seen_by_internet(pod.path(), internet, PATIENCE).await;
         assert_eq!(seen.expect("the internet answers"), bed.node_address(node));
     }
 
-    // The group is in force: nodes are not in it, and get in when it lets them.
+    // The group is in force: nodes are not members, and reach pods only once it allows them.
     assert!(is_silent(bed.node(1), added.address()).await);
     let_in(&bed, bed.ec2().security_group(), &group).await;
     assert!(reaches(bed.node(1), added.address()).await);
@@ -116,13 +116,12 @@ async fn pods_live_in_the_subnet_and_the_security_group_of_their_zone_s_eni_conf
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_an_eni_config_keep_their_place_when_the_daemon_is_killed() {
-    let _calm = calm().await;
     let (bed, _group) = start().await;
     let (here, added) = bed.running(0, "here").await;
     let (there, other) = bed.running(1, "there").await;
     let stream = Stream::start(here.path(), other.address()).await;
-    // The next daemon would learn of a change that this one has asked for before
-    // the wires follow it: nothing must be under way.
+    // Nothing must be under way: the next daemon would learn of a change of this one before
+    // the wires follow it.
     eventually(
         "a warm address beside the interface's and the pod's",
         async || {
@@ -148,4 +147,36 @@ async fn pods_of_an_eni_config_keep_their_place_when_the_daemon_is_killed() {
     let log = bed.daemon(0).log_tail();
     assert_eq!(forged(&bed).await, 0, "{late_added:?}:\n{log}");
     bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_eni_config_counts_for_the_next_interface_without_a_restart() {
+    let (bed, group) = start().await;
+    let (before, kept) = bed.running(0, "before").await;
+    let old = described(&bed, 0).await.remove(1);
+    eni_configs(&bed, 0, &group);
+    let subnet = bed.ec2().subnets()[0].as_str();
+    eventually("an interface in the subnet that is named now", async || {
+        let interfaces = described(&bed, 0).await;
+        let mut secondary = interfaces.iter().skip(1);
+        let found = secondary.any(|one| one.subnet_id() == Some(subnet));
+        found.then_some(()).ok_or(format!("{interfaces:?}"))
+    })
+    .await;
+    // The pool knows of it a moment later, and never gives pods anything of the old one
+    // from now on.
+    let (after, added) = bed.running(0, "after").await;
+    let range: ipnet::IpNet = PODS.parse().expect("a range");
+    assert!(!range.contains(&added.address()), "{added:?}");
+    let interfaces = described(&bed, 0).await;
+    let of_old = interfaces
+        .iter()
+        .find(|one| one.network_interface_id() == old.network_interface_id());
+    let of_old = of_old.expect("it stays for its pod");
+    assert_eq!(of_old.subnet_id(), old.subnet_id());
+    bed.check(&before, &kept)
+        .await
+        .expect("it kept its address");
+    talk((&before, &kept), (&after, &added)).await;
+    end_well(bed, &[&before, &after]).await;
 }

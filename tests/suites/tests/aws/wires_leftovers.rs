@@ -1,7 +1,7 @@
-//! What a node leaves behind whose daemon is killed between detach and delete.
+//! A node whose daemon is killed between detach and delete: who removes the interface.
 
 use veni_testbed::cloudlab::sdk::types::Filter;
-use veni_testbed::ec2::{calm, tag};
+use veni_testbed::ec2::tag;
 use veni_testbed::traffic::{Stream, reaches};
 use veni_testbed::{Bed, BedConfig, eventually};
 
@@ -24,7 +24,6 @@ async fn unattached(bed: &Bed) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_s_daemon_deletes_what_another_node_s_left_between_detach_and_delete() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1")

@@ -1,6 +1,5 @@
-//! What nodes' daemons see of the machine that the tests run on: nothing.
+//! Daemons of a lab's nodes see nothing of the machine on which the tests run.
 
-use veni_testbed::ec2::calm;
 use veni_testbed::{Bed, BedConfig, Death};
 
 /// How the log begins to speak of software that disturbs the network.
@@ -19,7 +18,6 @@ const CLOUD_SETUP: [(&str, &str); 2] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn daemons_see_no_files_of_the_machine_and_no_variables_of_the_tests() {
-    let _calm = calm().await;
     assert!(std::env::vars_os().any(|(name, _)| name == "VENI_TEST_NAMESPACES"));
     let bed = Bed::start(BedConfig::localstack(1)).await;
     let daemon = bed.daemon(0);

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use veni_testbed::cloudlab::Fill;
-use veni_testbed::ec2::calm;
 use veni_testbed::traffic::{Stream, reaches};
 use veni_testbed::{Bed, BedConfig, Death, eventually};
 
@@ -62,7 +61,6 @@ async fn restart(bed: &Bed, node: usize, delegation: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_notice_nothing_when_prefix_delegation_is_turned_on() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2)
         .instance_type("t3.small")
         .set("WARM_IP_TARGET", "1");
@@ -106,7 +104,6 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_notice_nothing_when_prefix_delegation_is_turned_off() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2)
         .set("WARM_IP_TARGET", "1")
         .set(DELEGATION, "true");
@@ -142,7 +139,6 @@ async fn pods_notice_nothing_when_prefix_delegation_is_turned_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_live_on_single_addresses_while_the_subnet_has_no_free_prefix() {
-    let _calm = calm().await;
     let config = BedConfig::localstack(2)
         .set("WARM_IP_TARGET", "1")
         .set("VENI_SUBNET_RETRY", "3")

@@ -1,11 +1,10 @@
-//! The pods' way out of the VPC, and to instance metadata.
+//! Pods' packets out of the VPC, and to instance metadata.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use veni_testbed::cloudlab::{address_seen_by_internet, enter};
-use veni_testbed::ec2::calm;
 use veni_testbed::traffic::is_silent;
 use veni_testbed::{Bed, BedConfig, Death, PATIENCE, eventually, kernel};
 
@@ -26,7 +25,6 @@ async fn untranslatable(bed: &Bed) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_internet_sees_pods_of_all_interfaces_with_their_node_s_address() {
-    let _calm = calm().await;
     let bed = Bed::start(BedConfig::localstack(1).instance_type("t3.small")).await;
     let pods = until_secondary(&bed, 0, "p").await;
     let internet = bed.lab().internet_addresses()[0];
@@ -36,7 +34,7 @@ async fn the_internet_sees_pods_of_all_interfaces_with_their_node_s_address() {
     }
     assert_eq!((forged(&bed).await, untranslatable(&bed).await), (0, 0));
 
-    // Left to a gateway that there is not, the translation is missed.
+    // The twin: with source NAT left to a gateway that does not exist, packets are dropped.
     let daemon = bed.daemon(0);
     assert_eq!(daemon.terminate().await, Death::Exited(0));
     let external = [("AWS_VPC_K8S_CNI_EXTERNALSNAT", "true")];
@@ -93,7 +91,6 @@ const GIVEN: &str = "HTTP/1.1 200 OK";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_gets_no_token_of_instance_metadata_that_may_travel_one_hop() {
-    let _calm = calm().await;
     let bed = with_hop_limit(1).await;
     let (pod, _) = bed.running(0, "pod").await;
     assert_eq!(answer(ask_for_token(bed.node(0)).await).await, GIVEN);
@@ -115,7 +112,6 @@ async fn a_pod_gets_no_token_of_instance_metadata_that_may_travel_one_hop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_gets_a_token_of_instance_metadata_that_may_travel_two_hops() {
-    let _calm = calm().await;
     let bed = with_hop_limit(2).await;
     let (pod, _) = bed.running(0, "pod").await;
     assert_eq!(answer(ask_for_token(pod.path()).await).await, GIVEN);

@@ -1,6 +1,6 @@
-//! One node in a VPC of its own: an instance in LocalStack's EC2, an in-memory
-//! kernel whose links follow EC2's state, a run folder; and a daemon that can be
-//! started in it, stopped and killed.
+//! One node in a VPC of its own: an instance in LocalStack's EC2, an in-memory kernel whose
+//! links follow EC2's state, and a run folder. A test starts, stops and kills a daemon in
+//! it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipamd::app::{App, aws_settings};
-use ipamd::config::{CloudProfile, Config, ProviderChoice};
+use ipamd::app::{App, AwsChoice, aws_settings, providers};
+use ipamd::cloud_rules::AWS;
+use ipamd::config::Config;
 use ipamd::run_dir::RunDir;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -36,8 +37,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(120);
 /// A few settings of a daemon, by variable.
 pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
 
-/// What every daemon of this lane is told unless the test says otherwise: waits
-/// are short, and looks at the inventory come only when there is a reason.
+/// Settings of every daemon of this lane unless a test says otherwise. Waits are short, and
+/// the daemon refreshes its inventory only when it has a reason.
 const USUAL: Settings<'_> = &[
     ("VENI_PROVIDER", "aws"),
     ("IP_COOLDOWN_PERIOD", "1"),
@@ -172,7 +173,7 @@ impl World {
         let never = CancellationToken::new();
         App::start(
             config,
-            CloudProfile::Aws,
+            &AWS,
             run_dir,
             Arc::new(provider),
             Arc::new(self.kernel.clone()),
@@ -197,10 +198,9 @@ impl World {
         config: &Config,
         shape: impl FnOnce(&mut AwsSettings),
     ) -> AwsSettings {
-        let ProviderChoice::Aws(choice) = &config.provider else {
-            panic!("this lane is about AWS");
-        };
-        let mut settings = aws_settings(config, choice, &Arc::default());
+        let choice = config.provider.settings::<AwsChoice>();
+        let choice = choice.expect("this lane is about AWS");
+        let mut settings = aws_settings(config, choice, &Default::default());
         settings.instance.instance_id = Some(self.site.instance.clone());
         settings.settle_time = SETTLE;
         settings.tidy_every = Duration::from_secs(1);
@@ -224,8 +224,8 @@ impl World {
         }))
     }
 
-    /// Plugs in what has been attached and pulls what is no longer; tells whether
-    /// the node has an interface at all.
+    /// Plugs in what EC2 has attached and pulls what it has not. Returns whether the node has
+    /// an interface at all.
     fn follow(&self, state: &Value, plugged: &mut BTreeMap<String, u32>) -> bool {
         let mut there = BTreeMap::new();
         for one in of_state(state, &self.site.vpc) {
@@ -247,7 +247,7 @@ impl World {
         !plugged.is_empty()
     }
 
-    /// Takes the node away, with everything that is attached to it.
+    /// Removes the node with everything that is attached to it.
     pub(crate) async fn terminate(&self) {
         let call = admin()
             .terminate_instances()
@@ -274,7 +274,7 @@ pub(crate) fn config(settings: Settings<'_>) -> Config {
             _ => found.map(|(_, value)| (*value).to_owned()),
         }
     };
-    Config::try_new(&lookup, "node").expect("the settings are valid")
+    Config::try_new(&providers(), &lookup, "node").expect("the settings are valid")
 }
 
 /// EC2's state, read for all worlds that follow it.

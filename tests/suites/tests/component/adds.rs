@@ -44,8 +44,7 @@ async fn an_add_from_the_warm_pool_asks_the_cloud_nothing_and_waits_for_nothing(
         daemon.add(name).await.expect("is served");
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    // The refill is under way, but nobody waited for it: nothing was read, no
-    // interface was made.
+    // The refill is under way, but the ADD did not wait for it.
     assert_eq!(world.calls.of(Operation::Inventory), 1);
     assert!(world.calls.all() <= calls + 1, "one refill at most");
     daemon.settle().await;
@@ -102,7 +101,7 @@ async fn the_last_addresses_of_a_subnet_are_given_out_before_an_add_fails() {
     let world = World::aws("m5.large");
     let daemon = world.start(ONE_WARM).await;
     daemon.settle().await;
-    // Behind the back of what was told at the start: three are left, and five asked for.
+    // The subnet changes after the pool has read it: three are left, and it asks for five.
     let subnet = SubnetId::new(SUBNET);
     world.cloud.fill_subnet(&subnet, 3).expect("a subnet");
     let adds: Vec<_> = (0..6)
@@ -143,7 +142,7 @@ async fn an_add_fails_at_once_when_the_node_has_all_it_may_have() {
 #[tokio::test(start_paused = true)]
 async fn of_more_pods_than_the_node_holds_only_those_beyond_fail() {
     let world = World::aws("m5.large");
-    // Addresses come with their interface, and their rules only when it appears.
+    // Addresses come with their interface, but their rules only when its link appears.
     world.delay_links(Duration::from_secs(2));
     let daemon = world.start(ONE_WARM).await;
     daemon.settle().await;
@@ -237,7 +236,7 @@ async fn an_add_that_waits_too_long_is_told_to_try_again_and_what_it_waits_for()
         failure.message
     );
     assert!(failure.message.contains("assign"), "{}", failure.message);
-    // It has left the queue: what comes stays free.
+    // The caller has left the queue, so the address that comes stays free.
     daemon.settle().await;
     assert_eq!(daemon.report().await.assigned, 0);
 }
@@ -332,7 +331,7 @@ async fn sandboxes_that_died_without_a_del_make_room_before_an_add_is_called_hop
     let settings = [
         ("WARM_IP_TARGET", "1"),
         ("MAX_PODS", "3"),
-        // Nobody but the ADD shall look.
+        // No audit: only the ADD itself may find the pods that are gone.
         ("VENI_AUDIT_INTERVAL", "3600"),
     ];
     let daemon = world.start(&settings).await;

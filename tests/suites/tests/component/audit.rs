@@ -1,5 +1,5 @@
-//! Compares daemon, kernel and cloud with each other, each by what it says of
-//! itself.
+//! The audit at the end of a test: compares what daemon, kernel and cloud each say about
+//! themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use veni_api::v1;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
+use veni_provider::SourceRouting;
 
 use crate::daemon::Daemon;
 use crate::world::ranges_of;
 
 impl Daemon {
-    /// Says what differs.
+    /// The differences.
     /// Only for a pool that has settled.
     pub(crate) async fn differences(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -88,7 +89,8 @@ impl Daemon {
 
     /// Pods on a secondary interface have a rule that leads out of it.
     fn compare_rules(&self, owners: &BTreeMap<IpAddr, String>, found: &mut Vec<String>) {
-        let source_routing = self.world.cloud.capabilities().source_routing;
+        let source_routing =
+            self.world.cloud.capabilities().source_routing == SourceRouting::BySource;
         for interface in self.world.interfaces().iter().filter(|_| source_routing) {
             let plan = self
                 .world
@@ -100,7 +102,12 @@ impl Daemon {
                 .filter(|a| ranges.iter().any(|r| r.contains(*a)));
             for address in of_it.filter(|_| !interface.primary) {
                 let ruled = plan.as_ref().is_some_and(|plan| {
-                    plan.mac == interface.mac.0 && plan.sources.iter().any(|s| s.contains(address))
+                    plan.mac == interface.mac.0
+                        && plan
+                            .source_routing
+                            .sources()
+                            .iter()
+                            .any(|s| s.contains(address))
                 });
                 if !ruled {
                     found.push(format!("{address} has no rule out of {}", interface.id));
@@ -109,7 +116,7 @@ impl Daemon {
         }
     }
 
-    /// The daemon, the kernel and the cloud agree.
+    /// Asserts that daemon, kernel and cloud agree.
     pub(crate) async fn check(&self) {
         let differences = self.differences().await;
         assert!(differences.is_empty(), "{differences:#?}");

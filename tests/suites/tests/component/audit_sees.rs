@@ -1,5 +1,5 @@
-//! The comparison that ends most tests of this lane can fail: one planted defect
-//! for each thing that it looks at.
+//! Shows that the audit at the end of most tests of this lane can fail: one planted defect
+//! for each thing that it checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ async fn an_address_that_the_cloud_took_is_found() {
         prefixes: Vec::new(),
     };
     world
-        .behind_its_back()
+        .other_client()
         .release(&primary.id, &taken)
         .await
         .expect("goes");
@@ -76,7 +76,7 @@ async fn an_address_that_the_daemon_does_not_know_is_found() {
     let (world, daemon) = healthy().await;
     let second = world.interfaces()[1].id.clone();
     world
-        .behind_its_back()
+        .other_client()
         .assign(&second, ONE)
         .await
         .expect("fits");
@@ -90,7 +90,7 @@ async fn two_changes_that_meet_on_one_interface_are_found() {
         .cloud
         .set_latency(None, Latency::fixed(Duration::from_secs(1)));
     let provider = Recorded {
-        inner: Arc::new(world.behind_its_back()),
+        inner: Arc::new(world.other_client()),
         calls: world.calls.clone(),
     };
     let second = world.interfaces()[1].id.clone();

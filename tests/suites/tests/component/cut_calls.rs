@@ -1,5 +1,5 @@
-//! A daemon that is killed while the cloud works for it: the next one finds out
-//! what came of it and gives nobody what is gone.
+//! A daemon is killed while the cloud carries out its call. The next one finds out what
+//! became of the call, and gives no pod what is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const TWO_SOON: Settings<'_> = &[
     ("VENI_INVENTORY_INTERVAL", "600"),
 ];
 
-fn lagging() -> CloudConfig {
+fn eventually_consistent() -> CloudConfig {
     let mut config = CloudConfig::aws().instant();
     config.consistency_delay = Latency::fixed(Duration::from_secs(4));
     config.settle_time = Duration::from_secs(5);
@@ -32,8 +32,8 @@ fn pods(count: usize) -> impl Iterator<Item = String> {
 /// A daemon that is killed while the cloud works on a change of this kind: `at`
 /// into a call of twenty seconds, which the cloud carries out after ten.
 fn killed_during(operation: Operation, pods_before: usize, at: Duration) -> Arc<World> {
-    let world = World::new(lagging(), "m5.large");
-    world.life(async {
+    let world = World::new(eventually_consistent(), "m5.large");
+    world.until_killed(async {
         let daemon = world.start(TWO_SOON).await;
         daemon.settle().await;
         let slow = Latency::fixed(Duration::from_secs(20));
@@ -64,9 +64,9 @@ fn killed_during(operation: Operation, pods_before: usize, at: Duration) -> Arc<
     world
 }
 
-/// The next daemon serves a burst with nothing but addresses that the node has.
+/// Asserts that the next daemon serves a burst with addresses that the node really has.
 fn serves_a_burst(world: &Arc<World>, count: usize) {
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(TWO_SOON).await;
         let burst = (0..count).map(|number| format!("burst-{number}"));
         let given = daemon.add_all(burst).await;
@@ -80,7 +80,7 @@ fn serves_a_burst(world: &Arc<World>, count: usize) {
         for name in pods(12) {
             daemon.del(&name).await;
         }
-        daemon.quiet_for(Duration::from_secs(700)).await;
+        daemon.settle_for(Duration::from_secs(700)).await;
         daemon.check().await;
         assert_eq!(world.holdings().addresses, 2);
         assert_eq!(world.journal("releases"), 0);
@@ -109,13 +109,13 @@ fn what_was_being_bought_at_a_kill_is_found_and_not_bought_again() {
     for (operation, pods_before) in [(Operation::Assign, 4), (Operation::AttachInterface, 9)] {
         let world = killed_during(operation, pods_before, Duration::from_secs(15));
         // It shows in the inventory by now.
-        world.life(async { sleep(Duration::from_secs(5)).await });
+        world.until_killed(async { sleep(Duration::from_secs(5)).await });
         let bought = |world: &World| {
             let kinds = [Operation::Assign, Operation::AttachInterface];
             kinds.map(|kind| world.calls.of(kind)).iter().sum::<usize>()
         };
         let before = bought(&world);
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(TWO_SOON).await;
             // As many as asked before.
             let again = pods(pods_before);

@@ -1,4 +1,4 @@
-//! A daemon as tests use it: what a plugin asks, what an operator is told.
+//! A daemon as tests use it: a plugin's requests, and the answers to operators.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use ipamd::app::App;
 use ipamd::attachment::{AttachmentKey, PodName};
-use ipamd::endpoints::{AddOrder, Record};
+use ipamd::endpoints::AddOrder;
+use ipamd::journal::endpoint::Record;
+use ipamd::serve::operator::{Beside, plan_response, pool_response};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use veni_api::failure::CniFailure;
 use veni_api::v1;
+use veni_dataplane::Bandwidth;
 
 use crate::world::{LONG, World};
 
@@ -45,7 +48,7 @@ impl Daemon {
         }
     }
 
-    /// The order that a plugin would give.
+    /// The request that a plugin would send.
     pub(crate) fn order(&self, container: &str) -> AddOrder {
         let key = key(container);
         AddOrder {
@@ -58,6 +61,8 @@ impl Daemon {
             key,
             mtu: 0,
             is_default_gateway: None,
+            bandwidth: Bandwidth::default(),
+            port_mappings: Vec::new(),
         }
     }
 
@@ -67,7 +72,7 @@ impl Daemon {
         added.map(|record| address_of(&record))
     }
 
-    /// ADDs that must go right, all at once.
+    /// ADDs that must succeed, all at once.
     pub(crate) async fn add_all(
         &self,
         containers: impl IntoIterator<Item = String>,
@@ -83,7 +88,7 @@ impl Daemon {
         addresses
     }
 
-    /// ADD in a task of its own; aborting it is a caller that goes away.
+    /// ADD in a task of its own. Aborting the task is a caller that goes away.
     pub(crate) fn begin_add(&self, container: &str) -> JoinHandle<Result<IpAddr, CniFailure>> {
         let (endpoints, order) = (Arc::clone(&self.app.endpoints), self.order(container));
         tokio::spawn(async move {
@@ -92,7 +97,7 @@ impl Daemon {
         })
     }
 
-    /// DEL; tells whether there was something to delete.
+    /// DEL. Returns whether there was something to delete.
     pub(crate) async fn del(&self, container: &str) -> bool {
         let deleted = self.app.endpoints.delete(&key(container)).await;
         deleted.expect("del never fails by itself")
@@ -100,15 +105,16 @@ impl Daemon {
 
     /// The pool as operators see it.
     pub(crate) async fn report(&self) -> v1::PoolResponse {
-        self.app.pool.report().await.expect("the pool runs")
+        let report = self.app.pool.report().await.expect("the pool runs");
+        pool_response(report, Beside::default())
     }
 
     /// The plan as operators see it.
     pub(crate) async fn plan(&self) -> v1::PlanResponse {
-        self.app.pool.plan().await.expect("the pool runs")
+        plan_response(self.app.pool.plan().await.expect("the pool runs"))
     }
 
-    /// Everything an operator is told about the pool's plan, as one text.
+    /// Everything that the daemon tells operators about its plan, as one text.
     pub(crate) async fn explanation(&self) -> String {
         let plan = self.plan().await;
         let actions = plan
@@ -127,12 +133,12 @@ impl Daemon {
 
     /// Waits until nothing has happened between cloud and daemon for five seconds.
     pub(crate) async fn settle(&self) {
-        self.quiet_for(Duration::from_secs(5)).await;
+        self.settle_for(Duration::from_secs(5)).await;
     }
 
-    /// Waits until nothing has happened between cloud and daemon for so long,
-    /// and nobody waits for an address.
-    pub(crate) async fn quiet_for(&self, span: Duration) {
+    /// Waits until nothing has happened between cloud and daemon for this time, and no ADD
+    /// waits for an address.
+    pub(crate) async fn settle_for(&self, span: Duration) {
         let began = Instant::now();
         let (mut before, mut since) = (usize::MAX, Instant::now());
         let step = Duration::from_secs(1).max(span / 20);

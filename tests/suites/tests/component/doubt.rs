@@ -1,10 +1,10 @@
-//! Answers that are lost and inventories that lag: nothing is bought twice,
-//! nothing is lost, nothing comes back from the dead.
+//! Lost answers and inventories that show the past. Nothing is bought twice, nothing is
+//! lost, and nothing that was released comes back.
 
 use std::time::Duration;
 
+use ipamd::events::Event;
 use tokio::time::sleep;
-use veni_api::v1::Event;
 use veni_provider::Operation;
 use veni_provider_mock::config::Latency;
 use veni_provider_mock::{CloudConfig, Fault, FaultKind};
@@ -12,8 +12,8 @@ use veni_provider_mock::{CloudConfig, Fault, FaultKind};
 use crate::daemon::Daemon;
 use crate::world::{Holdings, Settings, World};
 
-/// Changes show after two seconds, and five are promised.
-fn lagging() -> CloudConfig {
+/// A cloud whose changes show after two seconds, and which promises five.
+fn eventually_consistent() -> CloudConfig {
     let mut config = CloudConfig::aws().instant();
     config.consistency_delay = Latency::fixed(Duration::from_secs(2));
     config.settle_time = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const TWELVE_HELD: Holdings = Holdings {
     addresses: 12,
     prefixes: 0,
 };
-/// What shrinks soon.
+/// Settings of a pool that releases soon.
 const TWO_SOON: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
     ("IP_COOLDOWN_PERIOD", "1"),
@@ -39,7 +39,7 @@ const TWO_HELD: Holdings = Holdings {
     prefixes: 0,
 };
 
-/// Looks often, and believes soon that something is missing.
+/// Settings with frequent inventories and a short doubt time.
 const IMPATIENT: [(&str, &str); 2] = [("VENI_INVENTORY_INTERVAL", "1"), ("VENI_DOUBT_TIME", "1")];
 
 async fn scale_up_and_down(daemon: &Daemon, pods: usize) {
@@ -52,7 +52,7 @@ async fn scale_up_and_down(daemon: &Daemon, pods: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn an_assign_whose_answer_is_lost_is_found_and_not_repeated() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     world
         .cloud
         .inject(Fault::next(Operation::Assign, FaultKind::AnswerLost));
@@ -65,7 +65,7 @@ async fn an_assign_whose_answer_is_lost_is_found_and_not_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attach_whose_answer_is_lost_is_found_and_not_repeated() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     world.cloud.inject(Fault::next(
         Operation::AttachInterface,
         FaultKind::AnswerLost,
@@ -79,7 +79,7 @@ async fn an_attach_whose_answer_is_lost_is_found_and_not_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn two_answers_lost_one_after_the_other_are_both_settled_soon() {
-    let mut config = lagging();
+    let mut config = eventually_consistent();
     config.latency.assign = Latency::fixed(Duration::from_secs(1));
     config.latency.attach_interface = Latency::fixed(Duration::from_secs(2));
     let world = World::new(config, "m5.large");
@@ -89,7 +89,7 @@ async fn two_answers_lost_one_after_the_other_are_both_settled_soon() {
             .inject(Fault::next(operation, FaultKind::AnswerLost));
     }
     let daemon = world.start(TWELVE).await;
-    // The look that the first doubt asks for is too early for the second one.
+    // The inventory that the first doubt asks for comes too early for the second one.
     sleep(Duration::from_secs(30)).await;
     assert_eq!(
         daemon.plan().await.actions,
@@ -105,7 +105,7 @@ async fn two_answers_lost_one_after_the_other_are_both_settled_soon() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_hangs_is_given_up_and_looked_after() {
     for (applied, attaches) in [(true, 1), (false, 2)] {
-        let world = World::new(lagging(), "m5.large");
+        let world = World::new(eventually_consistent(), "m5.large");
         let hangs = FaultKind::Timeout { applied };
         world
             .cloud
@@ -125,13 +125,13 @@ async fn a_call_that_hangs_is_given_up_and_looked_after() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_whose_answer_is_lost_settles_with_the_inventory() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let daemon = world.start(TWO_SOON).await;
     world
         .cloud
         .inject(Fault::next(Operation::Release, FaultKind::AnswerLost));
     scale_up_and_down(&daemon, 6).await;
-    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.settle_for(Duration::from_secs(120)).await;
     assert_eq!(world.holdings(), TWO_HELD);
     daemon.check().await;
     assert_eq!(world.journal("releases"), 0, "the cloud has agreed");
@@ -139,37 +139,36 @@ async fn a_release_whose_answer_is_lost_settles_with_the_inventory() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_that_never_arrived_is_repeated() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let settings = [TWO_SOON, &[("VENI_INVENTORY_INTERVAL", "600")]].concat();
     let daemon = world.start(&settings).await;
     let lost = FaultKind::Timeout { applied: false };
     world.cloud.inject(Fault::next(Operation::Release, lost));
     scale_up_and_down(&daemon, 6).await;
-    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.settle_for(Duration::from_secs(120)).await;
     assert_eq!(world.holdings(), TWO_HELD);
     daemon.check().await;
-    daemon.quiet_for(Duration::from_secs(700)).await;
+    daemon.settle_for(Duration::from_secs(700)).await;
     assert_eq!(world.journal("releases"), 0, "the cloud has agreed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_detach_whose_answer_is_lost_settles_with_the_inventory() {
     for lost in [FaultKind::AnswerLost, FaultKind::Timeout { applied: false }] {
-        let world = World::new(lagging(), "m5.large");
+        let world = World::new(eventually_consistent(), "m5.large");
         let daemon = world.start(TWO_SOON).await;
         world
             .cloud
             .inject(Fault::next(Operation::DetachInterface, lost.clone()));
         scale_up_and_down(&daemon, 12).await;
-        daemon.quiet_for(Duration::from_secs(200)).await;
+        daemon.settle_for(Duration::from_secs(200)).await;
         assert_eq!(world.holdings(), TWO_HELD, "{lost:?}");
         daemon.check().await;
     }
 }
 
-/// Pods come and go while every look at the cloud shows a past: what the daemon
-/// told about it meanwhile.
-async fn told_while_the_inventory_lags(config: CloudConfig) -> Vec<Event> {
+/// Makes and deletes pods while every inventory shows the past. Returns the daemon's events.
+async fn events_while_the_inventory_lags(config: CloudConfig) -> Vec<Event> {
     let world = World::new(config, "m5.large");
     let settings = [TWO_SOON, &IMPATIENT].concat();
     let daemon = world.start(&settings).await;
@@ -196,9 +195,9 @@ async fn told_while_the_inventory_lags(config: CloudConfig) -> Vec<Event> {
 
 #[tokio::test(start_paused = true)]
 async fn a_lagging_inventory_drops_nothing_fresh_and_brings_nothing_back() {
-    let mut config = lagging();
+    let mut config = eventually_consistent();
     config.consistency_delay = Latency::fixed(Duration::from_millis(4_900));
-    let told = told_while_the_inventory_lags(config).await;
+    let told = events_while_the_inventory_lags(config).await;
     let has = |text: &str| told.iter().any(|event| event.message.contains(text));
     assert!(
         has("slots given back") && has("detached"),
@@ -214,7 +213,7 @@ async fn a_lagging_inventory_drops_nothing_fresh_and_brings_nothing_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cloud_that_lags_longer_than_it_promised_is_noticed_by_this_check() {
-    let mut config = lagging();
+    let mut config = eventually_consistent();
     config.consistency_delay = Latency::fixed(Duration::from_secs(20));
     let world = World::new(config, "m5.large");
     let daemon = world.start(&[TWO_SOON, &IMPATIENT].concat()).await;

@@ -40,7 +40,7 @@ async fn dual_stack_pods_have_an_address_of_each_family() {
     for number in 0..14 {
         assert!(daemon.del(&format!("pod-{number}")).await);
     }
-    daemon.quiet_for(Duration::from_secs(300)).await;
+    daemon.settle_for(Duration::from_secs(300)).await;
     let held = world.holdings();
     assert_eq!((held.interfaces, held.addresses, held.prefixes), (1, 2, 1));
     let told = daemon.report().await;
@@ -77,7 +77,7 @@ fn node_local_addresses_are_nobody_else_s_over_kills_and_for_their_cooldown() {
         locals.map(|local| local.expect("one each")).collect()
     };
     let distinct = |all: &[IpAddr]| all.iter().collect::<std::collections::BTreeSet<_>>().len();
-    let before = world.life(async {
+    let before = world.until_killed(async {
         let daemon = world.start(&settings).await;
         daemon.add_all((0..5).map(|n| format!("pod-{n}"))).await;
         let before = locals(&daemon);
@@ -85,17 +85,17 @@ fn node_local_addresses_are_nobody_else_s_over_kills_and_for_their_cooldown() {
         before
     });
     assert_eq!(distinct(&before), 5);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&settings).await;
         assert_eq!(locals(&daemon), before[1..]);
         daemon.add_all((5..8).map(|n| format!("pod-{n}"))).await;
         let mut all = locals(&daemon);
         all.push(before[0]); // it cools
         assert_eq!(distinct(&all), 8, "{all:?}");
-        daemon.quiet_for(Duration::from_secs(60)).await;
+        daemon.settle_for(Duration::from_secs(60)).await;
         daemon.check().await;
     });
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&settings).await;
         daemon.add("fresh").await.expect("is served");
         let fresh = *locals(&daemon).last().expect("one");
@@ -137,12 +137,12 @@ fn dual_stack_pods_keep_both_addresses_over_a_kill() {
             .flat_map(|record| record.addresses())
             .collect()
     };
-    let before = world.life(async {
+    let before = world.until_killed(async {
         let daemon = world.start(&settings).await;
         daemon.add_all((0..3).map(|n| format!("pod-{n}"))).await;
         all(&daemon)
     });
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&settings).await;
         assert_eq!(all(&daemon), before);
         let fresh = daemon

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use ipamd::serve::cni::add_response;
 use veni_api::failure::code;
 use veni_dataplane::DefaultRoute;
 
@@ -63,7 +64,7 @@ async fn a_result_tells_the_routes_that_an_interface_has() {
         order.is_default_gateway = asked;
         let record = daemon.app.endpoints.add(order).await.expect("is served");
         let table = record.links.map_or(0, |links| 0x5700 + links.pod_index);
-        let routes = record.response().routes.into_iter();
+        let routes = add_response(&record).routes.into_iter();
         let routes = routes.map(|route| {
             let own = |number: u32| {
                 if number == table {
@@ -143,13 +144,13 @@ async fn gc_releases_one_interface_of_a_pod_and_keeps_the_other() {
 #[test]
 fn a_restarted_daemon_has_both_interfaces_and_clears_the_rules_of_the_one_that_goes() {
     let world = World::aws("m5.large");
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         for container in ["a", "a:net1"] {
             daemon.add(container).await.expect("is served");
         }
     });
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         daemon.check().await;
         assert_eq!(interfaces(&daemon), ["eth0", "net1"]);

@@ -1,5 +1,5 @@
-//! Many seeded histories of ADDs, DELs and callers that go away, in a cloud that
-//! is slow, lags and fails: whatever happens in between, the invariants hold.
+//! Many seeded histories of ADDs, DELs and callers that go away, in a cloud that is slow,
+//! lags and fails. The invariants hold at every moment.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ fn error(class: ErrorClass) -> FaultKind {
     }
 }
 
-fn weather(world: &World) {
+fn inject_random_faults(world: &World) {
     let kinds = [
         FaultKind::AnswerLost,
         error(ErrorClass::Transient),
@@ -74,8 +74,8 @@ fn weather(world: &World) {
         .delay(Step::EnsureInterface, Duration::from_millis(200));
 }
 
-/// No address is two endpoints', at any moment.
-fn nobody_shares(daemon: &Daemon, seed: u64) {
+/// Asserts that no two endpoints have the same address.
+fn assert_no_address_has_two_endpoints(daemon: &Daemon, seed: u64) {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     for record in daemon.app.endpoints.list() {
         for address in record.addresses() {
@@ -93,7 +93,7 @@ async fn history(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let world = World::new(CloudConfig::aws().seed(seed), "m5.large");
     let daemon = world.start(&settings(seed)).await;
-    weather(&world);
+    inject_random_faults(&world);
     let mut operations = JoinSet::new();
     for _ in 0..40 {
         let name = format!("pod-{}", rng.random_range(0..CONTAINERS));
@@ -130,11 +130,11 @@ async fn history(seed: u64) {
             }
             _ => sleep(Duration::from_millis(rng.random_range(0..3_000))).await,
         }
-        nobody_shares(&daemon, seed);
+        assert_no_address_has_two_endpoints(&daemon, seed);
     }
     while let Some(ended) = operations.join_next().await {
         ended.expect("no operation fails in a way it must not");
-        nobody_shares(&daemon, seed);
+        assert_no_address_has_two_endpoints(&daemon, seed);
     }
     world.cloud.clear_faults();
     daemon.settle().await;
@@ -147,7 +147,7 @@ async fn ends_where_it_began(world: &World, daemon: &Daemon, seed: u64) {
     for number in 0..CONTAINERS {
         daemon.del(&format!("pod-{number}")).await;
     }
-    daemon.quiet_for(Duration::from_secs(90)).await;
+    daemon.settle_for(Duration::from_secs(90)).await;
     let differences = daemon.differences().await;
     assert!(differences.is_empty(), "seed {seed}: {differences:#?}");
     let told = daemon.explanation().await;

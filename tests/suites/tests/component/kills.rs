@@ -47,8 +47,8 @@ const CONTAINERS: u32 = 14;
 /// Lives of a daemon in one history.
 const LIVES: u32 = 12;
 
-/// Some operations, then a moment in which they get as far as they get.
-async fn some_of_a_life(daemon: &Daemon, rng: &mut StdRng) {
+/// Starts some operations, then gives them a moment, however far they get.
+async fn random_adds_and_dels(daemon: &Daemon, rng: &mut StdRng) {
     for _ in 0..rng.random_range(1..8) {
         let name = format!("pod-{}", rng.random_range(0..CONTAINERS));
         if rng.random_bool(0.6) {
@@ -62,7 +62,8 @@ async fn some_of_a_life(daemon: &Daemon, rng: &mut StdRng) {
     sleep(Duration::from_millis(rng.random_range(0..6_000))).await;
 }
 
-/// Whoever has an address after a kill has one that the cloud gives this node.
+/// Asserts that after a kill, every pod's address is one that the cloud assigns to this
+/// node.
 fn nobody_has_what_is_gone(world: &World, daemon: &Daemon, seed: u64) {
     let mut seen: BTreeSet<IpAddr> = BTreeSet::new();
     for record in daemon.app.endpoints.list() {
@@ -87,17 +88,17 @@ fn history(seed: u64) {
         .delay(Step::RemoveEndpoint, Duration::from_millis(40));
     let answers_get_lost = Fault::random(0.1, FaultKind::AnswerLost);
     for _ in 0..LIVES {
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(&settings(seed)).await;
             nobody_has_what_is_gone(&world, &daemon, seed);
             world.cloud.clear_faults();
             world.cloud.inject(answers_get_lost.clone());
-            some_of_a_life(&daemon, &mut rng).await;
+            random_adds_and_dels(&daemon, &mut rng).await;
             nobody_has_what_is_gone(&world, &daemon, seed);
         });
     }
     world.cloud.clear_faults();
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&settings(seed)).await;
         sleep(Duration::from_secs(20)).await;
         daemon.settle().await;
@@ -106,7 +107,7 @@ fn history(seed: u64) {
         for number in 0..CONTAINERS {
             daemon.del(&format!("pod-{number}")).await;
         }
-        daemon.quiet_for(Duration::from_secs(700)).await;
+        daemon.settle_for(Duration::from_secs(700)).await;
         let differences = daemon.differences().await;
         assert!(differences.is_empty(), "seed {seed}: {differences:#?}");
         let told = daemon.explanation().await;

@@ -1,4 +1,4 @@
-//! Trouble with one kind of call, and what becomes of the others.
+//! One kind of call fails; the other kinds go on.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn pauses(world: &World, operation: Operation, first: usize) -> Vec<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_given_back_for_a_while_does_not_hold_up_pods() {
+async fn what_cannot_be_released_for_a_while_does_not_hold_up_pods() {
     let classes = [
         ErrorClass::Throttled { retry_after: None },
         ErrorClass::Throttled {
@@ -60,7 +60,7 @@ async fn what_cannot_be_given_back_for_a_while_does_not_hold_up_pods() {
         let begun = Instant::now();
         daemon.add_all((0..20).map(|n| format!("more-{n}"))).await;
         let waited = begun.elapsed();
-        // The budget of calls, which throttling has lowered, takes its time.
+        // Throttling has lowered the budget of calls, which recovers slowly.
         assert!(waited < Duration::from_secs(5), "{class:?}: {waited:?}");
         daemon.check().await;
     }
@@ -131,12 +131,12 @@ async fn an_address_that_comes_does_not_bring_a_refused_interface_back_sooner() 
         world.calls.of(Operation::AttachInterface),
     );
     for round in 0..4 {
-        // Somebody takes one away: it is replaced.
+        // Somebody takes an address away, and the pool replaces it.
         let gone = Grant {
             addresses: vec![world.interfaces()[0].addresses[round]],
             prefixes: Vec::new(),
         };
-        let behind = world.behind_its_back();
+        let behind = world.other_client();
         behind.release(&primary.id, &gone).await.expect("goes");
         sleep(Duration::from_secs(5)).await;
     }
@@ -164,7 +164,7 @@ async fn a_refused_interface_is_asked_for_ever_less_often_and_comes_when_granted
         sleep(6 * MINUTE).await;
         daemon.settle().await;
         assert_eq!(world.holdings().addresses, 12);
-        // What worked in between is forgiven.
+        // A success in between has ended the back-off.
         world
             .cloud
             .inject(failing(class).on(Operation::AttachInterface));

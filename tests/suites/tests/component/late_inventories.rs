@@ -1,16 +1,16 @@
-//! Inventories that lack what the node holds, for a moment or for minutes: pods
-//! keep their rules, nobody new gets what is in doubt, and what is really gone is
-//! dropped when a second inventory agrees.
+//! Inventories that lack what the node holds, for a moment or for minutes. Pods keep their
+//! rules, no new pod gets what is in doubt, and the pool drops what is really gone when a
+//! second inventory agrees.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipamd::events::Event;
 use ipnet::IpNet;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep};
-use veni_api::v1::Event;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use veni_provider::{ErrorClass, Grant, Interface, Limit, Operation, Provider};
 use veni_provider_mock::config::Latency;
@@ -20,7 +20,7 @@ use crate::daemon::Daemon;
 use crate::world::{Settings, World, ranges_of};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// As `VENI_DOUBT_TIME` is by default.
+/// The default of `VENI_DOUBT_TIME`.
 const DOUBT_TIME: Duration = Duration::from_secs(120);
 /// Nine addresses on the primary interface and two on a second one.
 const ELEVEN: Settings<'_> = &[("WARM_IP_TARGET", "11"), ("VENI_INVENTORY_INTERVAL", "8")];
@@ -32,7 +32,7 @@ fn cloud() -> CloudConfig {
     config
 }
 
-/// The pods' addresses that leave by no rule of the interface that holds them.
+/// The pods' addresses that have no rule to the table of the interface that holds them.
 fn unruled(world: &World, daemon: &Daemon) -> Vec<IpAddr> {
     let records = daemon.app.endpoints.list();
     let addresses: BTreeSet<IpAddr> = records.iter().flat_map(|one| one.addresses()).collect();
@@ -52,7 +52,12 @@ fn is_ruled(world: &World, interface: &Interface, address: IpAddr) -> bool {
         .kernel
         .interface(INTERFACE_TABLE_BASE + interface.device_index);
     plan.is_some_and(|plan| {
-        plan.mac == interface.mac.0 && plan.sources.iter().any(|source| source.contains(&address))
+        plan.mac == interface.mac.0
+            && plan
+                .source_routing
+                .sources()
+                .iter()
+                .any(|source| source.contains(&address))
     })
 }
 
@@ -84,7 +89,8 @@ async fn eleven_pods(daemon: &Daemon) {
 
 fn pod_on(daemon: &Daemon, interface: &Interface) -> (String, IpAddr) {
     let records = daemon.app.endpoints.list();
-    let on_it = |one: &&ipamd::endpoints::Record| one.cloud_interface == interface.id.to_string();
+    let on_it =
+        |one: &&ipamd::journal::endpoint::Record| one.cloud_interface == interface.id.to_string();
     let record = records.iter().find(on_it).expect("a pod is on it");
     (record.key.container_id.clone(), record.addresses()[0])
 }
@@ -94,12 +100,12 @@ async fn release_by_hand(world: &World, interface: &Interface, address: IpAddr) 
         addresses: vec![address],
         prefixes: Vec::new(),
     };
-    let released = world.behind_its_back().release(&interface.id, &taken).await;
+    let released = world.other_client().release(&interface.id, &taken).await;
     released.expect("goes");
 }
 
-/// Somebody takes a free address away; whoever gets it now, it is not the node's. A daemon
-/// that starts meanwhile knows no better than the one before.
+/// Somebody takes a free address away, and another node may have it now. A daemon that
+/// starts meanwhile knows no more than the one before.
 #[tokio::test(start_paused = true)]
 async fn what_is_in_doubt_is_lent_by_no_later_daemon() {
     for (found_out, cloud_answers) in [(true, true), (true, false), (false, true)] {
@@ -107,7 +113,7 @@ async fn what_is_in_doubt_is_lent_by_no_later_daemon() {
         let daemon = world.start(ELEVEN).await;
         daemon.settle().await;
         let primary = &world.interfaces()[0];
-        // The lowest one would be the next pod's.
+        // Take the lowest one: the next pod would get it.
         let taken = primary.addresses.iter().min().copied().expect("an address");
         if found_out {
             sleep(DOUBT_TIME).await;
@@ -124,7 +130,7 @@ async fn what_is_in_doubt_is_lent_by_no_later_daemon() {
         }
         let daemon = world.start(ELEVEN).await;
         sleep(20 * SECOND).await;
-        // Ten are left; what is missing of eleven is bought once the cloud answers.
+        // Ten of eleven are left. The pool buys the missing one once the cloud answers.
         let got = daemon.add_all((0..10).map(|n| format!("pod-{n}"))).await;
         assert!(!got.contains(&taken), "{taken} is another's: {got:?}");
     }
@@ -150,7 +156,7 @@ async fn pods_keep_their_rules_while_inventories_lag() {
         assert_eq!(has("in doubt until"), late, "{lag:?}: {told:#?}");
         assert_eq!(has("in doubt no more"), late, "{lag:?}: {told:#?}");
         assert!(!has("took it away") && !has("is gone"), "{told:#?}");
-        daemon.quiet_for(100 * SECOND).await;
+        daemon.settle_for(100 * SECOND).await;
         daemon.check().await;
         assert_eq!(world.holdings().addresses, 16, "no more than it needs");
         let slots = daemon.report().await.interfaces[0].slots;
@@ -196,7 +202,7 @@ async fn what_was_taken_away_is_dropped_by_a_second_inventory_that_the_pool_asks
     let gone = primary.addresses[0];
     let looks = world.calls.of(Operation::Inventory);
     release_by_hand(&world, &primary, gone).await;
-    // The node sees it by itself, within half a minute and the time to be sure.
+    // The local view shows it within half a minute, and then the difference has to last.
     sleep(50 * SECOND).await;
     assert_eq!(in_state(&daemon, "missing").await, [gone.to_string()]);
     sleep(DOUBT_TIME).await;
@@ -266,7 +272,7 @@ async fn an_interface_taken_from_pods_is_named_and_goes_with_the_last_of_them() 
     let second = world.interfaces()[1].clone();
     let table = INTERFACE_TABLE_BASE + second.device_index;
     world.cloud.deny(Operation::AttachInterface);
-    let behind = world.behind_its_back();
+    let behind = world.other_client();
     behind.detach_interface(&second.id).await.expect("goes");
     sleep(3 * DOUBT_TIME).await;
     let told = messages(&mut events);
@@ -313,8 +319,8 @@ async fn no_limit_is_learnt_while_anything_is_in_doubt() {
 
 /// A daemon that died after its pods had come, and whose memory of the cloud was
 /// lost: only the journal of the pods is left.
-fn killed_without_memory(world: &Arc<World>) {
-    world.life(async {
+fn kill_and_lose_the_inventory(world: &Arc<World>) {
+    world.until_killed(async {
         let daemon = world.start(ELEVEN).await;
         eleven_pods(&daemon).await;
     });
@@ -325,12 +331,12 @@ fn killed_without_memory(world: &Arc<World>) {
 #[test]
 fn a_rule_stands_for_every_pod_after_a_restart_whose_first_inventory_lacks_its_address() {
     let world = World::new(cloud(), "m5.large");
-    killed_without_memory(&world);
+    kill_and_lose_the_inventory(&world);
     let second = world.interfaces()[1].clone();
     world
         .calls
         .hide(second.addresses.iter().map(|one| IpNet::from(*one)));
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(ELEVEN).await;
         for second in 0..100 {
             let unruled = unruled(&world, &daemon);
@@ -348,10 +354,10 @@ fn a_rule_stands_for_every_pod_after_a_restart_whose_first_inventory_lacks_its_a
 #[test]
 fn a_rule_stands_for_every_pod_after_a_restart_whose_first_inventory_lacks_its_interface() {
     let world = World::new(cloud(), "m5.large");
-    killed_without_memory(&world);
+    kill_and_lose_the_inventory(&world);
     let second = world.interfaces()[1].clone();
     world.calls.hide_interface(Some(second.id.clone()));
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(ELEVEN).await;
         let told = daemon.explanation().await;
         assert!(told.contains(second.id.as_str()), "{told}");
@@ -377,7 +383,7 @@ async fn what_an_interface_always_has_stays_though_a_description_lacks_it() {
     let before = world.kernel.interface(table).expect("is wired");
     world.calls.hide_lists(true);
     let begun = Instant::now();
-    // All interfaces are made again now and then.
+    // The slow audit sets all interfaces up again now and then.
     while begun.elapsed() < 100 * SECOND {
         sleep(SECOND).await;
         let now = world.kernel.interface(table).expect("is wired");

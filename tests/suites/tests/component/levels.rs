@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 use veni_provider::{Operation, SubnetId};
 use veni_provider_mock::CloudConfig;
 
+use crate::cloud_faults::metric;
 use crate::daemon::Daemon;
-use crate::trouble::metric;
 use crate::world::{Holdings, SUBNET, World};
 
 async fn delete_pods(daemon: &Daemon, numbers: std::ops::Range<usize>) {
@@ -159,7 +159,7 @@ async fn a_node_goes_from_nothing_to_full_and_back() {
             daemon.settle().await;
             daemon.check().await;
             delete_pods(&daemon, 0..56).await;
-            daemon.quiet_for(Duration::from_secs(300)).await;
+            daemon.settle_for(Duration::from_secs(300)).await;
             assert_eq!(world.holdings(), expected, "{settings:?}, round {round}");
             daemon.check().await;
         }
@@ -202,7 +202,7 @@ async fn an_azure_node_grows_by_batches_and_never_attaches() {
             .is_none()
     );
     let changes = world.calls.changes();
-    // One pod more and one less around a border: nothing flaps.
+    // One pod more and one less around a border: the pool must not flap.
     for _ in 0..5 {
         delete_pods(&daemon, 40..41).await;
         sleep(Duration::from_secs(100)).await;
@@ -211,7 +211,7 @@ async fn an_azure_node_grows_by_batches_and_never_attaches() {
     }
     assert_eq!(world.calls.changes(), changes);
     delete_pods(&daemon, 0..41).await;
-    daemon.quiet_for(Duration::from_secs(300)).await;
+    daemon.settle_for(Duration::from_secs(300)).await;
     assert_eq!(world.holdings(), held(1, 16, 0));
     assert_eq!(world.calls.of(Operation::AttachInterface), 0);
 }
@@ -233,10 +233,17 @@ async fn metrics_have_the_names_and_values_that_operators_know() {
         ("awscni_total_ip_addresses", 8.0),
         ("awscni_eni_allocated", 1.0),
         ("awscni_eni_max", 3.0),
-        ("awscni_ip_max", 29.0),
+        // Three interfaces, each with nine for pods.
+        ("awscni_ip_max", 27.0),
         ("awscni_total_ipv4_prefixes", 0.0),
         ("awscni_add_ip_req_count", 5.0),
-        ("awscni_del_ip_req_count", 1.0),
+        ("awscni_del_ip_req_count{reason=\"PodDeleted\"}", 1.0),
+        ("awscni_del_ip_req_count{reason=\"SetupNSFailed\"}", 0.0),
+        (
+            "awscni_ipamd_action_inprogress{fn=\"increaseDatastorePool\"}",
+            0.0,
+        ),
+        ("awscni_force_removed_ips", 0.0),
         ("awscni_no_available_ip_addresses", 2.0),
         ("veni_pool_addresses{state=\"free\"}", 3.0),
         ("veni_pool_addresses{state=\"assigned\"}", 4.0),

@@ -1,4 +1,4 @@
-//! Limits that are lower than the table of instance types promises.
+//! Real limits that are lower than those in the table of instance types.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use veni_provider_mock::{CloudConfig, Fault, FaultKind};
 use crate::world::{Settings, World};
 
 /// An m5.large has 3 and 10.
-const PROMISED: Limits = Limits {
+const TOO_HIGH: Limits = Limits {
     interfaces: 3,
     ipv4_per_interface: 30,
     ipv6_per_interface: 30,
@@ -28,7 +28,7 @@ fn pods(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
 }
 
 async fn serves_all_that_fits(world: &Arc<World>, settings: Settings<'_>, fits: usize) {
-    world.calls.promise(PROMISED);
+    world.calls.replace_limits(TOO_HIGH);
     let daemon = world.start(settings).await;
     daemon.add_all(pods(0..1)).await;
     daemon.settle().await;
@@ -38,8 +38,8 @@ async fn serves_all_that_fits(world: &Arc<World>, settings: Settings<'_>, fits: 
     daemon.check().await;
     let calls = world.calls.changes();
     assert!(calls <= 30, "{calls} changes asked for");
-    daemon.quiet_for(Duration::from_secs(60)).await;
-    // It stays learnt.
+    daemon.settle_for(Duration::from_secs(60)).await;
+    // The pool does not forget the limit.
     let before = world.calls.changes();
     sleep(6 * HOUR).await;
     let calls = world.calls.changes() - before;

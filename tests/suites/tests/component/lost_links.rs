@@ -1,13 +1,13 @@
-//! Interfaces whose link is missing on the node: what is free on them counts for
-//! nothing, other capacity is bought, and they serve again when the link is back.
+//! Interfaces whose link is missing on the node. Their free addresses do not count, the
+//! pool buys capacity elsewhere, and they serve again when the link is back.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipamd::events::Event;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep};
-use veni_api::v1::Event;
 use veni_provider::{Interface, Operation};
 
 use crate::daemon::Daemon;
@@ -29,7 +29,7 @@ async fn state_of(daemon: &Daemon, interface: &Interface) -> String {
     found.expect("it is there").state.clone()
 }
 
-/// A node whose second interface holds what is free.
+/// A node whose free addresses are on its second interface.
 async fn with_a_second_interface(world: &Arc<World>) -> (Daemon, Interface) {
     let daemon = world.start(TWO_WARM).await;
     daemon.settle().await;
@@ -40,8 +40,8 @@ async fn with_a_second_interface(world: &Arc<World>) -> (Daemon, Interface) {
     (daemon, second)
 }
 
-/// Some pods, each of which gets an address of another interface within seconds.
-async fn served_elsewhere(world: &World, daemon: &Daemon, second: &Interface) {
+/// Makes some pods. Each must get an address of another interface within seconds.
+async fn assert_served_by_another_interface(world: &World, daemon: &Daemon, second: &Interface) {
     for number in 0..3 {
         let begun = Instant::now();
         let address = daemon.add(&format!("late-{number}")).await;
@@ -69,7 +69,7 @@ async fn an_interface_that_loses_its_link_serves_nobody_until_it_is_back() {
     let told: Vec<_> = told.iter().filter(|text| names(text)).collect();
     assert_eq!(told.len(), 2, "lost, then out of service: {told:?}");
     assert!(told[1].contains("since"), "{told:?}");
-    served_elsewhere(&world, &daemon, &second).await;
+    assert_served_by_another_interface(&world, &daemon, &second).await;
     sleep(300 * SECOND).await;
     assert_eq!(world.calls.of(Operation::DetachInterface), 0, "it is kept");
     world.kernel.plug("eth1", second.mac.0);
@@ -78,7 +78,7 @@ async fn an_interface_that_loses_its_link_serves_nobody_until_it_is_back() {
     let told = messages(&mut events);
     let again = |text: &&String| text.contains("in service on eth1 again");
     assert_eq!(told.iter().filter(again).count(), 1, "{told:?}");
-    daemon.quiet_for(120 * SECOND).await;
+    daemon.settle_for(120 * SECOND).await;
     daemon.check().await;
 }
 

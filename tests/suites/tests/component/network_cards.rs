@@ -70,8 +70,7 @@ async fn interfaces_on_other_network_cards_take_no_place_from_pods() {
     assert_eq!(states, ["unmanaged"; CARDS as usize]);
 }
 
-/// Until the pool does not know an interface any more, and what follows from that
-/// is done.
+/// Waits until the pool no longer knows an interface and has acted on that.
 async fn until_forgotten(daemon: &Daemon, id: &InterfaceId) {
     let knows = async || {
         let report = daemon.report().await;
@@ -93,8 +92,8 @@ async fn an_interface_that_goes_takes_the_rules_of_its_own_card_with_it() {
     daemon.settle().await;
     let routed = || world.kernel.interface(INTERFACE_TABLE_BASE + 1).is_some();
     assert!(routed());
-    let behind = world.behind_its_back();
-    // It shares its device index with the one that pods use.
+    let behind = world.other_client();
+    // It has the same device index as the interface that pods use, on another card.
     let other = second(&world, 1).id;
     behind.detach_interface(&other).await.expect("goes");
     until_forgotten(&daemon, &other).await;

@@ -1,24 +1,23 @@
-//! An address that a link of the node itself carries is no pod's while it is there.
+//! Addresses that a link of the node itself carries: no pod gets one while that lasts.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::sleep;
-use veni_api::v1;
 
 use crate::daemon::Daemon;
 use crate::world::{Settings, World};
 
 const WARM: Settings<'_> = &[("WARM_IP_TARGET", "3")];
-/// Nothing that is spare stays longer than it must.
+/// Settings of a pool that releases an excess soon.
 const SPARE_GOES: Settings<'_> = &[
     ("WARM_IP_TARGET", "1"),
     ("IP_COOLDOWN_PERIOD", "1"),
     ("VENI_RELEASE_DELAY", "5"),
     ("VENI_DETACH_AGE", "0"),
 ];
-/// For a notification to come through.
+/// Time for a notification to arrive.
 const A_MOMENT: Duration = Duration::from_secs(1);
 
 fn on_node(world: &World, address: IpAddr) -> IpNet {
@@ -38,7 +37,10 @@ async fn state_of(daemon: &Daemon, address: IpAddr) -> String {
     listed.expect("it is the pool's").state.clone()
 }
 
-fn told(events: &mut tokio::sync::broadcast::Receiver<v1::Event>, parts: &[&str]) -> bool {
+fn has_event(
+    events: &mut tokio::sync::broadcast::Receiver<ipamd::events::Event>,
+    parts: &[&str],
+) -> bool {
     let mut found = false;
     while let Ok(event) = events.try_recv() {
         found |= parts.iter().all(|part| event.message.contains(part));
@@ -74,7 +76,7 @@ async fn no_pod_gets_an_address_that_the_node_carries_until_it_is_gone_from_ther
         "{:?}",
         report.host_warnings
     );
-    assert!(told(&mut events, &[&text, "eth0", "no pod gets it"]));
+    assert!(has_event(&mut events, &[&text, "eth0", "no pod gets it"]));
     assert!(gauge(&daemon, "unused"));
     // All other slots of the node's three interfaces.
     let got = daemon.add_all((0..8).map(|n| format!("pod-{n}"))).await;
@@ -84,7 +86,7 @@ async fn no_pod_gets_an_address_that_the_node_carries_until_it_is_gone_from_ther
     assert!(refused.contains(&text), "{refused}");
     world.kernel.remove_address("eth0", carried);
     sleep(A_MOMENT).await;
-    assert!(told(&mut events, &[&text, "no longer"]));
+    assert!(has_event(&mut events, &[&text, "no longer"]));
     assert_eq!(daemon.report().await.host_warnings, Vec::<String>::new());
     assert_eq!(daemon.add("last").await.expect("is served"), address);
 }
@@ -110,7 +112,7 @@ async fn an_add_that_waits_gets_an_address_the_moment_the_node_gives_it_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_node_carries_is_not_given_back_because_nobody_uses_it() {
+async fn what_the_node_carries_is_not_released_because_nobody_uses_it() {
     let world = World::aws("t3.small");
     let daemon = world.start(SPARE_GOES).await;
     daemon.add_all((0..6).map(|n| format!("pod-{n}"))).await;
@@ -150,7 +152,7 @@ async fn an_address_of_a_pod_that_appears_on_the_node_is_reported_at_once_and_st
     on_node(&world, address);
     sleep(A_MOMENT).await;
     let text = address.to_string();
-    assert!(told(&mut events, &[&text, "eth0", "in use by a pod"]));
+    assert!(has_event(&mut events, &[&text, "eth0", "in use by a pod"]));
     let warnings = daemon.report().await.host_warnings;
     assert!(
         warnings[0].contains("in the place of the pods"),
@@ -166,7 +168,7 @@ async fn an_address_of_a_pod_that_appears_on_the_node_is_reported_at_once_and_st
 #[test]
 fn a_daemon_that_starts_knows_before_its_first_lease_what_the_node_carries() {
     let world = World::aws("t3.small");
-    let address = world.life(async {
+    let address = world.until_killed(async {
         let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
         daemon.settle().await;
         of_pool(&world, 0)[0]
@@ -176,7 +178,7 @@ fn a_daemon_that_starts_knows_before_its_first_lease_what_the_node_carries() {
         if reboot {
             world.reboot();
         }
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
             let got = daemon.add("early").await.expect("is served");
             assert_ne!(got, address, "reboot: {reboot}");

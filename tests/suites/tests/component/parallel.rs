@@ -1,5 +1,5 @@
-//! Changes for different interfaces run side by side, and none makes anybody
-//! wait who does not need it.
+//! Changes of different interfaces run side by side. No ADD waits for a change that it
+//! does not need.
 
 use std::time::Duration;
 

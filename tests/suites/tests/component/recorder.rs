@@ -1,5 +1,6 @@
-//! Stands between the daemon and its cloud and looks on: which calls were made,
-//! how many at once, and whether two changes ever met on one interface.
+//! A provider between the daemon and its cloud. It records which calls were made, how many
+//! at once, and whether two changes ever met on one interface. It can also falsify what the
+//! daemon sees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +9,11 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::{
-    AddressSlots, AttachRequest, Capabilities, Glimpse, Grant, Interface, InterfaceId, Inventory,
-    Limits, Node, Operation, Provider, ProviderError,
+    AddressSlots, AttachRequest, Capabilities, ChangeRequest, Grant, Interface, InterfaceId,
+    Inventory, Limits, LocalView, Node, Operation, OperationId, Progress, Provider, ProviderError,
 };
 
-/// What was seen of the calls.
+/// The calls that it has seen.
 #[derive(Debug, Default)]
 struct Seen {
     changes_under_way: BTreeMap<InterfaceId, u32>,
@@ -20,14 +21,14 @@ struct Seen {
     all_under_way: usize,
     collisions: Vec<String>,
     calls: Vec<(Operation, Instant)>,
-    glances: usize,
-    /// What the node is shown by itself while that lags.
-    old_glimpse: Option<Option<Glimpse>>,
+    local_views: usize,
+    /// The local view to show instead of the true one.
+    old_view: Option<Option<LocalView>>,
     subnets_hidden: bool,
     hidden: BTreeSet<IpNet>,
     hidden_interface: Option<InterfaceId>,
     lists_hidden: bool,
-    promised: Option<Limits>,
+    limits: Option<Limits>,
 }
 
 /// The record, shared by all providers of one node.
@@ -58,40 +59,41 @@ impl Calls {
         of.map(|call| call.1).collect()
     }
 
-    /// Glances so far.
-    pub(crate) fn glances(&self) -> usize {
-        self.seen().glances
+    /// Local views so far.
+    pub(crate) fn local_views(&self) -> usize {
+        self.seen().local_views
     }
 
-    /// From now on the node sees by itself only this; `None` is the truth again.
-    pub(crate) fn freeze_glimpse(&self, glimpse: Option<Option<Glimpse>>) {
-        self.seen().old_glimpse = glimpse;
+    /// Replaces local views from now on; `None` shows the truth again.
+    pub(crate) fn freeze_local_view(&self, view: Option<Option<LocalView>>) {
+        self.seen().old_view = view;
     }
 
-    /// From now on inventories tell of no subnet, as without the right to see them.
+    /// Removes all subnets from inventories from now on, as without the permission to see
+    /// them.
     pub(crate) fn hide_subnets(&self) {
         self.seen().subnets_hidden = true;
     }
 
-    /// From now on inventories lack these addresses and prefixes, and no others.
+    /// Removes exactly these addresses and prefixes from inventories from now on.
     pub(crate) fn hide(&self, ranges: impl IntoIterator<Item = IpNet>) {
         self.seen().hidden = ranges.into_iter().collect();
     }
 
-    /// From now on inventories lack this interface, and no other.
+    /// Removes exactly this interface from inventories from now on.
     pub(crate) fn hide_interface(&self, interface: Option<InterfaceId>) {
         self.seen().hidden_interface = interface;
     }
 
-    /// Whether inventories describe interfaces from now on without any list of what
-    /// they have, as instance metadata may for a moment.
+    /// Sets whether inventories show interfaces without their lists of addresses, as instance
+    /// metadata may for a moment.
     pub(crate) fn hide_lists(&self, hide: bool) {
         self.seen().lists_hidden = hide;
     }
 
-    /// From now on the node's limits are told to be these, as by a wrong table.
-    pub(crate) fn promise(&self, limits: Limits) {
-        self.seen().promised = Some(limits);
+    /// Replaces the node's limits from now on, as a wrong table would.
+    pub(crate) fn replace_limits(&self, limits: Limits) {
+        self.seen().limits = Some(limits);
     }
 
     /// All calls so far.
@@ -110,7 +112,7 @@ impl Calls {
     }
 }
 
-/// A change under way; it ends when this is dropped, also by a cancelled call.
+/// A change under way. It ends when this is dropped, also when the call is cancelled.
 struct UnderWay {
     calls: Calls,
     interface: Option<InterfaceId>,
@@ -148,7 +150,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// A provider that is looked at.
+/// The provider.
 pub(crate) struct Recorded {
     pub(crate) inner: Arc<dyn Provider>,
     pub(crate) calls: Calls,
@@ -173,7 +175,7 @@ impl Provider for Recorded {
     async fn node(&self) -> Result<Node, ProviderError> {
         self.read(Operation::Node);
         let mut node = self.inner.node().await?;
-        if let Some(limits) = self.calls.seen().promised {
+        if let Some(limits) = self.calls.seen().limits {
             node.limits = limits;
         }
         Ok(node)
@@ -204,15 +206,15 @@ impl Provider for Recorded {
         Ok(inventory)
     }
 
-    async fn glance(&self) -> Option<Glimpse> {
+    async fn local_view(&self) -> Option<LocalView> {
         let frozen = {
             let mut seen = self.calls.seen();
-            seen.glances += 1;
-            seen.old_glimpse.clone()
+            seen.local_views += 1;
+            seen.old_view.clone()
         };
         match frozen {
-            Some(glimpse) => glimpse,
-            None => self.inner.glance().await,
+            Some(view) => view,
+            None => self.inner.local_view().await,
         }
     }
 
@@ -238,5 +240,14 @@ impl Provider for Recorded {
     async fn release(&self, interface: &InterfaceId, grant: &Grant) -> Result<(), ProviderError> {
         let _under_way = UnderWay::new(&self.calls, Operation::Release, Some(interface));
         self.inner.release(interface, grant).await
+    }
+
+    async fn begin(&self, change: &ChangeRequest) -> Result<Progress, ProviderError> {
+        let _under_way = UnderWay::new(&self.calls, change.operation(), change.interface());
+        self.inner.begin(change).await
+    }
+
+    async fn resume(&self, operation: &OperationId) -> Result<Progress, ProviderError> {
+        self.inner.resume(operation).await
     }
 }

@@ -1,5 +1,5 @@
-//! A run folder that takes no file for a while: pods end all the same, none begins,
-//! nothing goes back to the cloud, and all of it heals without a restart.
+//! A run folder that takes no file for a while. Pods can end but not start, nothing goes
+//! back to the cloud, and everything recovers without a restart.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,16 +13,16 @@ use crate::world::{Settings, World};
 
 const FOUR_WARM: Settings<'_> = &[("WARM_IP_TARGET", "4")];
 
-/// A folder of the journal that refuses everything: a file is in its place.
+/// Makes a folder of the journal refuse everything, by a file in its place.
 struct Refusing {
     folder: PathBuf,
     aside: PathBuf,
 }
 
 impl Refusing {
-    fn new(world: &World, shelf: &str) -> Self {
-        let folder = world.folder().join("journal").join(shelf);
-        let aside = world.folder().join(format!("{shelf}-aside"));
+    fn new(world: &World, of: &str) -> Self {
+        let folder = world.folder().join("journal").join(of);
+        let aside = world.folder().join(format!("{of}-aside"));
         fs::create_dir_all(&folder).expect("makes");
         fs::rename(&folder, &aside).expect("moves");
         fs::write(&folder, "").expect("writes");
@@ -75,7 +75,7 @@ async fn without_room_a_del_is_done_and_an_add_refused_and_undone_until_there_is
 #[test]
 fn a_del_without_its_record_stays_done_when_the_daemon_is_killed_then() {
     let world = World::aws("m5.large");
-    let refusing = world.life(async {
+    let refusing = world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         daemon.add_all(["a", "b"].map(str::to_owned)).await;
         daemon.settle().await;
@@ -85,7 +85,7 @@ fn a_del_without_its_record_stays_done_when_the_daemon_is_killed_then() {
         refusing
     });
     refusing.end();
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         let left = daemon.app.endpoints.list();
         assert_eq!(left.len(), 1);
@@ -105,7 +105,7 @@ fn a_del_without_its_record_stays_done_when_the_daemon_is_killed_then() {
 #[test]
 fn a_daemon_starts_though_what_it_finds_cannot_be_written_down() {
     let world = World::aws("m5.large");
-    let ids = world.life(async {
+    let ids = world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         daemon.add_all(["a", "b"].map(str::to_owned)).await;
         let records = daemon.app.endpoints.list();
@@ -121,7 +121,7 @@ fn a_daemon_starts_though_what_it_finds_cannot_be_written_down() {
     for path in in_the_way {
         fs::create_dir(path).expect("makes");
     }
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         let left = daemon.app.endpoints.list();
         assert_eq!(left.len(), 1);

@@ -1,8 +1,10 @@
-//! What others change in the kernel: it comes back when the kernel tells, nothing that
-//! lives is taken for gone, and nobody is fought for ever.
+//! What others change in the kernel comes back when the kernel notifies. The daemon does
+//! not mistake living pods for gone ones, and backs off from a program that keeps changing
+//! things.
 
 use std::time::Duration;
 
+use ipamd::events::EventKind;
 use tokio::time::{Instant, sleep, timeout};
 use veni_dataplane::memory::Step;
 use veni_dataplane::plan::INTERFACE_TABLE_BASE;
@@ -10,18 +12,18 @@ use veni_dataplane::plan::INTERFACE_TABLE_BASE;
 use crate::daemon::Daemon;
 use crate::world::{LONG, Settings, World};
 
-/// Nine addresses on the primary interface, three on a second one; nothing is noticed
-/// but by notification.
+/// Nine addresses on the primary interface, three on a second one. Without a slow audit, so
+/// that only notifications lead to repairs.
 const TWELVE: Settings<'_> = &[("WARM_IP_TARGET", "12"), ("VENI_AUDIT_INTERVAL", "3600")];
-/// The slow audit alone tells.
+/// Settings with which only the slow audit leads to repairs.
 const AUDITED: Settings<'_> = &[("WARM_IP_TARGET", "4")];
-/// Two of the slow audits.
+/// Time for two slow audits.
 const TWO_AUDITS: Duration = Duration::from_secs(25);
-/// Within what repairs are made.
+/// Time in which the daemon must have repaired.
 const WITHIN: Duration = Duration::from_secs(2);
 const SECOND: u32 = INTERFACE_TABLE_BASE + 1;
 
-/// Waits for something that only the daemon can do; how long it took.
+/// Waits for something that only the daemon can do. Returns how long it took.
 async fn until(what: &str, is_so: impl Fn() -> bool) -> Duration {
     let began = Instant::now();
     let waits = async {
@@ -62,7 +64,7 @@ async fn rules_routes_and_the_nodes_set_up_come_back_when_the_kernel_tells() {
     assert_eq!(daemon.app.metrics.repairs(), counted + 5);
     let mut told = Vec::new();
     while let Ok(event) = events.try_recv() {
-        told.extend((event.kind == "repair").then_some(event.message));
+        told.extend((event.kind == EventKind::Repair).then_some(event.message));
     }
     assert_eq!(told.len(), 5, "{told:?}");
     daemon.check().await;
@@ -114,7 +116,7 @@ async fn who_keeps_changing_the_same_thing_is_named_and_repaired_ever_more_seldo
         );
     }
     assert_eq!(named.len(), 3, "said once of each kind: {named:?}");
-    // Another kind does not wait meanwhile, and after a calm time this one neither.
+    // Another kind does not wait meanwhile. After a calm time, this one does not either.
     let address = daemon.add("a").await.expect("is served");
     world.kernel.delete_route(address);
     let took = until("the route", || !world.kernel.routes().is_empty()).await;
@@ -144,13 +146,13 @@ async fn a_pod_whose_link_a_dump_lacks_is_not_released_and_one_whose_link_is_gon
 #[test]
 fn a_pod_whose_link_a_dump_lacks_survives_a_restart() {
     let world = World::aws("m5.large");
-    let index = world.life(async {
+    let index = world.until_killed(async {
         let daemon = world.start(AUDITED).await;
         daemon.add("a").await.expect("is served");
         index(&daemon)
     });
     world.kernel.hide_from_dumps(index);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(AUDITED).await;
         assert_eq!(daemon.app.endpoints.list().len(), 1, "it lives");
         sleep(TWO_AUDITS).await;
@@ -162,14 +164,14 @@ fn a_pod_whose_link_a_dump_lacks_survives_a_restart() {
 #[test]
 fn a_pod_whose_links_mac_was_changed_keeps_its_link_over_a_restart_and_it_is_told() {
     let world = World::aws("m5.large");
-    let (index, mac) = world.life(async {
+    let (index, mac) = world.until_killed(async {
         let daemon = world.start(AUDITED).await;
         daemon.add("a").await.expect("is served");
         let index = index(&daemon);
         (index, world.kernel.mac(index))
     });
     world.kernel.set_mac(index, [2, 0, 0, 0, 9, 9]);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(AUDITED).await;
         assert_eq!(daemon.app.metrics.repairs(), 1);
         assert_eq!(daemon.app.endpoints.list().len(), 1, "it lives");
@@ -191,7 +193,7 @@ async fn a_changed_mac_is_noticed_by_the_audit_and_told() {
     until("the MAC", || world.kernel.mac(index) == before).await;
     let mut told = false;
     while let Ok(event) = events.try_recv() {
-        told |= event.kind == "repair" && event.message.contains("MAC of");
+        told |= event.kind == EventKind::Repair && event.message.contains("MAC of");
     }
     assert!(told);
     assert_eq!(daemon.app.endpoints.list().len(), 1);

@@ -1,5 +1,5 @@
-//! A daemon that is stopped, killed, or comes up after a reboot: what it had is
-//! found again, half-made things are undone, nothing is given out that is gone.
+//! A daemon that is stopped, killed, or starts after a reboot. It finds again what it had,
+//! undoes half-made things, and gives no pod what is gone.
 
 use std::fs;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::world::{Settings, World};
 
 const FOUR_WARM: Settings<'_> = &[("WARM_IP_TARGET", "4")];
 
-fn lagging() -> CloudConfig {
+fn eventually_consistent() -> CloudConfig {
     let mut config = CloudConfig::aws().instant();
     config.consistency_delay = Latency::fixed(Duration::from_secs(4));
     config.settle_time = Duration::from_secs(5);
@@ -43,7 +43,7 @@ fn addresses(daemon: &Daemon) -> Vec<IpAddr> {
 
 /// Three pods of a daemon that then ends, in order or not.
 fn three_pods(world: &Arc<World>, in_order: bool) -> Vec<IpAddr> {
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         let given = daemon.add_all(pods(3)).await;
         daemon.settle().await;
@@ -57,10 +57,10 @@ fn three_pods(world: &Arc<World>, in_order: bool) -> Vec<IpAddr> {
 #[test]
 fn pods_keep_their_addresses_over_a_stop_and_over_a_kill() {
     for in_order in [true, false] {
-        let world = World::new(lagging(), "m5.large");
+        let world = World::new(eventually_consistent(), "m5.large");
         let before = three_pods(&world, in_order);
         let changes = world.calls.changes();
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(FOUR_WARM).await;
             assert_eq!(addresses(&daemon), before);
             assert_eq!(daemon.add("pod-1").await.expect("is there"), before[1]);
@@ -75,10 +75,10 @@ fn pods_keep_their_addresses_over_a_stop_and_over_a_kill() {
 
 #[test]
 fn pods_are_served_from_what_is_owned_while_the_cloud_cannot_be_reached() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let before = three_pods(&world, false);
     world.cloud.inject(unreachable());
-    world.life(async {
+    world.until_killed(async {
         let begun = Instant::now();
         let daemon = world.start(FOUR_WARM).await;
         let fresh = daemon.add_all((3..7).map(|n| format!("pod-{n}"))).await;
@@ -99,10 +99,10 @@ fn pods_are_served_from_what_is_owned_while_the_cloud_cannot_be_reached() {
 
 #[test]
 fn a_first_start_waits_for_the_cloud() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let mut away = unreachable();
     away.lasts = Some(Duration::from_secs(30));
-    world.life(async {
+    world.until_killed(async {
         world.cloud.inject(away);
         let begun = Instant::now();
         let daemon = world.start(FOUR_WARM).await;
@@ -119,8 +119,8 @@ fn a_first_start_waits_for_the_cloud() {
 #[test]
 fn an_add_that_a_kill_has_cut_is_undone() {
     for step in [Step::CreatePair, Step::ConfigurePod, Step::ConfigureHost] {
-        let world = World::new(lagging(), "m5.large");
-        world.life(async {
+        let world = World::new(eventually_consistent(), "m5.large");
+        world.until_killed(async {
             let daemon = world.start(FOUR_WARM).await;
             daemon.settle().await;
             world.kernel.delay(step, Duration::from_secs(60));
@@ -128,7 +128,7 @@ fn an_add_that_a_kill_has_cut_is_undone() {
             sleep(Duration::from_secs(1)).await;
         });
         world.kernel.delay(step, Duration::ZERO);
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(FOUR_WARM).await;
             assert!(daemon.app.endpoints.list().is_empty(), "{step:?}");
             assert!(world.kernel.routes().is_empty(), "{step:?}");
@@ -144,8 +144,8 @@ fn an_add_that_a_kill_has_cut_is_undone() {
 
 #[test]
 fn a_del_that_a_kill_has_cut_is_finished() {
-    let world = World::new(lagging(), "m5.large");
-    world.life(async {
+    let world = World::new(eventually_consistent(), "m5.large");
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         daemon.add("a").await.expect("is served");
         world
@@ -156,7 +156,7 @@ fn a_del_that_a_kill_has_cut_is_finished() {
         sleep(Duration::from_secs(1)).await;
     });
     world.kernel.delay(Step::RemoveEndpoint, Duration::ZERO);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         assert!(daemon.app.endpoints.list().is_empty());
         assert!(!daemon.del("a").await, "a del that is repeated succeeds");
@@ -171,14 +171,14 @@ fn a_del_that_a_kill_has_cut_is_finished() {
 #[test]
 fn cooldowns_go_on_after_a_kill() {
     let settings = [("WARM_IP_TARGET", "1"), ("MAX_PODS", "2")];
-    let world = World::new(lagging(), "m5.large");
-    let before = world.life(async {
+    let world = World::new(eventually_consistent(), "m5.large");
+    let before = world.until_killed(async {
         let daemon = world.start(&settings).await;
         let given = daemon.add_all(pods(2)).await;
         daemon.del("pod-0").await;
         given[0]
     });
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&settings).await;
         assert_eq!(daemon.report().await.cooling, 1);
         let begun = Instant::now();
@@ -194,10 +194,10 @@ fn cooldowns_go_on_after_a_kill() {
 
 #[test]
 fn pods_that_ended_while_no_daemon_ran_are_released_at_the_start() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let before = three_pods(&world, false);
     world.end_namespace("pod-1");
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         assert_eq!(addresses(&daemon), [before[0], before[2]]);
         assert_eq!(daemon.app.metrics.repairs(), 1);
@@ -213,16 +213,16 @@ fn pods_that_ended_while_no_daemon_ran_are_released_at_the_start() {
 
 #[test]
 fn a_damaged_entry_is_dropped_and_its_address_stays_taken() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let before = three_pods(&world, false);
-    let shelf = world.folder().join("journal/endpoints");
-    let entry = fs::read_dir(&shelf)
+    let folder = world.folder().join("journal/endpoints");
+    let entry = fs::read_dir(&folder)
         .expect("lists")
         .flatten()
         .next()
         .expect("an entry");
     fs::write(entry.path(), "{}").expect("writes");
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         assert_eq!(daemon.app.endpoints.list().len(), 3, "one of them unknown");
         assert_eq!(daemon.app.metrics.repairs(), 2, "dropped, and taken in");
@@ -244,11 +244,11 @@ fn a_damaged_entry_is_dropped_and_its_address_stays_taken() {
 
 #[test]
 fn after_a_reboot_nothing_of_the_boot_before_is_believed_and_addresses_cool_once() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     three_pods(&world, false);
     let held = world.holdings().addresses;
     world.reboot();
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         assert!(daemon.app.endpoints.list().is_empty());
         assert_eq!(daemon.report().await.cooling as usize, held);
@@ -261,7 +261,7 @@ fn after_a_reboot_nothing_of_the_boot_before_is_believed_and_addresses_cool_once
         assert_eq!(daemon.report().await.cooling, 0);
         daemon.check().await;
     });
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         assert_eq!(daemon.report().await.cooling, 0, "it cooled once");
         assert_eq!(daemon.app.endpoints.list().len(), 1);
@@ -270,12 +270,12 @@ fn after_a_reboot_nothing_of_the_boot_before_is_believed_and_addresses_cool_once
 
 #[test]
 fn addresses_that_never_were_a_pods_are_taken_before_those_that_cool_after_a_reboot() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let before = three_pods(&world, false);
     world.reboot();
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
-        // The plan buys what it lacks while the others cool.
+        // The pool buys what it lacks while the other addresses cool.
         sleep(Duration::from_secs(5)).await;
         let fresh = daemon.add("first").await.expect("is served");
         assert!(!before.contains(&fresh), "{fresh} of {before:?}");
@@ -295,17 +295,17 @@ fn leave_a_note(world: &World, container: &str, time_ms: u64) {
         "timeMs": time_ms,
         "bootId": "",
     });
-    let name = veni_api::file_names::note(&(&key).into());
+    let name = veni_api::file_names::note(key.parts());
     fs::write(folder.join(name), note.to_string()).expect("writes");
 }
 
 #[test]
 fn dels_that_came_while_no_daemon_ran_are_made_up_for_and_undo_no_later_add() {
-    let world = World::new(lagging(), "m5.large");
+    let world = World::new(eventually_consistent(), "m5.large");
     let before = three_pods(&world, false);
-    leave_a_note(&world, "pod-0", ipamd::events::unix_millis() + 1);
+    leave_a_note(&world, "pod-0", ipamd::clock::unix_millis() + 1);
     leave_a_note(&world, "pod-1", 1);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(FOUR_WARM).await;
         sleep(Duration::from_secs(15)).await;
         assert_eq!(addresses(&daemon), [before[1], before[2]]);
@@ -318,10 +318,10 @@ fn dels_that_came_while_no_daemon_ran_are_made_up_for_and_undo_no_later_add() {
 
 #[test]
 fn a_stop_ends_adds_that_wait_and_finishes_those_that_build() {
-    let mut config = lagging();
+    let mut config = eventually_consistent();
     config.latency.assign = Latency::fixed(Duration::from_secs(50));
     let world = World::new(config, "m5.large");
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
         sleep(Duration::from_secs(60)).await;
         world
@@ -343,7 +343,7 @@ fn a_stop_ends_adds_that_wait_and_finishes_those_that_build() {
         assert_eq!(failure.code, veni_api::failure::code::TRY_AGAIN_LATER);
     });
     world.kernel.delay(Step::ConfigurePod, Duration::ZERO);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&[("WARM_IP_TARGET", "1")]).await;
         assert_eq!(addresses(&daemon).len(), 1);
         assert_eq!(

@@ -49,7 +49,7 @@ async fn a_fragmented_subnet_gives_single_addresses_and_prefixes_come_back_later
     for number in 0..6 {
         daemon.del(&format!("pod-{number}")).await;
     }
-    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.settle_for(Duration::from_secs(120)).await;
     assert_eq!(
         (world.holdings().prefixes, world.holdings().addresses),
         (1, 0)
@@ -160,13 +160,13 @@ async fn an_excluded_subnet_gives_pods_nothing_more_and_gets_back_what_they_leav
     let new = daemon.add_all((0..3).map(|n| format!("new-{n}"))).await;
     assert!(new.iter().all(|address| range.contains(address)), "{new:?}");
     // Those that were there keep what they have; what nobody used goes.
-    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.settle_for(Duration::from_secs(120)).await;
     daemon.check().await;
     assert_eq!(world.interfaces()[0].addresses.len(), 3);
     for number in 0..3 {
         daemon.del(&format!("old-{number}")).await;
     }
-    daemon.quiet_for(Duration::from_secs(120)).await;
+    daemon.settle_for(Duration::from_secs(120)).await;
     daemon.check().await;
     assert!(world.interfaces()[0].addresses.is_empty());
     assert!(new.iter().all(|address| world.cloud_knows(*address)));

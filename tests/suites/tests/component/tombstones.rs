@@ -1,5 +1,5 @@
-//! What was given back stays given back for as long as inventories show a past:
-//! another node may have it by now. What is really there again is found.
+//! What the pool has released stays away from pods for as long as inventories show the
+//! past, because another node may have it. If it is really there again, the pool finds it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,11 +19,11 @@ use veni_provider_mock::{CloudConfig, Fault, FaultKind, MockProvider, NodeConfig
 use crate::daemon::{Daemon, key};
 use crate::world::{INSTANCE, SUBNET, Settings, World, ranges_of};
 
-/// The cloud promises that changes show after so long.
+/// Time after which the cloud promises that changes show.
 const PROMISED: Duration = Duration::from_secs(5);
-/// And this is what they take.
+/// Time that they really take.
 const LAG: Duration = Duration::from_secs(35);
-/// What was given back is ours again when it has been listed for so long.
+/// What was released is the node's again when all inventories of this time list it.
 const A_MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,7 +34,7 @@ const TWO_SOON: Settings<'_> = &[
     ("IP_COOLDOWN_PERIOD", "1"),
     ("VENI_RELEASE_DELAY", "5"),
 ];
-/// The same, by a daemon that looks as often as it can.
+/// The same with a daemon that refreshes its inventory as often as it can.
 const TWO_WATCHED: Settings<'_> = &[
     ("WARM_IP_TARGET", "2"),
     ("IP_COOLDOWN_PERIOD", "1"),
@@ -69,7 +69,7 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    /// Takes what the node has given back, all that there is in the subnet.
+    /// Takes everything that is free in the subnet: what the node has released.
     async fn takes(&self, world: &World, slots: AddressSlots) -> Grant {
         let taken = self.provider.assign(&self.primary, slots).await;
         make_room(world);
@@ -77,7 +77,7 @@ impl Neighbour {
     }
 }
 
-/// From now on nobody gets anything but what somebody gives back.
+/// Fills the subnet: from now on only released addresses are free.
 fn take_the_rest(world: &World) {
     let subnet = SubnetId::new(SUBNET);
     world.cloud.fill_subnet(&subnet, 0).expect("the subnet");
@@ -103,7 +103,7 @@ fn prefixes(count: usize) -> AddressSlots {
 }
 
 /// What a node has in truth.
-fn truth(world: &World, instance: &str) -> BTreeSet<IpNet> {
+fn held_in_cloud(world: &World, instance: &str) -> BTreeSet<IpNet> {
     let dump = world.cloud.dump();
     let node = dump.node(instance).expect("the node is there");
     let interfaces = node.interfaces.iter().map(|one| &one.interface);
@@ -138,9 +138,9 @@ async fn foreign(daemon: &Daemon) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-/// What pods have here, and what pods here could have, while the neighbour has it.
+/// Addresses of the neighbour that pods here have or could get; there must be none.
 async fn held_by_both(world: &World, daemon: &Daemon) -> Vec<IpAddr> {
-    let theirs = truth(world, NEIGHBOUR);
+    let theirs = held_in_cloud(world, NEIGHBOUR);
     let records = daemon.app.endpoints.list();
     let of_pods = records.iter().flat_map(|record| record.addresses());
     let mut ours = in_service(daemon).await;
@@ -155,9 +155,9 @@ async fn grow(daemon: &Daemon, pods: usize) {
     daemon.settle().await;
 }
 
-/// The pods go, and what was there for them is given back, in a cloud that from
-/// now on shows the past; waits until the first call for that has ended.
-async fn shrink(world: &World, daemon: &Daemon, pods: usize, by: Operation) {
+/// Deletes the pods, so that the pool releases their addresses, in a cloud that from now on
+/// shows the past. Waits until the first release has ended.
+async fn release_with_lag(world: &World, daemon: &Daemon, pods: usize, by: Operation) {
     take_the_rest(world);
     world.cloud.set_consistency_delay(Latency::fixed(LAG));
     let before = world.calls.of(by);
@@ -170,10 +170,10 @@ async fn shrink(world: &World, daemon: &Daemon, pods: usize, by: Operation) {
     sleep(SECOND).await;
 }
 
-/// Pods come, more than the node has addresses for, and wait, as the cloud takes
-/// its time with new ones, while it lags and long after: none gets what the
+/// Makes more pods than the node has addresses for. They wait, because the cloud is slow to
+/// assign new ones. Asserts, while the cloud lags and long after, that none gets what the
 /// neighbour has.
-async fn never_both(world: &World, daemon: &Daemon, what: &str) {
+async fn assert_no_pod_shares_with_the_neighbour(world: &World, daemon: &Daemon, what: &str) {
     let slow = Latency::fixed(A_MINUTE / 2);
     for operation in [Operation::Assign, Operation::AttachInterface] {
         world.cloud.set_latency(Some(operation), slow);
@@ -193,14 +193,14 @@ async fn addresses_that_a_late_inventory_still_lists_are_not_handed_out() {
     let (world, neighbour) = two_nodes();
     let daemon = world.start(TWO_WATCHED).await;
     grow(&daemon, 6).await;
-    let before = truth(&world, INSTANCE);
-    shrink(&world, &daemon, 6, Operation::Release).await;
-    let given_back = before.len() - truth(&world, INSTANCE).len();
-    let taken = neighbour.takes(&world, addresses(given_back)).await;
+    let before = held_in_cloud(&world, INSTANCE);
+    release_with_lag(&world, &daemon, 6, Operation::Release).await;
+    let released = before.len() - held_in_cloud(&world, INSTANCE).len();
+    let taken = neighbour.takes(&world, addresses(released)).await;
     let of_ours = |one: &&IpAddr| before.contains(&IpNet::from(**one));
-    assert!(given_back > 0, "something was given back");
-    assert_eq!(taken.addresses.iter().filter(of_ours).count(), given_back);
-    never_both(&world, &daemon, "given back").await;
+    assert!(released > 0, "something was given back");
+    assert_eq!(taken.addresses.iter().filter(of_ours).count(), released);
+    assert_no_pod_shares_with_the_neighbour(&world, &daemon, "given back").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,71 +208,75 @@ async fn prefixes_that_a_late_inventory_still_lists_are_not_handed_out() {
     let (world, neighbour) = two_nodes();
     let daemon = world.start(PREFIXES_WATCHED).await;
     grow(&daemon, 40).await;
-    let before = truth(&world, INSTANCE);
-    shrink(&world, &daemon, 40, Operation::Release).await;
-    let given_back = before.len() - truth(&world, INSTANCE).len();
-    assert!(given_back > 0, "something was given back");
-    let taken = neighbour.takes(&world, prefixes(given_back)).await;
+    let before = held_in_cloud(&world, INSTANCE);
+    release_with_lag(&world, &daemon, 40, Operation::Release).await;
+    let released = before.len() - held_in_cloud(&world, INSTANCE).len();
+    assert!(released > 0, "something was given back");
+    let taken = neighbour.takes(&world, prefixes(released)).await;
     let of_ours = taken.prefixes.iter().all(|one| before.contains(one));
     assert!(of_ours, "{taken:?} of {before:?}");
     for number in 0..40 {
         daemon.begin_add(&format!("again-{number}"));
     }
-    never_both(&world, &daemon, "given back").await;
+    assert_no_pod_shares_with_the_neighbour(&world, &daemon, "given back").await;
 }
 
-/// A daemon whose release of addresses was done and not answered; how many went.
+/// A daemon whose release the cloud has done without an answer. Returns how many addresses
+/// went.
 async fn release_unanswered(world: &Arc<World>) -> (Daemon, usize) {
     let daemon = world.start(TWO_WATCHED).await;
     grow(&daemon, 6).await;
-    let before = truth(world, INSTANCE).len();
+    let before = held_in_cloud(world, INSTANCE).len();
     let lost = Fault::next(Operation::Release, FaultKind::AnswerLost);
     world.cloud.inject(lost);
-    shrink(world, &daemon, 6, Operation::Release).await;
-    let given_back = before - truth(world, INSTANCE).len();
-    assert!(given_back > 0, "something was given back");
-    (daemon, given_back)
+    release_with_lag(world, &daemon, 6, Operation::Release).await;
+    let released = before - held_in_cloud(world, INSTANCE).len();
+    assert!(released > 0, "something was given back");
+    (daemon, released)
 }
 
 #[tokio::test(start_paused = true)]
 async fn addresses_whose_release_was_not_answered_are_not_handed_out() {
     let (world, neighbour) = two_nodes();
-    let (daemon, given_back) = release_unanswered(&world).await;
-    neighbour.takes(&world, addresses(given_back)).await;
-    never_both(&world, &daemon, "not answered").await;
+    let (daemon, released) = release_unanswered(&world).await;
+    neighbour.takes(&world, addresses(released)).await;
+    assert_no_pod_shares_with_the_neighbour(&world, &daemon, "not answered").await;
     assert!(world.calls.of(Operation::Release) > 1, "it was repeated");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_in_doubt_stays_in_doubt_while_its_repetition_is_refused() {
     let (world, neighbour) = two_nodes();
-    let (daemon, given_back) = release_unanswered(&world).await;
+    let (daemon, released) = release_unanswered(&world).await;
     world.cloud.deny(Operation::Release);
-    neighbour.takes(&world, addresses(given_back)).await;
-    never_both(&world, &daemon, "refused").await;
+    neighbour.takes(&world, addresses(released)).await;
+    assert_no_pod_shares_with_the_neighbour(&world, &daemon, "refused").await;
     assert!(world.calls.of(Operation::Release) > 1, "it was tried");
 }
 
 #[test]
-fn what_was_given_back_is_not_handed_out_after_a_kill_either() {
+fn what_was_released_is_not_handed_out_after_a_kill_either() {
     for lost in [false, true] {
         let (world, neighbour) = two_nodes();
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(TWO_WATCHED).await;
             grow(&daemon, 6).await;
-            let before = truth(&world, INSTANCE).len();
+            let before = held_in_cloud(&world, INSTANCE).len();
             if lost {
                 let fault = Fault::next(Operation::Release, FaultKind::AnswerLost);
                 world.cloud.inject(fault);
             }
-            shrink(&world, &daemon, 6, Operation::Release).await;
+            release_with_lag(&world, &daemon, 6, Operation::Release).await;
             neighbour
-                .takes(&world, addresses(before - truth(&world, INSTANCE).len()))
+                .takes(
+                    &world,
+                    addresses(before - held_in_cloud(&world, INSTANCE).len()),
+                )
                 .await;
         });
         // Three lives within the lag, each shorter than what it has to wait.
         for _ in 0..3 {
-            world.life(async {
+            world.until_killed(async {
                 let daemon = world.start(TWO_WATCHED).await;
                 for second in 0..7 {
                     daemon.begin_add(&format!("early-{second}"));
@@ -282,15 +286,15 @@ fn what_was_given_back_is_not_handed_out_after_a_kill_either() {
                 }
             });
         }
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(TWO_WATCHED).await;
-            never_both(&world, &daemon, "after a kill").await;
+            assert_no_pod_shares_with_the_neighbour(&world, &daemon, "after a kill").await;
         });
     }
 }
 
 /// Interfaces that the daemon counts with, and that the node does not have.
-async fn ghosts(world: &World, daemon: &Daemon) -> Vec<String> {
+async fn counted_and_not_there(world: &World, daemon: &Daemon) -> Vec<String> {
     let real = world.interfaces();
     let report = daemon.report().await;
     let counted = report.interfaces.into_iter();
@@ -302,15 +306,15 @@ async fn ghosts(world: &World, daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn an_interface_that_was_given_back_does_not_come_back_with_a_late_inventory() {
+fn an_interface_that_was_released_does_not_come_back_with_a_late_inventory() {
     for (lost, killed) in [(false, false), (false, true), (true, false), (true, true)] {
         let (world, neighbour) = two_nodes();
         let what = format!("lost: {lost}, killed: {killed}");
         let haunted = async |daemon: &Daemon| {
             for second in 0..80 {
                 sleep(SECOND).await;
-                let ghosts = ghosts(&world, daemon).await;
-                assert!(ghosts.is_empty(), "{what}, after {second} s: {ghosts:?}");
+                let extra = counted_and_not_there(&world, daemon).await;
+                assert!(extra.is_empty(), "{what}, after {second} s: {extra:?}");
                 let both = held_by_both(&world, daemon).await;
                 assert!(both.is_empty(), "{what}, after {second} s: {both:?}");
             }
@@ -318,7 +322,7 @@ fn an_interface_that_was_given_back_does_not_come_back_with_a_late_inventory() {
             sleep(2 * LAG).await;
             daemon.check().await;
         };
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(TWO_WATCHED).await;
             grow(&daemon, 12).await;
             assert_eq!(world.interfaces().len(), 2);
@@ -326,7 +330,7 @@ fn an_interface_that_was_given_back_does_not_come_back_with_a_late_inventory() {
                 let fault = Fault::next(Operation::DetachInterface, FaultKind::AnswerLost);
                 world.cloud.inject(fault);
             }
-            shrink(&world, &daemon, 12, Operation::DetachInterface).await;
+            release_with_lag(&world, &daemon, 12, Operation::DetachInterface).await;
             assert_eq!(world.interfaces().len(), 1, "it is gone");
             neighbour.takes(&world, addresses(4)).await;
             if !killed {
@@ -334,7 +338,7 @@ fn an_interface_that_was_given_back_does_not_come_back_with_a_late_inventory() {
             }
         });
         if killed {
-            world.life(async {
+            world.until_killed(async {
                 let daemon = world.start(TWO_WATCHED).await;
                 haunted(&daemon).await;
             });
@@ -343,7 +347,7 @@ fn an_interface_that_was_given_back_does_not_come_back_with_a_late_inventory() {
 }
 
 /// The messages of a daemon's events from now on.
-fn told(events: &mut tokio::sync::broadcast::Receiver<veni_api::v1::Event>) -> Vec<String> {
+fn messages(events: &mut tokio::sync::broadcast::Receiver<ipamd::events::Event>) -> Vec<String> {
     let mut told = Vec::new();
     while let Ok(event) = events.try_recv() {
         told.push(event.message);
@@ -357,7 +361,7 @@ async fn an_address_that_an_administrator_has_put_back_is_known_after_a_minute_a
     let daemon = world.start(TWO_SOON).await;
     grow(&daemon, 6).await;
     let mut events = daemon.app.events.subscribe();
-    let before = truth(&world, INSTANCE);
+    let before = held_in_cloud(&world, INSTANCE);
     take_the_rest(&world);
     for number in 0..6 {
         daemon.del(&format!("pod-{number}")).await;
@@ -365,8 +369,8 @@ async fn an_address_that_an_administrator_has_put_back_is_known_after_a_minute_a
     while world.calls.of(Operation::Release) == 0 {
         sleep(SECOND / 10).await;
     }
-    let given_back = Instant::now();
-    let admin = world.behind_its_back();
+    let released = Instant::now();
+    let admin = world.other_client();
     let primary = world.interfaces()[0].id.clone();
     let put_back = admin.assign(&primary, addresses(1)).await;
     let address = put_back.expect("there is room").addresses[0];
@@ -374,15 +378,11 @@ async fn an_address_that_an_administrator_has_put_back_is_known_after_a_minute_a
     let looks = world.calls.of(Operation::Inventory);
     while !foreign(&daemon).await.contains(&address) {
         sleep(SECOND).await;
-        let waited = given_back.elapsed();
+        let waited = released.elapsed();
         assert!(waited < 3 * A_MINUTE, "it is found");
     }
-    assert!(
-        given_back.elapsed() >= A_MINUTE,
-        "{:?}",
-        given_back.elapsed()
-    );
-    let said = told(&mut events);
+    assert!(released.elapsed() >= A_MINUTE, "{:?}", released.elapsed());
+    let said = messages(&mut events);
     let says = |text: &&String| text.contains(&address.to_string()) && text.contains("given back");
     assert!(said.iter().any(|text| says(&text)), "{said:?}");
     let looks = world.calls.of(Operation::Inventory) - looks;
@@ -430,12 +430,12 @@ async fn a_release_that_ends_in_doubt_again_and_again_is_not_asked_for_without_p
     let calls = world.calls.all() - before;
     assert!(calls < 200, "{calls} calls");
     world.cloud.clear_faults();
-    daemon.quiet_for(2 * A_MINUTE).await;
+    daemon.settle_for(2 * A_MINUTE).await;
     assert_eq!(world.holdings().addresses, 2);
     daemon.check().await;
 }
 
-/// Whoever has an address here has one that the cloud gives this node.
+/// Asserts that every pod's address is one that the cloud assigns to this node.
 fn nobody_has_what_is_gone(world: &World, daemon: &Daemon, what: &str) {
     for record in daemon.app.endpoints.list() {
         for address in record.addresses() {
@@ -474,7 +474,7 @@ fn history(seed: u64) {
     let settings = [TWO_SOON, &[("VENI_INVENTORY_INTERVAL", "2")]].concat();
     for life in 0..8 {
         let what = format!("seed {seed}, life {life}");
-        world.life(async {
+        world.until_killed(async {
             let daemon = world.start(&settings).await;
             nobody_has_what_is_gone(&world, &daemon, &what);
             world.cloud.clear_faults();
@@ -502,12 +502,12 @@ fn history(seed: u64) {
     }
     world.cloud.clear_faults();
     world.cloud.set_consistency_delay(Latency::ZERO);
-    world.life(async {
+    world.until_killed(async {
         let daemon = world.start(&settings).await;
         for number in 0..12 {
             daemon.del(&format!("pod-{number}")).await;
         }
-        daemon.quiet_for(3 * A_MINUTE).await;
+        daemon.settle_for(3 * A_MINUTE).await;
         let differences = daemon.differences().await;
         assert!(differences.is_empty(), "seed {seed}: {differences:#?}");
         assert_eq!(world.holdings().addresses, 2, "seed {seed}");

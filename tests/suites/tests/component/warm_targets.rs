@@ -123,14 +123,14 @@ fn pod(number: u32) -> String {
 async fn scale(daemon: &Daemon, from: u32, to: u32) {
     if to >= from {
         daemon.add_all((from..to).map(pod)).await;
-        daemon.quiet_for(Duration::from_secs(3)).await;
+        daemon.settle_for(Duration::from_secs(3)).await;
     } else {
         let dels = (to..from)
             .rev()
             .map(|number| async move { daemon.del(&pod(number)).await });
         futures::future::join_all(dels).await;
         // Whole interfaces go when they are a minute old.
-        daemon.quiet_for(Duration::from_secs(90)).await;
+        daemon.settle_for(Duration::from_secs(90)).await;
     }
 }
 
@@ -141,7 +141,7 @@ async fn row(machine: Type, max_pods: u32, warm: Warm, steps: &[u32]) {
     let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let settings: Settings<'_> = &settings;
     let daemon = world.start(settings).await;
-    daemon.quiet_for(Duration::from_secs(3)).await;
+    daemon.settle_for(Duration::from_secs(3)).await;
     let mut now = 0;
     for pods in steps.iter().copied() {
         scale(&daemon, now, pods).await;

@@ -1,5 +1,5 @@
-//! One node in a world of its own: a mock cloud, an in-memory kernel, a run
-//! folder; and a daemon that can be started in it, stopped and killed.
+//! One node in a world of its own: a mock cloud, an in-memory kernel and a run folder. A
+//! test starts, stops and kills a daemon in it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipamd::app::App;
-use ipamd::config::{CloudProfile, Config};
+use ipamd::app::{App, providers};
+use ipamd::cloud_rules::{AWS, AZURE, CloudRules};
+use ipamd::config::Config;
 use ipamd::run_dir::RunDir;
 use ipnet::IpNet;
 use tokio::sync::broadcast::error::RecvError;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use veni_dataplane::memory::{MemoryKernel, NamespaceId};
-use veni_provider::{Interface, Mac};
+use veni_provider::{Interface, Mac, Provider};
 use veni_provider_mock::{Change, CloudConfig, MockCloud, MockProvider, NodeConfig, Profile};
 
 use crate::daemon::Daemon;
@@ -42,12 +43,27 @@ pub(crate) struct World {
     pub(crate) kernel: MemoryKernel,
     pub(crate) calls: Calls,
     folder: tempfile::TempDir,
-    profile: CloudProfile,
+    rules: &'static CloudRules,
     namespaces: Mutex<HashMap<String, (OwnedFd, NamespaceId)>>,
     plug_delay: Mutex<Duration>,
     links_away: Mutex<bool>,
-    clock: Mutex<Option<Instant>>,
+    clock: Mutex<Clock>,
 }
+
+/// A clock that goes on where a runtime's ended.
+#[derive(Debug, Clone, Copy)]
+enum Clock {
+    /// No life has begun.
+    New,
+    /// A life runs: milliseconds before it, and its beginning.
+    Runs(u64, Instant),
+    /// Milliseconds in all lives, and the end of the last.
+    Stands(u64, Instant),
+}
+
+/// How far the clock of a first life is ahead of the machine's, so that no later life begins
+/// before the last one has ended.
+const LEAD: Duration = Duration::from_secs(7200);
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,9 +82,9 @@ impl World {
 
     /// A node in a cloud.
     pub(crate) fn with_node(config: CloudConfig, mut node: NodeConfig) -> Arc<Self> {
-        let profile = match config.profile {
-            Profile::Aws => CloudProfile::Aws,
-            Profile::Azure => CloudProfile::Azure,
+        let rules = match config.profile {
+            Profile::Aws => &AWS,
+            Profile::Azure => &AZURE,
         };
         let cloud = MockCloud::new(config).expect("the cloud fits");
         node.primary_mac = Some(PRIMARY_MAC);
@@ -77,26 +93,26 @@ impl World {
             cloud,
             kernel: MemoryKernel::new(),
             calls: Calls::default(),
-            folder: tempfile::tempdir().expect("a temp folder"),
-            profile,
+            folder: folder(),
+            rules,
             namespaces: Mutex::default(),
             plug_delay: Mutex::default(),
             links_away: Mutex::default(),
-            clock: Mutex::default(),
+            clock: Mutex::new(Clock::New),
         })
     }
 
-    /// The cloud as somebody else sees it who may act for this node.
-    pub(crate) fn behind_its_back(&self) -> MockProvider {
+    /// The cloud for somebody else who may act for this node, as an administrator may.
+    pub(crate) fn other_client(&self) -> MockProvider {
         self.cloud.provider(INSTANCE)
     }
 
-    /// Lets links appear so long after their interface was attached.
+    /// Makes links appear this long after their interface was attached.
     pub(crate) fn delay_links(&self, by: Duration) {
         *locked(&self.plug_delay) = by;
     }
 
-    /// Whether links of interfaces that are attached from now on never appear.
+    /// Sets whether links of interfaces that are attached from now on never appear.
     pub(crate) fn keep_links_away(&self, away: bool) {
         *locked(&self.links_away) = away;
     }
@@ -121,7 +137,7 @@ impl World {
         }
     }
 
-    /// Whether the cloud lets the node send from an address.
+    /// Whether the cloud accepts packets of the node from an address.
     pub(crate) fn cloud_knows(&self, address: IpAddr) -> bool {
         let interfaces = self.interfaces();
         let mut ranges = interfaces.iter().flat_map(ranges_of);
@@ -138,18 +154,19 @@ impl World {
         self.folder().join("state")
     }
 
-    /// Files on a shelf of the journal.
-    pub(crate) fn journal(&self, shelf: &str) -> usize {
-        let folder = self.folder().join("journal").join(shelf);
+    /// Files in a folder of the journal.
+    pub(crate) fn journal(&self, folder: &str) -> usize {
+        let folder = self.folder().join("journal").join(folder);
         fs::read_dir(folder).map_or(0, Iterator::count)
     }
 
-    /// Turns the machine off and on: pods and their links are gone, files of
-    /// the run folder carry the id of a boot that is over.
+    /// Reboots the machine: pods and their links are gone, and files of the run folder carry
+    /// the id of an earlier boot.
     pub(crate) fn reboot(&self) {
         for (_, id) in locked(&self.namespaces).drain().map(|(_, kept)| kept) {
             self.kernel.destroy_namespace(id);
         }
+        self.kernel.reset_node();
         let boot = boot_id();
         let earlier = "0".repeat(boot.len());
         let mut folders = vec![self.folder().to_owned()];
@@ -194,25 +211,59 @@ impl World {
 
     /// Runs a part of a test on a clock of its own, which goes on where the one
     /// before stopped. At its end whatever still runs dies as by SIGKILL.
-    pub(crate) fn life<T>(self: &Arc<Self>, part: impl Future<Output = T>) -> T {
+    pub(crate) fn until_killed<T>(self: &Arc<Self>, part: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let before = *locked(&self.clock);
-            if let Some(before) = before {
-                tokio::time::advance(before.saturating_duration_since(Instant::now())).await;
-            }
+            self.begin_life().await;
             let result = part.await;
-            *locked(&self.clock) = Some(Instant::now());
+            let (now, passed) = (Instant::now(), self.now_ms());
+            *locked(&self.clock) = Clock::Stands(passed, now);
             result
         })
     }
 
+    /// Whole milliseconds of all lives until now.
+    pub(crate) fn now_ms(&self) -> u64 {
+        match *locked(&self.clock) {
+            Clock::New => 0,
+            Clock::Runs(before, began) => before + whole_millis(began.elapsed()),
+            Clock::Stands(passed, _) => passed,
+        }
+    }
+
+    /// Moves a new runtime's clock by whole milliseconds, to which its timers are rounded, and
+    /// holds the cloud's by what is too much: so the same history happens each time.
+    async fn begin_life(&self) {
+        let (passed, ended) = match *locked(&self.clock) {
+            Clock::Stands(passed, ended) => (passed, Some(ended)),
+            _ => (0, None),
+        };
+        let to = ended.unwrap_or_else(|| Instant::now() + LEAD);
+        let gap = whole_millis(to.saturating_duration_since(Instant::now())) + 1;
+        tokio::time::advance(Duration::from_millis(gap)).await;
+        let began = Instant::now();
+        if let Some(ended) = ended {
+            self.cloud.hold_clock(began.duration_since(ended));
+        }
+        *locked(&self.clock) = Clock::Runs(passed, began);
+    }
+
     /// Starts a daemon and waits until it is ready.
     pub(crate) async fn start(self: &Arc<Self>, settings: Settings<'_>) -> Daemon {
+        let cloud = Arc::new(self.cloud.provider(INSTANCE));
+        self.start_with(settings, cloud).await
+    }
+
+    /// Starts a daemon that reaches its cloud by a provider of the test's.
+    pub(crate) async fn start_with(
+        self: &Arc<Self>,
+        settings: Settings<'_>,
+        cloud: Arc<dyn Provider>,
+    ) -> Daemon {
         let state = self.state_dir().display().to_string();
         let usual = [
             ("VENI_PROVIDER", "mock"),
@@ -223,17 +274,18 @@ impl World {
             let found = all.find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let config = Config::try_new(&lookup, INSTANCE).expect("the settings are valid");
-        let wires = AbortOnDropHandle::new(tokio::spawn(follow_the_wires(Arc::clone(self))));
+        let config =
+            Config::try_new(&providers(), &lookup, INSTANCE).expect("the settings are valid");
+        let wires = self.follow_the_wires();
         let provider = Recorded {
-            inner: Arc::new(self.cloud.provider(INSTANCE)),
+            inner: cloud,
             calls: self.calls.clone(),
         };
         let run_dir = RunDir::try_new(self.folder()).expect("the run folder is free");
         let never = CancellationToken::new();
         let started = App::start(
             config,
-            self.profile,
+            self.rules,
             run_dir,
             Arc::new(provider),
             Arc::new(self.kernel.clone()),
@@ -245,6 +297,25 @@ impl World {
         fs::write(self.folder().join(veni_api::READY_FILE), boot_id()).expect("writes");
         Daemon::new(app, Arc::clone(self), wires)
     }
+
+    /// Lets links follow what is attached: an attached interface appears, a detached one goes.
+    pub(crate) fn follow_the_wires(self: &Arc<Self>) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(follow(Arc::clone(self))))
+    }
+}
+
+/// In memory where that can be: a history waits for no disk.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    made.expect("a temp folder")
+}
+
+fn whole_millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).expect("a span of a test")
 }
 
 /// What a node holds.
@@ -268,8 +339,7 @@ fn boot_id() -> String {
     text.trim().to_owned()
 }
 
-/// An attached interface appears as a link, a detached one goes.
-async fn follow_the_wires(world: Arc<World>) {
+async fn follow(world: Arc<World>) {
     let (dump, mut changes) = world.cloud.follow();
     for node in dump.nodes {
         for held in node.interfaces {

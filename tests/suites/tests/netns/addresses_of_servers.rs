@@ -1,4 +1,5 @@
-//! Metrics and introspection on addresses that cannot be had, at first or at all.
+//! Metrics and introspection on addresses that another program has taken or that the node
+//! does not have.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

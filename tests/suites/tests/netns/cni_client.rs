@@ -31,7 +31,8 @@ async fn cnitool_adds_checks_and_deletes_pods_by_conflists_of_each_version_with_
         assert_eq!(added.answer["cniVersion"], version);
         assert!(reaches(bed.node(0), added.address()).await);
         run(&bed, &client, "check", &pod).await.expect("check");
-        // Nobody but CHECK looks into a pod; what is missing on the node comes back at once.
+        // Break the pod's side: only CHECK looks there, while the daemon repairs the node's
+        // side at once.
         let lost = format!("address del {}/32 dev eth0", added.address());
         kernel::ip(pod.path(), &lost).await;
         let refused = run(&bed, &client, "check", &pod)
@@ -81,7 +82,7 @@ async fn cnitool_collects_garbage_and_asks_for_the_status() {
     run(&bed, &client, "status", &pod).await.expect("status");
 
     run(&bed, &client, "add", &pod).await.expect("add");
-    // One that the client knows nothing of, in its network.
+    // A pod of the same network that the client does not know.
     let stray = bed.pod(0, "stray").await;
     let mut call = bed.call("ADD", &stray);
     call.config["name"] = format!("{}-v1-1-0", bed.lab().name()).into();

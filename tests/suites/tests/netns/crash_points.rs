@@ -1,9 +1,10 @@
-//! The daemon is killed at every point that it lists, while pods come and go; what
-//! runtime and supervisor do afterwards makes everything whole again.
+//! Kills the daemon at every crash point that it lists, while pods come and go. What a
+//! runtime and a supervisor do afterwards must make everything whole again.
 
 use futures::StreamExt;
+use serde_json::{Value, json};
 use veni_testbed::traffic::Stream;
-use veni_testbed::{Bed, BedConfig, CniError, Death, TestPod, binaries, eventually};
+use veni_testbed::{Bed, BedConfig, CniError, Death, TestPod, binaries, eventually, kernel};
 
 /// Enough to need the second interface, whose end brings the last points.
 const PODS: usize = 5;
@@ -19,7 +20,12 @@ enum Runtime {
     GivesUp,
 }
 
-/// One daemon that will die at one point, and who cares for it.
+/// Limits of both directions: one of them is a link of its own on the node.
+fn limits() -> Value {
+    json!({"bandwidth": {"ingressRate": 1_000_000_000, "egressRate": 1_000_000_000}})
+}
+
+/// One daemon that will die at one point, with its supervisor.
 struct Story {
     bed: Bed,
     runtime: Runtime,
@@ -52,15 +58,14 @@ impl Story {
     }
 
     async fn add(&mut self, name: &str) -> TestPod {
-        let pod = self.bed.pod(0, name).await;
-        let Err(error) = self.bed.add(&pod).await else {
+        let pod = self.bed.pod(0, name).await.asking_for(limits());
+        let Err(error) = self.add_with_port(&pod).await else {
             return pod;
         };
         self.explained(&error).await;
         match self.runtime {
             Runtime::Insists => {
-                self.bed
-                    .add(&pod)
+                self.add_with_port(&pod)
                     .await
                     .unwrap_or_else(|error| panic!("the repeated ADD: {error}"));
                 pod
@@ -72,9 +77,24 @@ impl Story {
                     .unwrap_or_else(|error| panic!("the DEL that followed: {error}"));
                 self.bed.sound(&[&pod]).await;
                 pod.vanish().await;
-                self.bed.running(0, name).await.0
+                let pod = self.bed.pod(0, name).await;
+                self.add_with_port(&pod)
+                    .await
+                    .unwrap_or_else(|error| panic!("the ADD of another container: {error}"));
+                pod
             }
         }
+    }
+
+    /// Each pod has a port of the node of its own, whatever became of it before.
+    async fn add_with_port(&self, pod: &TestPod) -> Result<(), CniError> {
+        let mut call = self.bed.call("ADD", pod);
+        let port: String = pod.name().matches(char::is_numeric).collect();
+        let port = 20_000 + port.parse::<u16>().expect("a number");
+        call.config["runtimeConfig"] = json!({ "portMappings": [
+            { "hostPort": port, "containerPort": 80, "protocol": "udp" }
+        ]});
+        self.bed.run(0, &call).await.map(drop)
     }
 
     async fn del(&mut self, pod: &TestPod) {
@@ -118,6 +138,8 @@ async fn tell(point: &str, runtime: Runtime) -> Result<(), String> {
     let mut all: Vec<&TestPod> = pods.iter().collect();
     all.push(&steady);
     story.bed.sound(&all).await;
+    let ports = kernel::host_ports(story.bed.node(0)).await;
+    assert_eq!(ports.len(), PODS, "{point}: {ports:?}");
     for pod in &pods {
         story.del(pod).await;
     }
@@ -134,6 +156,8 @@ async fn tell(point: &str, runtime: Runtime) -> Result<(), String> {
     .await;
     story.tend().await;
     story.bed.sound(&all).await;
+    let ports = kernel::host_ports(story.bed.node(0)).await;
+    assert!(ports.is_empty(), "{point}: {ports:?}");
     traffic.lost_nothing().await;
     story.del(&steady).await;
     story.bed.nothing_of_pods(0).await;

@@ -130,7 +130,7 @@ async fn a_pod_whose_journal_entry_is_damaged_works_on_and_nobody_gets_its_addre
         "the damage is reported"
     );
     for round in 1..=2 {
-        // All other addresses of the node, and then none is left.
+        // Use all other addresses of the node, so that none is left.
         let mut others = Vec::new();
         for number in 1..=8 {
             let (other, other_added) = bed.running(0, &format!("other{round}-{number}")).await;
@@ -210,7 +210,7 @@ async fn addresses_that_were_handed_on_stay_with_their_new_pods_when_the_daemon_
             let again = bed.add(pod).await;
             *added = again.expect("ADD with the address that came free");
         }
-        // The journal still holds those that the addresses have been taken from.
+        // The journal still has the pods that the addresses were taken from.
         bed.daemon(0).kill().await;
         bed.daemon(0).start().await;
         for (pod, added) in &pods {

@@ -1,4 +1,4 @@
-//! What is not Veni's is not touched, and what is Veni's does not stay.
+//! Veni does not touch what is not Veni's, and leaves nothing of its own behind.
 
 use std::path::Path;
 

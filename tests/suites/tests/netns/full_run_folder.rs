@@ -1,5 +1,5 @@
-//! A run folder that is full or read-only: pods end, none begins, the daemon starts
-//! again, and everything heals when there is room.
+//! A run folder that is full or read-only. Pods can end but not start, the daemon can
+//! restart, and everything recovers when there is room.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -93,7 +93,7 @@ async fn until_entries(bed: &Bed, count: usize) {
     .await;
 }
 
-/// An ADD that must be refused, with the folder and the reason, and leave nothing.
+/// Asserts that an ADD is refused with the folder and the reason, and leaves nothing.
 async fn refused(bed: &Bed, pod: &TestPod, reason: &str) {
     let before = entries(bed);
     let error = bed.add(pod).await.expect_err("there is no room");

@@ -65,7 +65,7 @@ async fn rules(pod: &TestPod) -> Vec<String> {
     ours.map(|rule| rule.to_string()).collect()
 }
 
-/// A pod answers by the interface that was asked, and by no other.
+/// Asserts that a pod answers by the interface that was asked, and by no other.
 async fn answers_by(pod: &TestPod, peer: &Path, address: IpAddr, link: &str, other: &str) {
     count_answers(pod, &[link, other]).await;
     assert!(reaches(peer, address).await, "{address} does not answer");
@@ -177,20 +177,36 @@ async fn a_check_names_the_rule_that_a_second_interface_has_lost() {
     bed.end().await;
 }
 
-/// Gives a pod an `eth0` by the reference plugin ptp, with a default route.
-async fn add_ptp(bed: &Bed, pod: &TestPod) {
-    let mut call = bed.call("ADD", pod);
+/// Calls the reference plugin ptp for an interface of a pod, which gets these routes.
+async fn ptp(
+    bed: &Bed,
+    pod: &TestPod,
+    command: &'static str,
+    (interface, routes): (&str, &Value),
+    previous: Option<&Value>,
+) -> Value {
+    let mut call = bed.call(command, pod);
+    interface.clone_into(&mut call.interface);
     call.config = json!({
         "cniVersion": "1.0.0", "name": "other", "type": "ptp",
         "ipam": {
             "type": "host-local", "dataDir": bed.folder().join("host-local"),
-            "subnet": "192.0.2.0/24", "routes": [{ "dst": "0.0.0.0/0" }],
+            "subnet": "192.0.2.0/24", "routes": routes,
         },
     });
+    if let Some(previous) = previous {
+        call.config["prevResult"] = previous.clone();
+    }
     let folder = binaries::reference_plugins();
     let ptp = bed.exec(0, folder.join("ptp"));
-    let added = call.run_with_path(ptp, &folder).await;
-    added.unwrap_or_else(|error| panic!("ADD by ptp: {error}"));
+    let done = call.run_with_path(ptp, &folder).await;
+    done.unwrap_or_else(|error| panic!("{command} by ptp: {error}"))
+}
+
+/// Gives a pod an `eth0` by the reference plugin ptp, with a default route.
+async fn add_ptp(bed: &Bed, pod: &TestPod) {
+    let default = json!([{ "dst": "0.0.0.0/0" }]);
+    ptp(bed, pod, "ADD", ("eth0", &default), None).await;
 }
 
 #[tokio::test]
@@ -263,5 +279,42 @@ async fn an_eth0_beside_another_default_route_is_refused_with_the_setting_and_le
     let added = call(&bed, &pod, "ADD", "eth0", without).await;
     added.expect("beside it");
     assert_eq!(defaults(&pod).await, ["other"]);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn as_the_default_network_ours_stays_whole_beside_another_plugins_interface_and_goes_alone() {
+    let bed = Bed::start(BedConfig::new(2)).await;
+    let (peer, peer_added) = bed.running(1, "peer").await;
+    let (pod, eth0) = bed.running(0, "pod").await;
+    let routes = json!([{ "dst": "198.51.100.0/24", "gw": "192.0.2.1" }]);
+    let net1 = ptp(&bed, &pod, "ADD", ("net1", &routes), None).await;
+    assert_eq!(defaults(&pod).await, ["eth0"]);
+    check(&bed, &pod, "eth0", &eth0).await.expect("it is whole");
+    ptp(&bed, &pod, "CHECK", ("net1", &routes), Some(&net1)).await;
+    assert!(reaches(pod.path(), peer_added.address()).await);
+    assert!(reaches(peer.path(), eth0.address()).await);
+    super::check::check(&bed, &[]).await.sound("beside net1");
+
+    // Another plugin's interface comes and goes, and ours does not notice.
+    let stream = Stream::start(peer.path(), eth0.address()).await;
+    let mut net1 = net1;
+    for _ in 0..3 {
+        ptp(&bed, &pod, "DEL", ("net1", &routes), Some(&net1)).await;
+        check(&bed, &pod, "eth0", &eth0).await.expect("it is whole");
+        net1 = ptp(&bed, &pod, "ADD", ("net1", &routes), None).await;
+    }
+    stream.lost_nothing().await;
+
+    // Ours goes, and another plugin's stays whole.
+    del(&bed, &pod, "eth0").await;
+    ptp(&bed, &pod, "CHECK", ("net1", &routes), Some(&net1)).await;
+    bed.nothing_of_pods(0).await;
+    assert_eq!(defaults(&pod).await, Vec::<String>::new());
+    let links = kernel::links(pod.path()).await;
+    assert!(links.iter().any(|link| link.name == "net1"), "{links:?}");
+    ptp(&bed, &pod, "DEL", ("net1", &routes), Some(&net1)).await;
+    bed.nothing_in(&pod).await;
+    bed.sound(&[&peer, &pod]).await;
     bed.end().await;
 }

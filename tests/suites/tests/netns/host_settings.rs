@@ -1,5 +1,5 @@
-//! Settings of the node's kernel and of the pods', through the daemon: each start
-//! makes what it is told and leaves nothing of what the one before was told.
+//! Settings of the daemon that change the node's kernel or the pods'. Each start makes what
+//! its settings ask for, and leaves nothing of earlier settings.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Addresses of the pool on the node's own links: no pod's while they are there.
+//! Addresses of the pool on the node's own links: no pod gets one while that lasts.
 
 use std::net::IpAddr;
 

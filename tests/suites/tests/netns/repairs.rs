@@ -1,6 +1,6 @@
-//! What others change of Veni's in a node's kernel comes back at once, is told, and is
-//! no endless fight. The slow audit is switched off: only the kernel's own
-//! notifications can be the reason.
+//! What others change of Veni's in a node's kernel comes back at once, operators learn of
+//! it, and the daemon backs off from a program that goes on. The slow audit is switched
+//! off, so that only the kernel's notifications can be the reason.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use veni_testbed::cloudlab::enter;
 use veni_testbed::kernel::{self, PROTOCOL};
 use veni_testbed::{Bed, BedConfig, TestPod, eventually};
 
-/// Within what everything is to be back.
+/// Time within which everything must be back.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// A node with pods on its primary interface and on a second one.
@@ -95,7 +95,7 @@ async fn nft(node: &Path, arguments: &str) {
     ran.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Repairs that operators are told of.
+/// The repairs among the daemon's events.
 struct Told {
     messages: Arc<Mutex<Vec<String>>>,
     _reader: AbortOnDropHandle<()>,
@@ -104,7 +104,10 @@ struct Told {
 impl Told {
     async fn listen(bed: &Bed) -> Self {
         let mut client = bed.daemon(0).operator().await.expect("it runs");
-        let events = client.events(EventsRequest {}).await.expect("it answers");
+        let events = client
+            .events(EventsRequest::default())
+            .await
+            .expect("it answers");
         let mut events = events.into_inner();
         let messages: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = Arc::clone(&messages);
@@ -219,7 +222,7 @@ async fn whatever_is_flushed_is_back_within_two_seconds_and_told() {
     bed.end().await;
 }
 
-/// The kernel removes routes with a link's last address and tells of the address alone.
+/// The kernel removes routes with a link's last address and notifies only of the address.
 #[tokio::test]
 async fn routes_that_go_with_the_node_s_address_are_back_within_two_seconds_of_it() {
     let (bed, pods) = bed().await;
@@ -283,7 +286,8 @@ async fn what_is_not_ours_is_neither_repaired_nor_told() {
     }
     nft(&node, "add table inet veni_of_another_tool").await;
     nft(&node, "delete table inet veni_of_another_tool").await;
-    // Ours, behind all of the others': what is told of it is all that is told.
+    // Last, remove routes of Veni's. The daemon must report these and none of the changes
+    // before them.
     kernel::ip(&node, "route flush table 22016").await;
     back(&node, &before, "pods' routes").await;
     told.of("host routes were missing").await;

@@ -12,9 +12,9 @@ use veni_testbed::traffic::reaches;
 use veni_testbed::{Bed, BedConfig, TestPod};
 
 const PODS: usize = 20;
-/// Pods whose runtime is at work at the same time.
+/// Pods that are started or deleted at the same time.
 const AT_ONCE: usize = 5;
-/// How often a runtime tries before we call it a failure.
+/// Most tries of a runtime before the test counts a failure.
 const TRIES: usize = 40;
 
 /// What a kubelet does: DEL after an ADD that failed, and ADD again.

@@ -39,7 +39,7 @@ pub(super) async fn on_secondary(bed: &Bed, node: usize) -> ((TestPod, Added), V
     panic!("twenty pods found room on the primary interface");
 }
 
-async fn talks_to_everybody(bed: &Bed, pod: &TestPod, peers: &[IpAddr]) {
+pub(super) async fn talks_to_everybody(bed: &Bed, pod: &TestPod, peers: &[IpAddr]) {
     for peer in peers {
         assert!(
             reaches(pod.path(), *peer).await,
@@ -92,7 +92,7 @@ async fn pods_of_two_nodes_reach_each_other_both_nodes_and_the_internet_which_se
 
 #[tokio::test]
 async fn a_pod_on_a_secondary_interface_needs_its_rule_and_a_restart_brings_a_lost_one_back() {
-    // Nobody but the restart shall repair anything.
+    // Only the restart may repair anything.
     let config = BedConfig::new(2)
         .instance_type("t3.small")
         .set("VENI_AUDIT_INTERVAL", "3600");
@@ -119,7 +119,7 @@ async fn a_pod_on_a_secondary_interface_needs_its_rule_and_a_restart_brings_a_lo
         before,
         "no packet of a pod with its rule is dropped"
     );
-    // A daemon that runs would make it again at once.
+    // Stop the daemon: it would make the rule again at once.
     bed.daemon(0).kill().await;
     kernel::ip(
         bed.node(0),
@@ -331,7 +331,7 @@ async fn no_pod_gets_an_address_of_an_interface_whose_link_is_missing() {
     let (peer, _) = bed.running(1, "peer").await;
     let ((pod, added), mut pods) = on_secondary(&bed, 0).await;
     let second = interface_of(&bed, added.address()).interface;
-    // Nobody knows the link any more: its MAC is another.
+    // With another MAC, the daemon no longer recognises the link.
     let mac = |mac: &str| format!("link set dev eth1 address {mac}");
     kernel::ip(bed.node(0), &mac("02:00:00:00:00:99")).await;
     until_state(&bed, second.id.as_str(), "out of service").await;

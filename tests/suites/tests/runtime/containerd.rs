@@ -17,8 +17,34 @@ use crate::cri::Runtime;
 /// The pod image, which is the sandbox image as well.
 pub(crate) const IMAGE: &str = "localhost/veni/pod:1";
 
+/// A line of containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// 1.6: CNI up to 1.0.0.
+    One,
+    /// 2: CNI 1.1.0, with STATUS.
+    Two,
+}
+
+impl Line {
+    fn bin(self) -> PathBuf {
+        match self {
+            Self::One => fetched("containerd").join("usr/bin"),
+            Self::Two => fetched("containerd2").join("bin"),
+        }
+    }
+
+    /// Its own shim, and Debian's runc for both.
+    fn path(self) -> String {
+        let inherited = std::env::var("PATH").unwrap_or_default();
+        let runc = fetched("containerd").join("usr/sbin");
+        format!("{}:{}:{inherited}", self.bin().display(), runc.display())
+    }
+}
+
 /// containerd on one node.
 pub(crate) struct Containerd {
+    line: Line,
     folder: PathBuf,
     namespace: PathBuf,
     child: Child,
@@ -29,7 +55,7 @@ pub(crate) struct Containerd {
 impl Containerd {
     /// Starts it in `folder`, with the plugin calling the daemon of `run_dir`,
     /// and imports the pod image.
-    pub(crate) async fn start(folder: &Path, namespace: &Path, run_dir: &Path) -> Self {
+    pub(crate) async fn start(line: Line, folder: &Path, namespace: &Path, run_dir: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("the node's folder can be made");
         plugins(&folder.join("bin"));
         write_conflist(&folder.join("net.d"), run_dir);
@@ -40,7 +66,8 @@ impl Containerd {
             .replace("@CNI_CONF@", text(&folder.join("net.d")));
         std::fs::write(folder.join("config.toml"), config).expect("the configuration is written");
         let containerd = Self {
-            child: spawn(folder, namespace),
+            line,
+            child: spawn(line, folder, namespace),
             runtime: Runtime::new(&socket(folder)),
             folder: folder.to_owned(),
             namespace: namespace.to_owned(),
@@ -60,7 +87,7 @@ impl Containerd {
         let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
         kill_process(pid, Signal::KILL).expect("containerd can be killed");
         self.child.wait().await.expect("it has ended");
-        self.child = spawn(&self.folder, &self.namespace);
+        self.child = spawn(self.line, &self.folder, &self.namespace);
         self.ready().await;
     }
 
@@ -73,11 +100,11 @@ impl Containerd {
 
     /// Runs `ctr` against it.
     pub(crate) async fn ctr(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = command_in(&self.namespace, bin().join("ctr"))
+        let output = command_in(&self.namespace, self.line.bin().join("ctr"))
             .arg("--address")
             .arg(socket(&self.folder))
             .args(arguments)
-            .env("PATH", path())
+            .env("PATH", self.line.path())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
@@ -97,17 +124,17 @@ impl Containerd {
     }
 }
 
-fn spawn(folder: &Path, namespace: &Path) -> Child {
+fn spawn(line: Line, folder: &Path, namespace: &Path) -> Child {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("containerd.log"))
         .expect("containerd's log can be written");
-    let mut command: Command = command_in(namespace, bin().join("containerd"));
+    let mut command: Command = command_in(namespace, line.bin().join("containerd"));
     command
         .arg("--config")
         .arg(folder.join("config.toml"))
-        .env("PATH", path())
+        .env("PATH", line.path())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle of the log"))
         .stderr(log)
@@ -116,13 +143,11 @@ fn spawn(folder: &Path, namespace: &Path) -> Child {
         .expect("containerd can be executed")
 }
 
-/// The folder of plugins: ours beside the reference ones.
+/// The folder of plugins: ours, and the one that every runtime calls for `lo`.
 pub(crate) fn plugins(folder: &Path) {
     std::fs::create_dir_all(folder).expect("the plugins' folder can be made");
     let reference = fetched("plugins").join("usr/lib/cni");
-    for name in ["portmap", "loopback"] {
-        link(&reference.join(name), &folder.join(name));
-    }
+    link(&reference.join("loopback"), &folder.join("loopback"));
     link(&binaries::plugin(), &folder.join("veni-cni"));
 }
 
@@ -137,6 +162,8 @@ pub(crate) fn write_conflist(folder: &Path, run_dir: &Path) {
     let mut conflist: serde_json::Value = serde_json::from_str(shipped).expect("it is JSON");
     conflist["plugins"][0]["runDir"] = json!(run_dir);
     conflist["plugins"][0]["mtu"] = json!(1500);
+    // As with ENABLE_BANDWIDTH_PLUGIN=true.
+    conflist["plugins"][0]["capabilities"]["bandwidth"] = json!(true);
     std::fs::create_dir_all(folder).expect("the configuration's folder can be made");
     std::fs::write(folder.join("10-veni.conflist"), conflist.to_string())
         .expect("the conflist is written");
@@ -146,22 +173,8 @@ fn socket(folder: &Path) -> PathBuf {
     folder.join("containerd.sock")
 }
 
-fn bin() -> PathBuf {
-    fetched("containerd").join("usr/bin")
-}
-
-fn path() -> String {
-    let containerd = fetched("containerd");
-    let inherited = std::env::var("PATH").unwrap_or_default();
-    format!(
-        "{}:{}:{inherited}",
-        containerd.join("usr/bin").display(),
-        containerd.join("usr/sbin").display()
-    )
-}
-
 /// What `tests/tools/fetch` has unpacked.
-fn fetched(name: &str) -> PathBuf {
+pub(crate) fn fetched(name: &str) -> PathBuf {
     let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fetch");
     let output = std::process::Command::new(&fetch)
         .args(["path", name])
@@ -175,6 +188,6 @@ fn fetched(name: &str) -> PathBuf {
     path
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("test folders have plain names")
 }

@@ -57,6 +57,8 @@ pub(crate) struct SandboxConfig {
     pub(crate) port_mappings: Vec<PortMapping>,
     #[prost(map = "string, string", tag = "6")]
     pub(crate) labels: HashMap<String, String>,
+    #[prost(map = "string, string", tag = "7")]
+    pub(crate) annotations: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub(crate) linux: Option<LinuxSandboxConfig>,
 }

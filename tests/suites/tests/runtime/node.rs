@@ -7,7 +7,7 @@ use futures::future::join_all;
 use veni_testbed::traffic::Stream;
 use veni_testbed::{Bed, BedConfig, eventually};
 
-use crate::containerd::Containerd;
+use crate::containerd::{Containerd, Line};
 use crate::cri::{LinuxSandboxConfig, PortMapping, Runtime, SandboxConfig, SandboxMetadata};
 
 /// A sandbox with one container in it.
@@ -28,14 +28,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) async fn start(config: BedConfig) -> Self {
+    pub(crate) async fn start(line: Line, config: BedConfig) -> Self {
         let nodes = usize::try_from(config.nodes).expect("a number of nodes");
         let bed = Bed::start(config).await;
         let folder = tempfile::tempdir().expect("a folder for the runtimes");
         let starting = (0..nodes).map(|node| {
             let own = folder.path().join(node.to_string());
             let (namespace, run_dir) = (bed.node(node), bed.daemon(node).run_dir());
-            async move { Containerd::start(&own, namespace, run_dir).await }
+            async move { Containerd::start(line, &own, namespace, run_dir).await }
         });
         let containerd = join_all(starting).await;
         Self {
@@ -158,7 +158,7 @@ impl Site {
         );
     }
 
-    /// Removes the pods as a kubelet does, and sees that nothing of them is left.
+    /// Removes the pods as a kubelet does, and asserts that nothing of them is left.
     pub(crate) async fn end(self, pods: Vec<SandboxPod>) {
         for pod in pods {
             let removed = self.runtime(pod.node).remove_sandbox(&pod.sandbox).await;
@@ -172,7 +172,7 @@ impl Site {
         self.bed.end().await;
     }
 
-    fn logs(&self, node: usize) -> String {
+    pub(crate) fn logs(&self, node: usize) -> String {
         let containerd = self.containerd[node].log();
         let from = containerd.len().saturating_sub(3000);
         format!(

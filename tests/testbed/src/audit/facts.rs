@@ -1,12 +1,12 @@
-//! What the auditor judges, as plain data.
+//! The facts that the auditor judges, as plain data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use veni_cloudlab::mock::dump::InterfaceDump;
 
-use crate::kernel::{Link, Route, Rule};
+use crate::kernel::{HostPorts, Limits, Link, Route, Rule};
 
 /// Everything there is to know.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Evidence {
 pub struct NodeEvidence {
     /// Its id in the cloud.
     pub instance: String,
-    /// What the cloud has attached to it: the truth, without lag.
+    /// What the cloud has attached to it, in truth and without lag.
     pub attached: Vec<InterfaceDump>,
     /// Its links.
     pub links: Vec<Link>,
@@ -28,6 +28,12 @@ pub struct NodeEvidence {
     pub pod_routes: Vec<Route>,
     /// Its rules.
     pub rules: Vec<Rule>,
+    /// The link that the default route of each of the daemon's tables leads to.
+    pub ways_out: BTreeMap<String, String>,
+    /// Ports of it that lead to pods.
+    pub host_ports: HostPorts,
+    /// Token buckets and redirections of its links.
+    pub limits: Limits,
     /// Its nftables tables.
     pub tables: Vec<String>,
     /// The pods whose namespaces exist on it.
@@ -40,7 +46,7 @@ pub struct NodeEvidence {
     pub held: BTreeSet<(String, IpNet)>,
     /// The journal's entries.
     pub journal: Vec<Entry>,
-    /// Notes of DELs that nobody has worked off.
+    /// Notes of DELs that the daemon has not carried out yet.
     pub notes: usize,
 }
 
@@ -66,7 +72,7 @@ pub struct Endpoint {
     pub container: String,
     /// Interface in the container.
     pub interface: String,
-    /// Addresses.
+    /// Its addresses, without the node-local one.
     pub addresses: Vec<IpAddr>,
     /// Node-local address.
     pub egress: Option<IpAddr>,
@@ -83,8 +89,25 @@ pub struct Entry {
     pub container: String,
     /// `adding`, `ready`, `dying`.
     pub state: String,
-    /// Addresses.
+    /// Its addresses, without the node-local one.
     pub addresses: Vec<IpAddr>,
     /// Node-local address.
     pub egress: Option<IpAddr>,
+    /// Ports of the node that its runtime asked for.
+    pub ports: Vec<AskedPort>,
+    /// Bits a second towards the pod and from it that its runtime asked for.
+    pub limits: (Option<u64>, Option<u64>),
+}
+
+/// A port of the node that was asked for.
+#[derive(Debug, Clone)]
+pub struct AskedPort {
+    /// `tcp`, `udp`, `sctp`.
+    pub protocol: String,
+    /// Port of the node.
+    pub host_port: u64,
+    /// Port of the pod.
+    pub pod_port: u64,
+    /// The node's address that it is for; `None` for all.
+    pub host: Option<String>,
 }

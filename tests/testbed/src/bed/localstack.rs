@@ -10,9 +10,9 @@ use super::{Bed, BedCloud, BedConfig};
 use crate::ec2::running;
 
 impl BedConfig {
-    /// Nodes as [`BedConfig::new`] has them, on this process's LocalStack, which is
-    /// started when the first bed asks for it; in a VPC of the bed's own. Daemons
-    /// give back after a second what is too much.
+    /// Nodes as in [`BedConfig::new`], in a VPC of the bed's own on this process's
+    /// LocalStack. The first such bed starts LocalStack. Daemons give an excess back after
+    /// a second.
     ///
     /// # Panics
     /// LocalStack cannot be installed or does not start.
@@ -24,7 +24,7 @@ impl BedConfig {
             .set("VENI_DETACH_AGE", "1")
     }
 
-    /// With the EC2 made otherwise; the bed says how many nodes of which type.
+    /// Changes the configuration of EC2. The bed decides the number and the type of nodes.
     ///
     /// # Panics
     /// When the cloud is the mock cloud.
@@ -47,7 +47,7 @@ impl Bed {
         self.lab().ec2().expect("this bed is on the mock cloud")
     }
 
-    /// The access key of a node, which the server counts by.
+    /// The access key of a node, by which the server counts its calls.
     pub fn access_key(&self, node: usize) -> String {
         Ec2Cloud::access_key(self.lab().node(node).instance_id())
     }
@@ -72,7 +72,7 @@ impl Bed {
         removed.expect("the server answers");
     }
 
-    /// How often each operation was called by a node, whatever came of it.
+    /// How often a node called each operation, with whatever outcome.
     ///
     /// # Panics
     /// When the server does not answer.

@@ -1,5 +1,5 @@
-//! What interfaces hold, in two ways: as EC2 describes it, and in truth, as the
-//! hook's own state has it. An audit looks at both.
+//! What interfaces hold, seen in two ways: as EC2 describes it, which may lag, and as the
+//! hook's own state has it, which is the truth. An audit compares both.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -37,7 +37,7 @@ pub struct Holding {
     /// Its own IPv4 address.
     pub own: BTreeSet<IpAddr>,
     /// Secondary addresses, as ranges of one, and prefixes. An instance's own
-    /// IPv6 address is among them: EC2 does not tell it apart.
+    /// IPv6 address is among them, because EC2 does not distinguish it.
     pub ranges: BTreeSet<IpNet>,
 }
 
@@ -54,7 +54,7 @@ impl Holding {
         self.ranges.iter().filter(single).count()
     }
 
-    /// Prefixes.
+    /// The number of its prefixes.
     pub fn prefixes(&self) -> usize {
         self.ranges.len() - self.addresses()
     }
@@ -66,7 +66,7 @@ pub async fn described(site: &Site) -> BTreeSet<Holding> {
     all.iter().map(of_description).collect()
 }
 
-/// The interfaces of a site's VPC in truth, whatever EC2 shows yet.
+/// The interfaces of a site's VPC in truth, even if Describe does not show it yet.
 ///
 /// # Panics
 /// The server does not answer.

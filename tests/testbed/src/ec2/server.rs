@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const FOLDER: &str = "veni-test-ec2-";
 
 static SERVER: LazyLock<Server> = LazyLock::new(start);
-/// Tests that leave the knobs alone share it.
+/// Tests that do not set knobs share this lock; a test that sets one holds it alone.
 static KNOBS: RwLock<()> = RwLock::const_new(());
 
 /// The running server.
@@ -44,12 +44,12 @@ pub fn running() -> LocalStack {
     LocalStack::Running(address.expect("an address and a port"))
 }
 
-/// Keeps knobs and clock as they are.
+/// Keeps knobs and clock as they are until the guard is dropped.
 pub async fn calm() -> RwLockReadGuard<'static, ()> {
     KNOBS.read().await
 }
 
-/// Turns knobs until the guard is dropped; no other test runs meanwhile.
+/// Sets knobs until the guard is dropped. No other test runs meanwhile.
 ///
 /// # Panics
 /// There is no such knob.
@@ -60,13 +60,13 @@ pub async fn knobs(values: Value) -> Knobs {
     Knobs { _alone: alone }
 }
 
-/// Knobs that are turned.
+/// Knobs that a test has set.
 pub struct Knobs {
     _alone: RwLockWriteGuard<'static, ()>,
 }
 
 impl Knobs {
-    /// Turns more of them, or back.
+    /// Sets further knobs, or sets some back.
     ///
     /// # Panics
     /// There is no such knob.
@@ -77,7 +77,7 @@ impl Knobs {
 }
 
 impl Drop for Knobs {
-    /// Turns them back, whatever became of the test.
+    /// Sets them back, also when the test has failed.
     #[expect(clippy::print_stderr, reason = "to the runner of the test")]
     fn drop(&mut self) {
         let back = json!({
@@ -123,8 +123,8 @@ fn data_folder() -> PathBuf {
     all.join(format!("{FOLDER}{}", std::process::id()))
 }
 
-/// Runs something in a thread with a runtime of its own: the caller may be in
-/// another one, and cannot wait there. `None` when it panics.
+/// Runs something in a thread with a runtime of its own, because the caller may be inside
+/// another runtime and cannot block there. `None` when it panics.
 fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
     let done = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

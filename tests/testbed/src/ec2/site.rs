@@ -106,7 +106,7 @@ pub async fn tag(id: &str, key: &str, value: &str) {
     call.expect("a tag");
 }
 
-/// Takes a fault away.
+/// Removes a fault.
 pub async fn mend(fault: u64) {
     let removed = server().control.remove_fault(fault).await;
     removed.expect("the fault must go");
@@ -140,6 +140,12 @@ impl Site {
             instance: run_instance(&self.subnet, instance_type).await,
             access_key: new_key(),
         }
+    }
+
+    /// Sets knobs for the interfaces of the VPC alone.
+    pub async fn turn(&self, knobs: &Value) {
+        let turned = server().control.turn_knobs_of(&self.vpc, knobs).await;
+        turned.expect("the knobs must be there");
     }
 
     /// Adds a fault that strikes this node alone; returns its number.
@@ -191,13 +197,13 @@ impl Site {
         found.expect("the interface must be there")
     }
 
-    /// An interface that somebody else makes; attached at an index if there is
+    /// Makes an interface as somebody else would, and attaches it at an index if there is
     /// one. Returns its id.
     pub async fn foreign(&self, index: Option<i32>) -> String {
         self.foreign_at(index.map(|index| (0, index))).await
     }
 
-    /// An interface that somebody else makes; attached at a network card and an
+    /// Makes an interface as somebody else would, and attaches it at a network card and an
     /// index if there are any. Returns its id.
     pub async fn foreign_at(&self, place: Option<(i32, i32)>) -> String {
         let admin = admin();
@@ -219,7 +225,7 @@ impl Site {
         id
     }
 
-    /// Detaches an interface by hand; it stays.
+    /// Detaches an interface as an administrator would. The interface stays.
     pub async fn pull(&self, id: &str) {
         let attachment = self.attachment(id).await;
         let call = admin().detach_network_interface().attachment_id(attachment);

@@ -1,5 +1,5 @@
-//! What a node has, as three witnesses tell it: the cloud, the daemon and the
-//! kernel. Two looks can be compared.
+//! What a node has according to three witnesses: the cloud, the daemon and the kernel.
+//! Two such looks can be compared.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,8 @@ impl Evidence {
     }
 }
 
-/// What `ip` lists on a node, object by object, without what changes by itself.
+/// What `ip` lists on a node, object by object, without counters and ages, which change by
+/// themselves.
 async fn ip(node: &NodeDescription, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
     let output = command_in(&node.namespace, "ip")
         .args(arguments)

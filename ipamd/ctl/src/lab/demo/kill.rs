@@ -1,5 +1,5 @@
-//! The chapter in which a daemon is killed: its pods must not notice, and
-//! nothing may be lost.
+//! The chapter in which a daemon is killed. Its pods must not notice it, and nothing may
+//! be lost.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use veni_api::v1::CheckNodeRequest;
 use veni_cloudlab::{PingStream, command_in, ping_until};
 use veni_terminal::{print, println};
 
@@ -15,13 +16,14 @@ use super::super::control::{Control, Description, NodeDescription, Request};
 use super::super::{pods, readiness};
 use super::evidence::Evidence;
 use super::story::{SETTLE, settled};
+use crate::check;
 use crate::table::render;
 
 /// Pods that are being started when the daemon is killed the second time.
 const AMID: u32 = 10;
-/// How long after the start of their plugins.
+/// Time between the start of their plugins and the second kill.
 const AMID_KILL: Duration = Duration::from_millis(15);
-/// Between two pings while the daemon is killed.
+/// Pause between two pings while the daemon is down.
 const PING_EVERY: Duration = Duration::from_millis(5);
 
 pub(super) async fn tell(control: &Control) -> anyhow::Result<()> {
@@ -74,6 +76,9 @@ pub(super) async fn tell(control: &Control) -> anyhow::Result<()> {
     );
     settled(node).await?;
     compare(&before, &Evidence::take(&lab, node).await?)?;
+    let checked = check::ask(&node.operator_socket(), CheckNodeRequest::default()).await?;
+    println!("veni check: {}", check::summary(&checked));
+    ensure!(checked.findings.is_empty(), "{:#?}", checked.findings);
     amid_adds(control).await
 }
 
@@ -201,7 +206,7 @@ async fn agree(control: &Control, node: &NodeDescription) -> anyhow::Result<()> 
         .collect();
     let deadline = Instant::now() + SETTLE;
     let links = loop {
-        // Ends of pods that were undone go a moment later.
+        // The links of ADDs that were undone go a moment later.
         let links = pod_links(node).await?;
         if links == wanted || Instant::now() >= deadline {
             break links;
@@ -231,7 +236,7 @@ async fn agree(control: &Control, node: &NodeDescription) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Names of the node's links that lead to pods: veths but for those of the VPC.
+/// Names of the node's links that lead to pods: all veth links except those to the VPC.
 async fn pod_links(node: &NodeDescription) -> anyhow::Result<BTreeSet<String>> {
     let output = command_in(&node.namespace, "ip")
         .args(["-j", "link", "show", "type", "veth"])

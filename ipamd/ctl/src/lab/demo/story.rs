@@ -19,7 +19,7 @@ use crate::table::render;
 const BEYOND: u32 = 60;
 /// How long the cloud and the pool may take to settle.
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
-/// A pool in which nothing has happened for so long is at rest.
+/// Time without an event after which the pool is at rest.
 const QUIET: Duration = Duration::from_millis(200);
 
 pub(super) fn welcome() {
@@ -27,7 +27,7 @@ pub(super) fn welcome() {
     println!("a cloud network, two nodes with ipamd, and pods by the CNI plugin, on this machine.");
 }
 
-/// The demo has nobody left to show anything to.
+/// The reader of the demo has gone, so it ends at its next chapter.
 #[derive(Debug)]
 pub(super) struct ReaderIsGone;
 
@@ -39,7 +39,7 @@ impl fmt::Display for ReaderIsGone {
 
 impl std::error::Error for ReaderIsGone {}
 
-/// Begins a chapter, if somebody reads it.
+/// Begins a chapter, if somebody still reads.
 fn chapter(number: u32, title: &str, began: Instant) -> Result<(), ReaderIsGone> {
     headline(number, title, began);
     if veni_terminal::reader_is_gone() {
@@ -57,8 +57,8 @@ fn headline(number: u32, title: &str, began: Instant) {
     );
 }
 
-/// Tells everything up to the end of the pods. Leaves a look at the lab at its
-/// largest in `watch`, for the comparison with what is left in the end.
+/// The story up to the end of the pods. Leaves in `watch` a look at the lab when it was
+/// largest, to compare with what is left in the end.
 pub(super) async fn tell(
     control: &Control,
     began: Instant,
@@ -158,8 +158,13 @@ async fn first_pods(control: &Control) -> anyhow::Result<()> {
     );
     for node in &lab.nodes {
         for letter in ["a", "b", "c"] {
-            let name = format!("{letter}{}", node.number);
-            for (_, outcome) in pods::add(control, &lab, &node.name, vec![name]).await? {
+            let names = vec![format!("{letter}{}", node.number)];
+            let ports = match letter {
+                "a" => &[super::host_port::PORT][..],
+                _ => &[],
+            };
+            let added = pods::add_with_ports(control, &lab, &node.name, names, ports).await?;
+            for (_, outcome) in added {
                 outcome?;
             }
         }
@@ -235,7 +240,7 @@ async fn reachability(control: &Control) -> anyhow::Result<()> {
             "not everything reaches everything"
         );
     }
-    Ok(())
+    super::host_port::tell(&control.describe().await?).await
 }
 
 async fn go_beyond(control: &Control) -> anyhow::Result<()> {

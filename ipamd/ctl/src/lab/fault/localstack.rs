@@ -1,5 +1,5 @@
-//! Faults of LocalStack's EC2, as rules of its hook that strike the lab's nodes
-//! alone. What else the hook can do stands in localstack/ec2/README.md.
+//! Faults of LocalStack's EC2, as rules of its hook that strike only the lab's nodes.
+//! localstack/ec2/README.md says what else the hook can do.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use super::{CLEARED, FaultCommand, Which, how_often};
 /// nodes, so a lab never removes what another one has made.
 const OURS: &str = "veni lab fault";
 
-/// Does it; what was done.
+/// Carries the command out. Returns what was done, in words.
 pub(super) async fn run(
     address: SocketAddr,
     subnets: &[String],
@@ -29,7 +29,7 @@ pub(super) async fn run(
     cloud.run(command).await
 }
 
-/// What goes wrong on purpose, a line each.
+/// The faults in force, a line each.
 pub(super) async fn in_force(
     address: SocketAddr,
     vpc: &str,
@@ -159,7 +159,7 @@ impl Cloud<'_> {
         }
     }
 
-    /// Adds a rule in the place of the one that had its name.
+    /// Adds a rule, in place of an earlier one with the same name.
     async fn replace(&self, name: &str, calls: &[&str], mut rule: Value) -> anyhow::Result<()> {
         for other in self.rules().await? {
             if name_of(&other) == Some(name) {
@@ -185,7 +185,7 @@ impl Cloud<'_> {
         Ok(all)
     }
 
-    /// Fills a subnet or all; their names.
+    /// Fills one subnet or all. Returns their names.
     async fn fill(&self, only: Option<String>, with: &Fill) -> anyhow::Result<String> {
         let wanted = match only {
             Some(one) if !self.subnets.contains(&one) => bail!(
@@ -202,7 +202,7 @@ impl Cloud<'_> {
     }
 }
 
-/// The calls of EC2 that an operation is made of.
+/// The calls of EC2 that make up an operation of the provider.
 fn calls(which: &Which) -> &'static [&'static str] {
     match which.operation {
         None => &["*"],

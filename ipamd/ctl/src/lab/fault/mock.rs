@@ -13,7 +13,7 @@ use veni_cloudlab::{Operation, SubnetId};
 use super::super::CloudProfile;
 use super::{CLEARED, FaultCommand, how_often, names_of, verb};
 
-/// Does it; what was done.
+/// Carries the command out. Returns what was done, in words.
 pub(super) async fn run(
     socket: &Path,
     profile: CloudProfile,
@@ -80,7 +80,7 @@ pub(super) async fn run(
     })
 }
 
-/// What goes wrong on purpose, a line each.
+/// The faults in force, a line each.
 pub(super) async fn in_force(socket: &Path, profile: CloudProfile) -> anyhow::Result<Vec<String>> {
     let cloud = AdminClient::new(socket);
     let (dump, config, usual) = (cloud.dump().await?, cloud.config().await?, usual(profile));

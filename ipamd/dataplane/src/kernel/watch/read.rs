@@ -3,16 +3,12 @@
 
 use netlink_packet_core::NLM_F_REPLACE;
 
-use crate::plan::{
-    DYING_GROUP, INTERFACE_TABLE_BASE, POD_GROUP, POD_TABLE, PRIMARY_TABLE, PROTOCOL,
-};
+use crate::kernel::route::MAIN_TABLE;
+use crate::plan::{DYING_GROUP, INTERFACE_TABLES, POD_GROUP, POD_TABLE, PRIMARY_TABLE, PROTOCOL};
 use crate::watch::Changes;
 
-/// Tables that interfaces can have: device indexes are small numbers.
-const INTERFACE_TABLES: std::ops::Range<u32> = INTERFACE_TABLE_BASE..INTERFACE_TABLE_BASE + 256;
-
-/// Name of our table, as attributes hold it, and its family (NFPROTO_INET).
-const OUR_TABLE: &[u8] = b"veni\0";
+/// Names of our tables, as attributes hold them, and their family (NFPROTO_INET).
+const OUR_TABLES: [&[u8]; 2] = [b"veni\0", b"veni_host_ports\0"];
 const OUR_FAMILY: u8 = 1;
 
 /// Subsystem of nftables in the upper byte of a message's type.
@@ -30,12 +26,19 @@ mod kind {
     pub(super) const NEW_ROUTE: u16 = 24;
     pub(super) const DEL_ROUTE: u16 = 25;
     pub(super) const DEL_RULE: u16 = 33;
+    pub(super) const NEW_QDISC: u16 = 36;
+    pub(super) const DEL_QDISC: u16 = 37;
+    pub(super) const NEW_FILTER: u16 = 44;
+    pub(super) const DEL_FILTER: u16 = 45;
     pub(super) const NEW_SETTING: u16 = 80;
 }
 
 /// Numbers of attributes.
 mod attribute {
     pub(super) const LINK_GROUP: u16 = 27;
+    pub(super) const LINK_INFO: u16 = 18;
+    /// Inside of `LINK_INFO`.
+    pub(super) const LINK_KIND: u16 = 1;
     pub(super) const ROUTE_TABLE: u16 = 15;
     pub(super) const RULE_PROTOCOL: u16 = 21;
     pub(super) const SETTING_LINK: u16 = 1;
@@ -45,6 +48,8 @@ mod attribute {
     pub(super) const NFTABLES_TABLE: u16 = 1;
 }
 
+/// `RTPROT_KERNEL`.
+const PROTOCOL_KERNEL: u8 = 2;
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -52,11 +57,17 @@ const AF_INET6: u8 = 10;
 const SCOPE_LINK: u8 = 253;
 /// `IFF_UP`.
 const UP: u32 = 1;
+/// Something of limits may have changed. Qdiscs and filters are those of any link: what is
+/// compared is cheap where no pod has a limit.
+const LIMITS: Changes = Changes {
+    limits: true,
+    ..Changes::NONE
+};
 /// `conf/all`, as a link's index.
 const ALL_LINKS: u32 = u32::MAX;
 
 /// The messages of a datagram, each with its header. Ends at the first that is cut off.
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     chunks(
         datagram,
         |bytes| word(bytes, 0).and_then(|length| usize::try_from(length).ok()),
@@ -106,7 +117,7 @@ fn find(payload: &[u8], behind: usize, number: u16) -> Option<u32> {
 
 /// Reads a message of rtnetlink. Who asked for a change stands in the header: what the
 /// ports `own` asked for is no news.
-pub(super) fn route(message: &[u8], own: &[u32]) -> Changes {
+pub(crate) fn route(message: &[u8], own: &[u32]) -> Changes {
     let asked_by = word(message, 12).unwrap_or_default();
     if own.contains(&asked_by) {
         return Changes::NONE;
@@ -116,10 +127,11 @@ pub(super) fn route(message: &[u8], own: &[u32]) -> Changes {
     let read = match half(message, 4).unwrap_or_default() {
         kind @ (kind::NEW_LINK | kind::DEL_LINK) => link(payload, kind == kind::DEL_LINK, asked_by),
         kind::NEW_ADDRESS | kind::DEL_ADDRESS => address(payload),
-        kind::DEL_ROUTE => lost_route(payload, true),
-        kind::NEW_ROUTE if flags & NLM_F_REPLACE != 0 => lost_route(payload, false),
+        kind::DEL_ROUTE => removed_route(payload),
+        kind::NEW_ROUTE => new_route(payload, flags & NLM_F_REPLACE != 0),
         kind::DEL_RULE => rule(payload),
         kind::NEW_SETTING => setting(payload),
+        kind::NEW_QDISC | kind::DEL_QDISC | kind::NEW_FILTER | kind::DEL_FILTER => Some(LIMITS),
         _ => None,
     };
     read.unwrap_or_default()
@@ -137,6 +149,11 @@ fn link(payload: &[u8], gone: bool, asked_by: u32) -> Option<Changes> {
     }
     match find(payload, 16, attribute::LINK_GROUP).unwrap_or_default() {
         DYING_GROUP => None,
+        // It stays when its pod's link goes, so that one that goes went alone.
+        POD_GROUP if is_ifb(payload) => {
+            let down = changed & UP != 0 && changed != u32::MAX && flags & UP == 0;
+            (gone || down).then_some(LIMITS)
+        }
         POD_GROUP => {
             let set = changed & UP != 0 && changed != u32::MAX;
             let by_others = flags & UP == 0 || asked_by != 0;
@@ -152,6 +169,15 @@ fn link(payload: &[u8], gone: bool, asked_by: u32) -> Option<Changes> {
     }
 }
 
+fn is_ifb(link: &[u8]) -> bool {
+    let mut all = attributes(link.get(16..).unwrap_or_default());
+    let info = all.find(|(number, _)| *number == attribute::LINK_INFO);
+    info.is_some_and(|(_, info)| {
+        let mut info = attributes(info);
+        info.any(|(number, kind)| number == attribute::LINK_KIND && kind.starts_with(b"ifb"))
+    })
+}
+
 /// `struct ifaddrmsg`: family, prefix length, flags, scope, index. Addresses that IPv6
 /// makes for each link by itself are no news.
 fn address(payload: &[u8]) -> Option<Changes> {
@@ -162,12 +188,32 @@ fn address(payload: &[u8]) -> Option<Changes> {
     })
 }
 
-/// `struct rtmsg`: family, lengths, tos, table, protocol. A route of ours that went, or
-/// one by whomever that took the place of another in a table of ours.
-fn lost_route(payload: &[u8], gone: bool) -> Option<Changes> {
-    if gone && *payload.get(5)? != PROTOCOL {
-        return None;
+/// `struct rtmsg`: family, lengths, tos, table, protocol. A route of ours that went.
+fn removed_route(payload: &[u8]) -> Option<Changes> {
+    match *payload.get(5)? {
+        PROTOCOL => route_of_ours(payload),
+        protocol => route_of_others(payload, protocol),
     }
+}
+
+fn new_route(payload: &[u8], replaces: bool) -> Option<Changes> {
+    let of_ours = replaces.then(|| route_of_ours(payload)).flatten();
+    of_ours.or_else(|| route_of_others(payload, *payload.get(5)?))
+}
+
+/// A route of the main table that others made or removed. The kernel's own come and go
+/// with addresses, which are told; with each pod come some.
+fn route_of_others(payload: &[u8], protocol: u8) -> Option<Changes> {
+    let table = find(payload, 12, attribute::ROUTE_TABLE)?;
+    let others = table == MAIN_TABLE && ![PROTOCOL, PROTOCOL_KERNEL].contains(&protocol);
+    others.then_some(Changes {
+        main_table: true,
+        ..Changes::NONE
+    })
+}
+
+/// A route of a table of ours: one by whomever may have taken the place of ours.
+fn route_of_ours(payload: &[u8]) -> Option<Changes> {
     let table = find(payload, 12, attribute::ROUTE_TABLE)?;
     match table {
         POD_TABLE => Some(Changes {
@@ -212,12 +258,20 @@ fn setting(payload: &[u8]) -> Option<Changes> {
 
 /// Reads a message of nftables: `struct nfgenmsg` (family, version, resource), then
 /// attributes, of which the kernel puts the table's name first.
-pub(super) fn nftables(message: &[u8]) -> Changes {
+///
+/// What the ports `own` asked for is no news: elements of ours that come and go with pods.
+pub(crate) fn nftables(message: &[u8], own: &[u32]) -> Changes {
+    let asked_by = word(message, 12).unwrap_or_default();
+    if own.contains(&asked_by) {
+        return Changes::NONE;
+    }
     let ours = half(message, 4).is_some_and(|kind| kind >> 8 == NFTABLES)
         && message.get(HEADER) == Some(&OUR_FAMILY)
         && message.get(HEADER + 4..).is_some_and(|rest| {
             let mut all = attributes(rest);
-            all.any(|(number, value)| number == attribute::NFTABLES_TABLE && value == OUR_TABLE)
+            all.any(|(number, value)| {
+                number == attribute::NFTABLES_TABLE && OUR_TABLES.contains(&value)
+            })
         });
     Changes {
         nftables: ours,

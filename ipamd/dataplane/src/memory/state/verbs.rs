@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
 
-use super::{HostLink, NamespaceId, PodLink, PodRoute, State};
+use super::{HostLink, NamespaceId, PodLink, PodRoute, State, port_key};
+use crate::host_ports::HostPort;
 use crate::plan::{
-    DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan,
+    Aspect, DYING_GROUP, DefaultRoute, Difference, EndpointLinks, EndpointPlan, InterfacePlan,
     InterfaceReport, KernelError, LinkKey, NodeAddress, NodePlan, NodeReport, Observed,
     ObservedEndpoint, ObservedLink, POD_GROUP, PodAddress, Repair, RepairKind, SECONDARY_GROUP,
 };
@@ -34,21 +35,34 @@ impl State {
         &mut self,
         plan: &NodePlan,
     ) -> Result<NodeReport, KernelError> {
-        let primary_link = self.cloud_link(plan.primary_mac)?;
-        if let Some(link) = self.link_named(&primary_link) {
+        let report = self.compare_node(plan)?;
+        if let Some(link) = self.link_named(&report.primary_link) {
             link.mtu = plan.primary_mtu.unwrap_or(link.mtu);
         }
+        self.node = Some(plan.clone());
+        self.host_ports.get_or_insert_default();
+        Ok(report)
+    }
+
+    pub(in crate::memory) fn compare_node(
+        &self,
+        plan: &NodePlan,
+    ) -> Result<NodeReport, KernelError> {
+        let primary_link = self.cloud_link(plan.primary_mac)?;
         let mut repairs = Vec::new();
         if self.node.is_none() {
             let kinds = [RepairKind::Rule, RepairKind::Setting, RepairKind::Nftables];
-            let repair = |kind| Repair::new(kind, format!("the node's {kind:?} was missing"));
+            let repair = |kind| {
+                let object = format!("the node's {kind:?}");
+                Repair::new(kind, object, "missing", "pods' packets are lost")
+            };
             repairs.extend(kinds.map(repair));
         }
-        self.node = Some(plan.clone());
         Ok(NodeReport {
             primary_link,
             repairs,
             warnings: Vec::new(),
+            foreign_rules: Vec::new(),
         })
     }
 
@@ -65,13 +79,8 @@ impl State {
         &mut self,
         plan: &InterfacePlan,
     ) -> Result<InterfaceReport, KernelError> {
-        let name = self.cloud_link(plan.mac)?;
-        let mut repairs = Vec::new();
-        if !plan.primary && self.tables.get(&plan.table) != Some(plan) {
-            let what = format!("rules and routes of {name} were missing");
-            repairs.push(Repair::new(RepairKind::Rule, what));
-        }
-        if let Some(link) = self.link_named(&name) {
+        let report = self.compare_interface(plan)?;
+        if let Some(link) = self.link_named(&report.link) {
             link.up = true;
             link.mtu = plan.mtu.unwrap_or(link.mtu);
             link.group = match plan.primary {
@@ -84,6 +93,23 @@ impl State {
             self.tables.remove(&plan.table);
         } else {
             self.tables.insert(plan.table, plan.clone());
+        }
+        Ok(report)
+    }
+
+    pub(in crate::memory) fn compare_interface(
+        &self,
+        plan: &InterfacePlan,
+    ) -> Result<InterfaceReport, KernelError> {
+        let name = self.cloud_link(plan.mac)?;
+        let mut repairs = Vec::new();
+        if !plan.primary && self.tables.get(&plan.table) != Some(plan) {
+            repairs.push(Repair::new(
+                RepairKind::Rule,
+                format!("what leads pods' packets to {name}"),
+                "missing",
+                "packets of its pods are lost",
+            ));
         }
         Ok(InterfaceReport {
             link: name,
@@ -129,7 +155,7 @@ impl State {
                 return Err(refused(operation, io::ErrorKind::InvalidInput));
             }
         }
-        self.bury_the_dying(plan, id);
+        self.delete_the_dying(plan, id);
         if let Some(index) = self.index_of(&plan.host_link) {
             let links = self.same_pair(plan, id, index);
             let taken = || KernelError::LinkTaken(plan.host_link.clone());
@@ -142,7 +168,7 @@ impl State {
     }
 
     /// Links that are dying give their names up to who needs them.
-    fn bury_the_dying(&mut self, plan: &EndpointPlan, id: NamespaceId) {
+    fn delete_the_dying(&mut self, plan: &EndpointPlan, id: NamespaceId) {
         let by_name = self.index_of(&plan.host_link);
         let by_peer = self.pod_link(id, &plan.pod_link).and_then(|link| link.peer);
         for index in by_name.into_iter().chain(by_peer) {
@@ -178,6 +204,8 @@ impl State {
             group: POD_GROUP,
             up: false,
             peer: Some((id, plan.pod_link.clone())),
+            ifb: false,
+            routes_loopback: false,
         });
         let mut pod_index = 0;
         if let Some(namespace) = self.namespaces.get_mut(&id) {
@@ -260,13 +288,28 @@ impl State {
                 io::ErrorKind::NotFound,
             ));
         };
+        let ports = plan.host_ports();
         link.up = true;
         link.mac = plan.host_mac;
+        link.routes_loopback |= ports.iter().any(HostPort::serves_loopback);
         for PodAddress { address } in plan.routed() {
             let route = wanted_route(plan, address, index);
             self.routes.insert(address, route);
         }
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let no_table = || KernelError::NoSuchSet("table for ports of the node".to_owned());
+        let all = self.host_ports.as_mut().ok_or_else(no_table)?;
+        all.extend(ports.into_iter().map(|port| (port_key(&port), port)));
         Ok(())
+    }
+
+    /// But for those that lead elsewhere by now.
+    pub(in crate::memory) fn remove_host_ports(&mut self, ports: &[HostPort]) {
+        if let Some(all) = &mut self.host_ports {
+            all.retain(|_, port| !ports.contains(port));
+        }
     }
 
     /// The endpoint of a plan, found by the host's end alone.
@@ -294,8 +337,10 @@ impl State {
     pub(in crate::memory) fn remove_endpoint(
         &mut self,
         addresses: &[PodAddress],
+        ports: &[HostPort],
         index: Option<u32>,
     ) {
+        self.remove_host_ports(ports);
         for pod in addresses {
             let route = self.routes.get(&pod.address);
             if route.is_some_and(|route| index.is_none_or(|index| route.link_index == index)) {
@@ -355,9 +400,14 @@ impl State {
                     name: link.name.clone(),
                     mac: link.mac,
                     dying: link.group == DYING_GROUP,
+                    routes_loopback: link.routes_loopback,
                 })
                 .collect(),
             interface_tables: self.tables.keys().copied().collect(),
+            stray_ifbs: self.stray_ifbs(),
+            host_ports: self.host_ports(),
+            // They come and go whole.
+            half_ports: Vec::new(),
         }
     }
 
@@ -368,27 +418,46 @@ impl State {
         descriptor: Option<&OwnedFd>,
     ) -> Result<Vec<Difference>, KernelError> {
         let mut texts = Vec::new();
+        let ports = plan.host_ports();
         match self.links.get(&links.host_index) {
-            None => texts.push(format!("link {} is missing", plan.host_link)),
-            Some(link) if link.group != POD_GROUP || link.mac != plan.host_mac || !link.up => {
-                texts.push(format!("link {} is not as it was made", link.name));
+            None => texts.push((Aspect::Link, format!("link {} is missing", plan.host_link))),
+            Some(link) => {
+                let changed = format!("link {} is not as it was made", link.name);
+                let aspects = [
+                    (link.group != POD_GROUP, Aspect::LinkGroup),
+                    (link.mac != plan.host_mac, Aspect::LinkMac),
+                    (!link.up, Aspect::LinkDown),
+                ];
+                let differing = aspects.into_iter().filter(|(differs, _)| *differs);
+                texts.extend(differing.map(|(_, aspect)| (aspect, changed.clone())));
+                if ports.iter().any(HostPort::serves_loopback) && !link.routes_loopback {
+                    let text = format!("route_localnet of {} is 0, expected 1", link.name);
+                    texts.push((Aspect::HostPort, text));
+                }
             }
-            Some(_) => {}
         }
+        let limits = self.limits_lacking(plan, links.host_index);
+        texts.extend(limits.iter().map(|limit| (Aspect::Limit, limit.now())));
+        let present = self.host_ports();
+        let missing = ports.iter().filter(|port| !present.contains(port));
+        let words = missing.map(|port| (Aspect::HostPort, format!("port {port} is missing")));
+        texts.extend(words);
         for PodAddress { address } in plan.routed() {
             match self.routes.get(&address) {
-                None => texts.push(format!("route {address} is missing")),
+                None => texts.push((Aspect::Route, format!("route {address} is missing"))),
                 Some(route) if *route != wanted_route(plan, address, links.host_index) => {
-                    texts.push(format!("route {address} leads elsewhere"));
+                    texts.push((Aspect::Route, format!("route {address} leads elsewhere")));
                 }
                 Some(_) => {}
             }
         }
         if let Some(descriptor) = descriptor {
             let id = self.namespace_of(descriptor)?;
-            texts.extend(self.check_pod(plan, links, id));
+            let in_pod = self.check_pod(plan, links, id);
+            texts.extend(in_pod.map(|text| (Aspect::Pod, text)));
         }
-        let differences = texts.into_iter().map(|text| Difference { text });
+        let differences = texts.into_iter();
+        let differences = differences.map(|(aspect, text)| Difference { aspect, text });
         Ok(differences.collect())
     }
 

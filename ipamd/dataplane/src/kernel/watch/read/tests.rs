@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::INTERFACE_TABLE_BASE;
 
 const OURS: u32 = 700;
 const STRANGER: u32 = 900;
@@ -84,8 +85,22 @@ fn routes_of_ours_that_others_remove_or_replace_are_told() {
     let put = |flags, table| told(&route_message(kind::NEW_ROUTE, flags, STRANGER, 3, table));
     assert!(put(NLM_F_REPLACE, POD_TABLE).pods);
     assert!(put(NLM_F_REPLACE, INTERFACE_TABLE_BASE + 2).rules_and_routes);
-    assert!(put(NLM_F_REPLACE, 254).is_empty());
     assert!(put(0, POD_TABLE).is_empty(), "added beside ours");
+}
+
+#[test]
+fn routes_that_others_make_or_remove_in_the_main_table_are_told() {
+    for kind in [kind::NEW_ROUTE, kind::DEL_ROUTE] {
+        let changes =
+            |flags, protocol, table| told(&route_message(kind, flags, STRANGER, protocol, table));
+        assert!(
+            changes(0, 3, 254).main_table,
+            "made at boot, by DHCP, by hand"
+        );
+        assert!(changes(NLM_F_REPLACE, 16, 254).main_table);
+        assert!(changes(0, 2, 254).is_empty(), "comes with an address");
+        assert!(changes(0, 3, 100).is_empty(), "of another table");
+    }
 }
 
 #[test]
@@ -164,20 +179,28 @@ fn settings_are_told_where_they_stop_pods_traffic() {
 }
 
 fn nftables_told(kind: u16, family: u8, table: &[u8]) -> bool {
-    nftables(&message(
-        kind,
-        0,
-        STRANGER,
-        &[family, 0, 0, 0],
-        &[(1, table), (2, b"chain\0")],
-    ))
-    .nftables
+    nftables_told_of(STRANGER, kind, family, table)
 }
 
+fn nftables_told_of(asked_by: u32, kind: u16, family: u8, table: &[u8]) -> bool {
+    let attributes: &[(u16, &[u8])] = &[(1, table), (2, b"chain\0")];
+    let message = message(kind, 0, asked_by, &[family, 0, 0, 0], attributes);
+    nftables(&message, &[NETFILTER_PORT]).nftables
+}
+
+/// Of our own socket.
+const NETFILTER_PORT: u32 = 77;
+
 #[test]
-fn only_our_own_table_of_nftables_is_told() {
+fn only_our_own_tables_of_nftables_are_told_and_what_we_do_ourselves_is_not() {
     let delete_chain = (NFTABLES << 8) | 5;
-    assert!(nftables_told(delete_chain, OUR_FAMILY, b"veni\0"));
+    let delete_element = (NFTABLES << 8) | 14;
+    for table in OUR_TABLES {
+        assert!(nftables_told(delete_chain, OUR_FAMILY, table));
+        assert!(nftables_told(delete_element, OUR_FAMILY, table));
+        let by_ourselves = nftables_told_of(NETFILTER_PORT, delete_element, OUR_FAMILY, table);
+        assert!(!by_ourselves);
+    }
     assert!(!nftables_told(
         delete_chain,
         OUR_FAMILY,
@@ -202,7 +225,7 @@ fn a_datagram_is_read_message_by_message_and_never_beyond_its_end() {
         if cut >= HEADER {
             short[..4].copy_from_slice(&u32::try_from(cut).expect("short").to_ne_bytes());
             assert!(messages(&short).all(|message| {
-                let _ = nftables(message);
+                let _ = nftables(message, &[]);
                 !told(message).overrun
             }));
         }

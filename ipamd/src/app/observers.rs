@@ -1,0 +1,19 @@
+//! Who is told how a start goes.
+
+use super::metrics::Metrics;
+use crate::cluster::custom_network::EniConfigInForce;
+use crate::cluster::{Cluster, ClusterWarnings};
+use crate::node_warnings::NodeWarnings;
+use crate::progress::Progress;
+
+/// Who is told how a start goes, and what is known before the provider is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observers {
+    pub(crate) metrics: Metrics,
+    pub(crate) progress: Progress,
+    pub(crate) node: NodeWarnings,
+    pub(crate) cluster: Cluster,
+    pub(crate) cluster_warnings: ClusterWarnings,
+    /// What new interfaces follow.
+    pub(crate) eni_config: EniConfigInForce,
+}

@@ -1,0 +1,17 @@
+//! The targets of `fuzz` over their committed inputs.
+
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may stop at the first surprise, and tells which input it was"
+)]
+
+#[path = "../../fuzz/src/corpus.rs"]
+mod corpus;
+#[path = "../../fuzz/src/journal.rs"]
+mod journal;
+
+#[test]
+fn inputs_of_journal_are_survived() {
+    corpus::each_input("journal", journal::survives);
+}
