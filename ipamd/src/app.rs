@@ -55,7 +55,7 @@ use crate::noted_dels::work_off_notes;
 use crate::pool::{Backends, Operations, Pool, PoolTask, Seed};
 use crate::reconcile::{Reconciler, ReconcilerHandle, Requests};
 use crate::repairs::Repairs;
-use crate::run_dir::{BoundSocket, NodeClaim, RunDir};
+use crate::run_dir::{BoundSocket, NodeClaim, RunDir, once_free};
 use crate::serve::introspection::Shown;
 use crate::serve::metrics::Asked;
 use crate::serve::operator::{Known, OperatorServer, Ready};
@@ -103,8 +103,8 @@ pub async fn run(
     levels: LogLevels,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let run_dir = RunDir::try_new(run_dir)?;
-    let _claim = NodeClaim::try_new()?;
+    let run_dir = once_free(|| RunDir::try_new(run_dir)).await?;
+    let _claim = once_free(NodeClaim::try_new).await?;
     let adapter = provider::adapter(&config.provider)?;
     let watch = HostWatch::new(&config.host, adapter.host_checks());
     watch.begin().await?;

@@ -11,10 +11,12 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::UnixListener;
+use tokio::time::Instant;
 use veni_api::READY_FILE;
 
 use crate::private_file;
@@ -24,6 +26,10 @@ pub use claim::NodeClaim;
 const LOCK: &str = "ipamd.lock";
 /// Connections to a socket that wait to be accepted: a burst of plugins.
 const BACKLOG: i32 = 1024;
+/// How long a dead daemon's child may hold what the daemon had.
+const HELD_BY_THE_DEAD: Duration = Duration::from_secs(1);
+/// Between two tries to take it.
+const NEXT_TRY: Duration = Duration::from_millis(10);
 
 /// Why the run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +78,34 @@ fn advice(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::ReadOnlyFilesystem => " (mount its file system writable)",
         _ => "",
+    }
+}
+
+impl RunDirError {
+    /// Whether a process holds what was asked for.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken { .. } | Self::NodeTaken { .. })
+    }
+}
+
+/// Takes what only one process may have. What is taken is tried again for a second.
+///
+/// A daemon that is killed may die between fork(2) and execve(2) of a program that it runs.
+/// Until execve(2) the child holds all that the daemon had open, and on a busy machine that
+/// takes a while: the next daemon must not give up for that.
+///
+/// # Errors
+/// Those of the last try.
+pub async fn once_free<T>(take: impl Fn() -> Result<T, RunDirError>) -> Result<T, RunDirError> {
+    let until = Instant::now() + HELD_BY_THE_DEAD;
+    loop {
+        match take() {
+            Err(error) if error.is_taken() && Instant::now() < until => {
+                tracing::debug!(%error, "tries again");
+                tokio::time::sleep(NEXT_TRY).await;
+            }
+            tried => return tried,
+        }
     }
 }
 
@@ -279,6 +313,22 @@ mod tests {
         );
         drop(first);
         RunDir::try_new(folder.path()).expect("free again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_dead_daemon_s_child_holds_for_a_moment_is_waited_for_and_no_longer() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let take = || RunDir::try_new(folder.path());
+        let held = take().expect("takes it");
+        let (next, ()) = tokio::join!(once_free(take), async {
+            tokio::time::sleep(HELD_BY_THE_DEAD / 2).await;
+            drop(held);
+        });
+        let began = Instant::now();
+        let _next = next.expect("free in time");
+        let error = once_free(take).await.expect_err("it stays taken");
+        assert!(error.to_string().contains("one daemon per node"), "{error}");
+        assert!(began.elapsed() >= HELD_BY_THE_DEAD);
     }
 
     #[tokio::test]
