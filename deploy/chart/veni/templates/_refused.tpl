@@ -32,7 +32,7 @@ refused with what to write instead, so that nothing is ignored in silence.
 {{- end -}}
 {{- end -}}
 {{- if ($v.cniConfig).enabled -}}
-{{- fail "cniConfig.enabled: the daemon writes 10-veni.conflist by its settings; set it to false, and for a list of your own set HOST_CNI_CONFDIR_PATH to \"\" and install the list on the nodes" -}}
+{{- fail "cniConfig.enabled: the daemon writes 10-veni.conflist by its settings; set it to false, and put a list of your own that calls veni-cni before it in the nodes' /etc/cni/net.d" -}}
 {{- end -}}
 {{- if and (hasKey ($v.crd | default dict) "create") (not $v.crd.create) -}}
 {{- fail "crd.create: Helm installs the definitions in crds/; remove the value, and give helm the option --skip-crds" -}}
@@ -40,6 +40,14 @@ refused with what to write instead, so that nothing is ignored in silence.
 {{- range $name := list "livenessProbe" "readinessProbe" -}}
 {{- if (get $v $name).exec -}}
 {{- fail (printf "%s.exec: Veni's image has no shell and no grpc-health-probe; remove it, and the probe asks by gRPC" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $rights := $v.securityContext -}}
+{{- if and $rights (not $rights.privileged) -}}
+{{- range $needed := list "NET_ADMIN" "SYS_ADMIN" -}}
+{{- if not (has $needed (($rights.capabilities).add | default list)) -}}
+{{- fail (printf "securityContext: it replaces the chart's as a whole and lacks the capability %s, without which no pod gets a network; remove the value, or add what values.yaml names" $needed) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $file := get (include "veni.settings" . | fromYaml) "AWS_VPC_K8S_CNI_LOG_FILE" | default "stderr" -}}
