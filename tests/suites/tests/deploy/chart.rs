@@ -5,7 +5,7 @@ use std::process::Command;
 
 use veni_testbed::binaries;
 
-use super::rendering::{deploy, judged, rendered, settings};
+use super::rendering::{deploy, judged, rendered, rendered_for, settings};
 
 #[test]
 fn the_manifests_are_what_the_chart_renders() {
@@ -20,7 +20,10 @@ fn the_manifests_are_what_the_chart_renders() {
         let file = format!("{preset}.yaml");
         let shipped = fs::read_to_string(deploy("manifests").join(&file)).expect("is shipped");
         let made = fs::read_to_string(folder.path().join(&file)).expect("is made");
-        assert!(shipped == made, "run deploy/manifests/render: {file} differs");
+        assert!(
+            shipped == made,
+            "run deploy/manifests/render: {file} differs"
+        );
     }
 }
 
@@ -48,7 +51,8 @@ fn the_daemon_accepts_the_settings_of_a_preset() {
 
 #[test]
 fn a_setting_of_the_values_wins_over_the_preset_s_and_null_takes_it_away() {
-    let values = "preset: mock\nenv: {VENI_PROVIDER: aws, VENI_MOCK_ENDPOINT: null, MAX_ENI: 1000000}\n";
+    let values =
+        "preset: mock\nenv: {VENI_PROVIDER: aws, VENI_MOCK_ENDPOINT: null, MAX_ENI: 1000000}\n";
     let settings = settings(&rendered(values).expect("is rendered"));
     assert_eq!(settings["VENI_PROVIDER"], "aws");
     assert_eq!(settings["MAX_ENI"], "1000000");
@@ -82,7 +86,11 @@ fn custom_networking_may_read_its_objects_and_nobody_else_may() {
          eniConfig: {create: true, subnets: {eu-central-1a: {id: subnet-1, securityGroups: [sg-1]}}}\n",
     );
     let custom = custom.expect("is rendered");
-    for line in ["resources: [eniconfigs]", "kind: ENIConfig", "subnet: subnet-1"] {
+    for line in [
+        "resources: [eniconfigs]",
+        "kind: ENIConfig",
+        "subnet: subnet-1",
+    ] {
         assert!(custom.contains(line), "{line} in\n{custom}");
     }
 }
@@ -99,4 +107,49 @@ fn what_prometheus_needs_is_there_when_it_is_asked_for() {
         assert!(asked.contains(kind), "{asked}");
     }
     assert_eq!(settings(&asked)["VENI_METRICS_ADDRESS"], "[::]:9100");
+}
+
+#[test]
+fn the_node_s_files_are_written_by_an_init_container_with_no_rights_when_asked_for() {
+    let plain = rendered("preset: eks\n").expect("is rendered");
+    assert!(!plain.contains("initContainers"), "{plain}");
+    let asked = rendered("preset: eks\nhostFiles: {enabled: true, primary: ens5}\n");
+    let asked = asked.expect("is rendered");
+    let (_, rest) = asked
+        .split_once("- name: host-files")
+        .expect("the container");
+    let (container, _) = rest.split_once("- name: ipamd").expect("the daemon's");
+    for line in [
+        "command: [/usr/bin/veni, host, install, --root, /host]",
+        "args: [--primary, \"ens5\"]",
+        "drop: [ALL]",
+    ] {
+        assert!(container.contains(line), "{line} in\n{container}");
+    }
+    assert!(!container.contains("add:"), "{container}");
+}
+
+#[test]
+fn an_uninstallation_runs_in_place_of_the_daemon_and_may_do_less() {
+    let manifest = rendered("preset: eks\nuninstall: {enabled: true}\n").expect("is rendered");
+    assert!(manifest.contains("args: [--uninstall]"), "{manifest}");
+    for line in ["NET_ADMIN", "SYS_ADMIN", "name: ipamd"] {
+        assert!(!manifest.contains(line), "{line} in\n{manifest}");
+    }
+}
+
+#[test]
+fn a_daemon_may_write_to_its_own_node_alone_where_tokens_name_nodes() {
+    let policy = "kind: ValidatingAdmissionPolicy\n";
+    let newer = rendered_for("1.32.0", "preset: eks\n").expect("is rendered");
+    assert!(newer.contains(policy), "{newer}");
+    let user = "\"system:serviceaccount:kube-system:veni\"";
+    assert!(newer.contains(user), "{newer}");
+    for (kubernetes, values) in [
+        ("1.31.9", "preset: eks\n"),
+        ("1.34.0", "preset: eks\nnodeRestriction: {enabled: false}\n"),
+    ] {
+        let without = rendered_for(kubernetes, values).expect("is rendered");
+        assert!(!without.contains(policy), "{without}");
+    }
 }

@@ -20,13 +20,18 @@ fn text(bytes: &[u8]) -> String {
 
 /// What Helm makes of the chart with a values file; its error where it refuses.
 pub(super) fn rendered(values: &str) -> Result<String, String> {
+    rendered_for("1.34.0", values)
+}
+
+/// The same for a version of Kubernetes.
+pub(super) fn rendered_for(kubernetes: &str, values: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("values.yaml");
     std::fs::write(&file, values).expect("is written");
     let output = Command::new(binaries::helm())
         .args(["template", "veni"])
         .arg(deploy("chart/veni"))
-        .args(["--namespace", "kube-system", "--kube-version", "1.34.0"])
+        .args(["--namespace", "kube-system", "--kube-version", kubernetes])
         .arg("--values")
         .arg(&file)
         .env("HELM_CACHE_HOME", folder.path())
