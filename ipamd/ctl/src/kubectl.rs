@@ -69,7 +69,7 @@ struct EndpointsArguments {
     #[arg(long, group = "whose", value_name = "NAME")]
     pod: Option<String>,
     /// The pod's namespace; the context's if not given
-    #[arg(long, short, requires = "pod", value_name = "NAME")]
+    #[arg(long, short, conflicts_with = "node", value_name = "NAME")]
     namespace: Option<String>,
     /// Those of a node, by its name
     #[arg(group = "whose")]
