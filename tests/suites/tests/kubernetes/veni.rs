@@ -1,0 +1,161 @@
+//! Veni on a cluster: its installation, and what tests ask of it.
+
+use serde_json::{Value, json};
+use veni_testbed::cluster::{Cluster, IMAGE, Machine, eventually};
+use veni_testbed::kernel;
+
+/// Where its objects are.
+pub(crate) const NAMESPACE: &str = "kube-system";
+/// Which pods are its daemons.
+pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=veni";
+
+/// Installs Veni, with settings of the daemon, and waits until all nodes are ready.
+pub(crate) async fn install(cluster: &Cluster, settings: &[(&str, &str)]) {
+    cluster.apply(&manifests(settings)).await;
+    all_ready(cluster).await;
+}
+
+/// Waits until all nodes are ready.
+pub(crate) async fn all_ready(cluster: &Cluster) {
+    eventually("ready nodes", async || {
+        let nodes = cluster.list(&["nodes"]).await?;
+        let waiting: Vec<&Value> = nodes.iter().filter(|node| !is_ready(node)).collect();
+        match waiting.is_empty() {
+            true => Ok(()),
+            false => Err(why_not_ready(cluster).await),
+        }
+    })
+    .await;
+}
+
+/// Whether the condition `Ready` of a node or a pod is true.
+pub(crate) fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
+}
+
+/// Waits until all daemons are of the newest revision and available.
+pub(crate) async fn rolled_out(cluster: &Cluster) {
+    let status = ["rollout", "status", "daemonset/veni", "-n", NAMESPACE, "--timeout=300s"];
+    if let Err(error) = cluster.kubectl(&status).await {
+        panic!("{error}\n{}", why_not_ready(cluster).await);
+    }
+}
+
+/// Waits until a node's kernel has nothing of pods.
+pub(crate) async fn nothing_of_pods(node: &Machine) {
+    eventually(&format!("the end of what pods had on {}", node.name()), async || {
+        let left = kernel::of_pods(node.namespace()).await;
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(left.join(", ")),
+        }
+    })
+    .await;
+}
+
+/// Waits until the daemon of a node finds that journal, kernel and cloud agree.
+pub(crate) async fn sound(cluster: &Cluster, node: &Machine) {
+    eventually(&format!("agreement on {}", node.name()), async || {
+        let daemon = daemon_of(cluster, node).await?;
+        let check = ["exec", "-n", NAMESPACE, &daemon, "--", "veni", "check"];
+        cluster.kubectl(&check).await
+    })
+    .await;
+}
+
+/// Name of the pod of a node's daemon.
+async fn daemon_of(cluster: &Cluster, node: &Machine) -> Result<String, String> {
+    let on_node = format!("spec.nodeName={}", node.name());
+    let selected = ["pods", "-n", NAMESPACE, "-l", SELECTOR, "--field-selector", &on_node];
+    let pods = cluster.list(&selected).await?;
+    let mut ready = pods.iter().filter(|pod| is_ready(pod));
+    let name = ready.next().and_then(|pod| pod["metadata"]["name"].as_str());
+    name.map(str::to_owned).ok_or_else(|| format!("no daemon of {} is ready", node.name()))
+}
+
+async fn why_not_ready(cluster: &Cluster) -> String {
+    let mut text = String::new();
+    for arguments in [
+        &["get", "pods", "-A", "-o", "wide"][..],
+        &["get", "nodes", "-o", "wide"],
+        &["logs", "-n", NAMESPACE, "-l", SELECTOR, "--tail=20", "--prefix"],
+        &["get", "events", "-A"],
+    ] {
+        text += &cluster.kubectl(arguments).await.unwrap_or_else(|error| error);
+    }
+    for machine in cluster.nodes() {
+        text += &machine.log_tail("kubelet");
+    }
+    text
+}
+
+fn manifests(settings: &[(&str, &str)]) -> Value {
+    let labels = json!({ "app.kubernetes.io/name": "veni" });
+    let mut environment = vec![
+        json!({ "name": "MY_NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }),
+        json!({ "name": "VENI_PROVIDER", "value": "mock" }),
+        json!({ "name": "VENI_MOCK_ENDPOINT", "value": "/run/mock-cloud/cloud.sock" }),
+    ];
+    for (name, value) in settings {
+        environment.push(json!({ "name": name, "value": value }));
+    }
+    let paths = [
+        ("bin", "/opt/cni/bin", "/host/opt/cni/bin"),
+        ("configuration", "/etc/cni/net.d", "/host/etc/cni/net.d"),
+        ("run", "/run/veni", "/run/veni"),
+        ("state", "/var/lib/veni", "/var/lib/veni"),
+        ("settings", "/proc/sys/net", "/host/proc/sys/net"),
+        ("cloud", "/run/mock-cloud", "/run/mock-cloud"),
+    ];
+    let volumes: Vec<Value> = paths
+        .iter()
+        .map(|(name, path, _)| {
+            json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
+        })
+        .collect();
+    let mounts: Vec<Value> = paths
+        .iter()
+        .map(|(name, _, path)| json!({ "name": name, "mountPath": path }))
+        .collect();
+    let metadata = json!({ "name": "veni", "namespace": NAMESPACE, "labels": labels });
+    json!([
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": { "name": "veni" },
+            "rules": [{ "apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"] }],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": { "name": "veni" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "veni" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "veni", "namespace": NAMESPACE }],
+        },
+        {
+            "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata,
+            "spec": {
+                "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": {
+                        "hostNetwork": true,
+                        "serviceAccountName": "veni",
+                        "priorityClassName": "system-node-critical",
+                        "tolerations": [{ "operator": "Exists" }],
+                        "containers": [{
+                            "name": "ipamd", "image": IMAGE, "imagePullPolicy": "Never",
+                            "env": environment, "volumeMounts": mounts,
+                            "securityContext": {
+                                "readOnlyRootFilesystem": true,
+                                "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN"] },
+                            },
+                        }],
+                        "volumes": volumes,
+                    },
+                },
+            },
+        },
+    ])
+}
