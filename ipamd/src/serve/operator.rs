@@ -37,6 +37,10 @@ pub use answers::{Beside, plan as plan_response, pool as pool_response};
 /// The whole daemon in the words of gRPC health.
 const OVERALL: &str = "";
 
+/// The process alone, whatever its start waits for: to kill a daemon that waits for the
+/// cloud would not help it.
+const LIVE: &str = "live";
+
 /// What can be told once the daemon is ready.
 pub(crate) struct Ready {
     pub(crate) pool: Pool,
@@ -223,6 +227,8 @@ impl OperatorServer {
                 shutdown.clone().cancelled_owned(),
             );
         set_health(&health, ServingStatus::NotServing).await;
+        let live = ServingStatus::Serving;
+        health.set_service_status(LIVE, live).await;
         server.spawn(async move {
             serving
                 .await

@@ -97,7 +97,23 @@ pub fn reference_plugins() -> PathBuf {
 /// # Panics
 /// When it is not there.
 pub fn promtool() -> PathBuf {
-    fetched("promtool", "usr/bin/promtool")
+    fetched("prometheus", "usr/bin/promtool")
+}
+
+/// Prometheus itself, out of the same cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn prometheus() -> PathBuf {
+    fetched("prometheus", "usr/bin/prometheus")
+}
+
+/// Helm, which renders the chart, out of the same cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn helm() -> PathBuf {
+    fetched("helm", "bin/helm")
 }
 
 /// A program of Kubernetes, or etcd, out of the same cache folder.

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use veni_testbed::cloudlab::enter;
 use veni_testbed::{Bed, BedConfig, binaries};
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/metrics")
 }
 
@@ -92,8 +92,14 @@ fn what_prometheus_cannot_read_is_seen() {
 }
 
 fn scrape(address: &str) -> io::Result<String> {
+    get(address, "/metrics")
+}
+
+/// What a server of HTTP answers for a path.
+pub(super) fn get(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: node\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: node\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
