@@ -216,7 +216,15 @@ impl Cluster {
             }
             one => one.to_string(),
         };
-        let applied = self.kubectl_with(&["apply", "-f", "-"], &text).await;
+        self.apply_text(&text).await;
+    }
+
+    /// Makes or changes the objects of a text.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub async fn apply_text(&self, text: &str) {
+        let applied = self.kubectl_with(&["apply", "-f", "-"], text).await;
         applied.unwrap_or_else(|error| panic!("{error}"));
     }
 

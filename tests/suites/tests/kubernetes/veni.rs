@@ -1,6 +1,6 @@
 //! Veni on a cluster: its installation, and what tests ask of it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use veni_testbed::cluster::{Cluster, IMAGE, Machine, eventually};
 use veni_testbed::kernel;
 
@@ -11,7 +11,7 @@ pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=veni";
 
 /// Installs Veni, with settings of the daemon, and waits until all nodes are ready.
 pub(crate) async fn install(cluster: &Cluster, settings: &[(&str, &str)]) {
-    cluster.apply(&manifests(settings)).await;
+    cluster.apply_text(&manifests(settings)).await;
     all_ready(cluster).await;
 }
 
@@ -91,71 +91,15 @@ async fn why_not_ready(cluster: &Cluster) -> String {
     text
 }
 
-fn manifests(settings: &[(&str, &str)]) -> Value {
-    let labels = json!({ "app.kubernetes.io/name": "veni" });
-    let mut environment = vec![
-        json!({ "name": "MY_NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }),
-        json!({ "name": "VENI_PROVIDER", "value": "mock" }),
-        json!({ "name": "VENI_MOCK_ENDPOINT", "value": "/run/mock-cloud/cloud.sock" }),
-    ];
+/// The manifests as they are shipped, with settings of the daemon.
+fn manifests(settings: &[(&str, &str)]) -> String {
+    let shipped = include_str!("../../../../deploy/manifests/mock.yaml");
+    assert!(shipped.contains(&format!("image: \"{IMAGE}\"")), "another image than the lane's");
+    let first = "          env:\n";
+    assert_eq!(shipped.matches(first).count(), 1, "one container has an environment");
+    let mut environment = first.to_owned();
     for (name, value) in settings {
-        environment.push(json!({ "name": name, "value": value }));
+        environment += &format!("            - name: {name}\n              value: \"{value}\"\n");
     }
-    let paths = [
-        ("bin", "/opt/cni/bin", "/host/opt/cni/bin"),
-        ("configuration", "/etc/cni/net.d", "/host/etc/cni/net.d"),
-        ("run", "/run/veni", "/run/veni"),
-        ("state", "/var/lib/veni", "/var/lib/veni"),
-        ("settings", "/proc/sys/net", "/host/proc/sys/net"),
-        ("cloud", "/run/mock-cloud", "/run/mock-cloud"),
-    ];
-    let volumes: Vec<Value> = paths
-        .iter()
-        .map(|(name, path, _)| {
-            json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
-        })
-        .collect();
-    let mounts: Vec<Value> = paths
-        .iter()
-        .map(|(name, _, path)| json!({ "name": name, "mountPath": path }))
-        .collect();
-    let metadata = json!({ "name": "veni", "namespace": NAMESPACE, "labels": labels });
-    json!([
-        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": { "name": "veni" },
-            "rules": [{ "apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"] }],
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": { "name": "veni" },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "veni" },
-            "subjects": [{ "kind": "ServiceAccount", "name": "veni", "namespace": NAMESPACE }],
-        },
-        {
-            "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata,
-            "spec": {
-                "selector": { "matchLabels": labels },
-                "template": {
-                    "metadata": { "labels": labels },
-                    "spec": {
-                        "hostNetwork": true,
-                        "serviceAccountName": "veni",
-                        "priorityClassName": "system-node-critical",
-                        "tolerations": [{ "operator": "Exists" }],
-                        "containers": [{
-                            "name": "ipamd", "image": IMAGE, "imagePullPolicy": "Never",
-                            "env": environment, "volumeMounts": mounts,
-                            "securityContext": {
-                                "readOnlyRootFilesystem": true,
-                                "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN"] },
-                            },
-                        }],
-                        "volumes": volumes,
-                    },
-                },
-            },
-        },
-    ])
+    shipped.replace(first, &environment)
 }

@@ -30,11 +30,10 @@ pub async fn image() -> PathBuf {
 
 fn build(into: &Path) {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/image/build");
-    // Made by hand for a release of this number, whatever the workspace's version is.
     let output = Command::new(&recipe)
         .args(["--programs".as_ref(), binaries::folder().as_os_str()])
         .args(["--into".as_ref(), into.as_os_str()])
-        .args(["--name", IMAGE])
+        .args(["--name", IMAGE, "--compression", "1"])
         .output()
         .expect("the recipe can be executed");
     assert!(
