@@ -211,7 +211,9 @@ fn every_alert_has_a_runbook_and_a_case_in_which_it_fires() {
     let alerts = alerts(&read(&folder.join("rules.yaml")));
     assert!(alerts.len() >= 15, "{alerts:?}");
     for (name, rule) in alerts {
-        let line = rule.lines().find_map(|line| line.split_once("runbook_url: "));
+        let line = rule
+            .lines()
+            .find_map(|line| line.split_once("runbook_url: "));
         let (_, runbook) = line.unwrap_or_else(|| panic!("{name} has no runbook_url"));
         assert!(runbook.contains('#'), "{name}: {runbook} names no section");
         // As the rules have it, relative to the repository.
@@ -246,7 +248,10 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_a_daemon_has() {
         for name in metrics_in(&text) {
             looked_at += 1;
             let row = format!("| `{name}` |");
-            assert!(page.contains(&row), "{file}: {name} is not in docs/metrics.md");
+            assert!(
+                page.contains(&row),
+                "{file}: {name} is not in docs/metrics.md"
+            );
         }
     }
     assert!(looked_at > 30, "names are found: {looked_at}");

@@ -57,7 +57,9 @@ impl Default for StartMetrics {
             node: Family::new_with_constructor(latency),
         };
         let seconds = clock::unix_millis() / 1000;
-        metrics.began_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        metrics
+            .began_at
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
         drop(metrics.start.get_or_create(&StartLabels::SUCCESS));
         drop(metrics.node.get_or_create(&SuccessLabel::SUCCESS));
         metrics

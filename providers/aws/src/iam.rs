@@ -55,9 +55,7 @@ fn grants(action: Action) -> &'static [Grant] {
             &[Grant::Change, Grant::Instance]
         }
         Action::DeleteNetworkInterface => &[Grant::Change],
-        Action::ModifyNetworkInterfaceAttribute => {
-            &[Grant::Change, Grant::Instance, Grant::Groups]
-        }
+        Action::ModifyNetworkInterfaceAttribute => &[Grant::Change, Grant::Instance, Grant::Groups],
     }
 }
 

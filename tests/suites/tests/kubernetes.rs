@@ -8,6 +8,8 @@ mod veni;
 
 #[path = "kubernetes/failures.rs"]
 mod failures;
+#[path = "kubernetes/image.rs"]
+mod image;
 #[path = "kubernetes/installation.rs"]
 mod installation;
 #[path = "kubernetes/services.rs"]

@@ -22,9 +22,9 @@ use veni_cloudlab::{Lab, LabConfig, PlaneConfig};
 use crate::binaries;
 use crate::kube_proxy::ProxyMode;
 use control_plane::ControlPlane;
-pub use image::{IMAGE, image};
-pub use machine::Machine;
+pub use image::{IMAGE, build_image, image};
 use machine::Equipment;
+pub use machine::Machine;
 
 /// The image of pods: busybox.
 pub const POD_IMAGE: &str = "localhost/veni/pod:1";
@@ -115,8 +115,10 @@ impl Cluster {
             },
             cgroup: format!("{own}/{name}"),
         };
-        let machines: Vec<Machine> =
-            nodes.iter().map(|node| Machine::start(node, &equipment)).collect();
+        let machines: Vec<Machine> = nodes
+            .iter()
+            .map(|node| Machine::start(node, &equipment))
+            .collect();
         let cluster = Self {
             machines,
             control_plane,
@@ -131,15 +133,20 @@ impl Cluster {
 
     async fn registered(&self, machine: &Machine) {
         eventually(&format!("{} in the cluster", machine.name()), async || {
-            self.kubectl(&["get", "node", machine.name()]).await.map_err(|error| {
-                let logs = ["node", "kubelet"].map(|program| machine.log_tail(program));
-                format!("{error}\n{}", logs.join("\n"))
-            })
+            self.kubectl(&["get", "node", machine.name()])
+                .await
+                .map_err(|error| {
+                    let logs = ["node", "kubelet"].map(|program| machine.log_tail(program));
+                    format!("{error}\n{}", logs.join("\n"))
+                })
         })
         .await;
         // Pods are refused before their service account is there.
         let account = ["get", "serviceaccount", "default"];
-        eventually("the default service account", async || self.kubectl(&account).await).await;
+        eventually("the default service account", async || {
+            self.kubectl(&account).await
+        })
+        .await;
     }
 
     /// The lab.
@@ -194,7 +201,10 @@ impl Cluster {
         // Ignored: a program that reads nothing tells on its standard error why.
         let _unread = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
-        let output = child.wait_with_output().await.expect("it can be waited for");
+        let output = child
+            .wait_with_output()
+            .await
+            .expect("it can be waited for");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         match output.status.success() {
             true => Ok(said),
@@ -253,7 +263,8 @@ impl Cluster {
     /// # Errors
     /// What it complained about.
     pub async fn exec(&self, pod: &str, command: &str) -> Result<String, String> {
-        self.kubectl(&["exec", pod, "--", "sh", "-c", command]).await
+        self.kubectl(&["exec", pod, "--", "sh", "-c", command])
+            .await
     }
 
     /// Kills the API server.
@@ -276,7 +287,9 @@ impl Cluster {
     pub fn audit_log(&self) -> Vec<Value> {
         let log = self.control_plane.audit_log();
         let lines = log.lines();
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Packets that the VPC has dropped because their source is not assigned to the interface
@@ -286,15 +299,22 @@ impl Cluster {
     /// When they cannot be counted.
     pub async fn forged(&self) -> u64 {
         let counters = self.lab.counters().await.expect("the VPC counts");
-        counters.values().map(|one| one.forged + one.untranslatable).sum()
+        counters
+            .values()
+            .map(|one| one.forged + one.untranslatable)
+            .sum()
     }
 }
 
 /// A lab with a machine per node and one for the control plane, which is the last. The nodes'
 /// ids in the cloud are their host names.
 async fn lab(name: &str, config: &ClusterConfig, folder: PathBuf) -> Lab {
-    let subnets: Vec<String> =
-        config.cloud.subnets.iter().map(|one| one.id.to_string()).collect();
+    let subnets: Vec<String> = config
+        .cloud
+        .subnets
+        .iter()
+        .map(|one| one.id.to_string())
+        .collect();
     let nodes = (1..=config.nodes + 1)
         .zip(subnets.iter().cycle())
         .map(|(number, subnet)| {

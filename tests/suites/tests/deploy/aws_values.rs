@@ -9,11 +9,17 @@ const ENV: [(&str, &str); 24] = [
     ("AWS_VPC_ENI_MTU", "9001"),
     ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false"),
     ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "false"),
-    ("AWS_VPC_K8S_CNI_LOG_FILE", "/host/var/log/aws-routed-eni/ipamd.log"),
+    (
+        "AWS_VPC_K8S_CNI_LOG_FILE",
+        "/host/var/log/aws-routed-eni/ipamd.log",
+    ),
     ("AWS_VPC_K8S_CNI_LOGLEVEL", "DEBUG"),
     ("AWS_VPC_K8S_CNI_RANDOMIZESNAT", "prng"),
     ("AWS_VPC_K8S_CNI_VETHPREFIX", "eni"),
-    ("AWS_VPC_K8S_PLUGIN_LOG_FILE", "/var/log/aws-routed-eni/plugin.log"),
+    (
+        "AWS_VPC_K8S_PLUGIN_LOG_FILE",
+        "/var/log/aws-routed-eni/plugin.log",
+    ),
     ("AWS_VPC_K8S_PLUGIN_LOG_LEVEL", "DEBUG"),
     ("DISABLE_INTROSPECTION", "false"),
     ("DISABLE_METRICS", "false"),
@@ -95,7 +101,11 @@ fn the_daemon_accepts_the_settings_of_the_aws_chart() {
     let manifest = rendered(&(block("env", &ENV) + FURTHER)).expect("is rendered");
     let settings = settings(&manifest);
     for (name, value) in ENV {
-        assert_eq!(settings.get(name).map(String::as_str), Some(value), "{name}");
+        assert_eq!(
+            settings.get(name).map(String::as_str),
+            Some(value),
+            "{name}"
+        );
     }
     assert_eq!(settings["DISABLE_TCP_EARLY_DEMUX"], "true");
     let told = judged(&settings).expect("is accepted");
@@ -104,7 +114,10 @@ fn the_daemon_accepts_the_settings_of_the_aws_chart() {
 
 #[test]
 fn a_setting_that_the_daemon_refuses_is_seen() {
-    let values = format!("preset: eks\n{}", block("env", &[("ENABLE_POD_ENI", "true")]));
+    let values = format!(
+        "preset: eks\n{}",
+        block("env", &[("ENABLE_POD_ENI", "true")])
+    );
     let settings = settings(&rendered(&values).expect("is rendered"));
     let told = judged(&settings).expect_err("is refused");
     assert!(told.contains("ENABLE_POD_ENI=true"), "{told}");

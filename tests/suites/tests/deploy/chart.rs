@@ -20,7 +20,10 @@ fn the_manifests_are_what_the_chart_renders() {
         let file = format!("{preset}.yaml");
         let shipped = fs::read_to_string(deploy("manifests").join(&file)).expect("is shipped");
         let made = fs::read_to_string(folder.path().join(&file)).expect("is made");
-        assert!(shipped == made, "run deploy/manifests/render: {file} differs");
+        assert!(
+            shipped == made,
+            "run deploy/manifests/render: {file} differs"
+        );
     }
 }
 
@@ -48,7 +51,8 @@ fn the_daemon_accepts_the_settings_of_a_preset() {
 
 #[test]
 fn a_setting_of_the_values_wins_over_the_preset_s_and_null_takes_it_away() {
-    let values = "preset: mock\nenv: {VENI_PROVIDER: aws, VENI_MOCK_ENDPOINT: null, MAX_ENI: 1000000}\n";
+    let values =
+        "preset: mock\nenv: {VENI_PROVIDER: aws, VENI_MOCK_ENDPOINT: null, MAX_ENI: 1000000}\n";
     let settings = settings(&rendered(values).expect("is rendered"));
     assert_eq!(settings["VENI_PROVIDER"], "aws");
     assert_eq!(settings["MAX_ENI"], "1000000");
@@ -82,7 +86,11 @@ fn custom_networking_may_read_its_objects_and_nobody_else_may() {
          eniConfig: {create: true, subnets: {eu-central-1a: {id: subnet-1, securityGroups: [sg-1]}}}\n",
     );
     let custom = custom.expect("is rendered");
-    for line in ["resources: [eniconfigs]", "kind: ENIConfig", "subnet: subnet-1"] {
+    for line in [
+        "resources: [eniconfigs]",
+        "kind: ENIConfig",
+        "subnet: subnet-1",
+    ] {
         assert!(custom.contains(line), "{line} in\n{custom}");
     }
 }

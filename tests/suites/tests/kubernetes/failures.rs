@@ -22,8 +22,15 @@ async fn a_node_is_filled_with_pods_and_emptied_while_its_programs_are_killed() 
     }
     let pods = running(&cluster, "many", 109).await;
     assert_addresses(&cluster, &pods);
-    assert_eq!(kernel::routes(node.namespace(), kernel::POD_TABLE).await.len(), 109);
-    cluster.must(&["scale", "deployment", "many", "--replicas=0"]).await;
+    assert_eq!(
+        kernel::routes(node.namespace(), kernel::POD_TABLE)
+            .await
+            .len(),
+        109
+    );
+    cluster
+        .must(&["scale", "deployment", "many", "--replicas=0"])
+        .await;
     gone(&cluster, "many").await;
     veni::nothing_of_pods(node).await;
     veni::sound(&cluster, node).await;
@@ -53,19 +60,25 @@ async fn pods_get_their_network_while_the_api_server_is_away() {
     let daemon = node.processes("ipamd").await.remove(0);
     node.signal(&daemon, "STOP").await;
     cluster.apply(&deployment("away", 20, None, idle())).await;
-    eventually("20 ADDs under way", async || match node.processes("veni-cni").await.len() {
-        20 => Ok(()),
-        others => Err(format!("{others} are")),
+    eventually("20 ADDs under way", async || {
+        match node.processes("veni-cni").await.len() {
+            20 => Ok(()),
+            others => Err(format!("{others} are")),
+        }
     })
     .await;
     cluster.kill_api_server().await;
     cluster.node(0).signal(&daemon, "CONT").await;
-    eventually("a network of 20 pods without the API server", async || {
-        match kernel::routes(&namespace, kernel::POD_TABLE).await.len() {
+    eventually(
+        "a network of 20 pods without the API server",
+        async || match kernel::routes(&namespace, kernel::POD_TABLE).await.len() {
             20 => Ok(()),
-            others => Err(format!("{others} have one\n{}", cluster.node(0).log_tail("kubelet"))),
-        }
-    })
+            others => Err(format!(
+                "{others} have one\n{}",
+                cluster.node(0).log_tail("kubelet")
+            )),
+        },
+    )
     .await;
     cluster.start_api_server().await;
     let pods = running(&cluster, "away", 20).await;

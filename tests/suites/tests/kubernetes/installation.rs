@@ -9,7 +9,9 @@ use crate::veni;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_without_a_network_become_ready_and_their_pods_talk() {
     let cluster = Cluster::start(ClusterConfig::new(2)).await;
-    assert!(!veni::is_ready(&cluster.list(&["nodes"]).await.expect("a list")[0]));
+    assert!(!veni::is_ready(
+        &cluster.list(&["nodes"]).await.expect("a list")[0]
+    ));
     veni::install(&cluster, &[]).await;
     cluster.apply(&deployment("pair", 2, None, idle())).await;
     let pods = running(&cluster, "pair", 2).await;
@@ -19,7 +21,11 @@ async fn nodes_without_a_network_become_ready_and_their_pods_talk() {
         let namespace = pods[from].namespace(&cluster).await;
         assert!(reaches(&namespace, pods[to].address).await, "{pods:?}");
     }
-    assert_eq!(cluster.forged().await, 0, "packets with a source that is not their interface's");
+    assert_eq!(
+        cluster.forged().await,
+        0,
+        "packets with a source that is not their interface's"
+    );
     cluster.must(&["delete", "deployment", "pair"]).await;
     gone(&cluster, "pair").await;
     for node in cluster.nodes() {

@@ -28,7 +28,10 @@ pub(crate) struct Pod {
 impl Pod {
     /// Path of its network namespace.
     pub(crate) async fn namespace(&self, cluster: &Cluster) -> PathBuf {
-        cluster.node_named(&self.node).pod_namespace(self.address).await
+        cluster
+            .node_named(&self.node)
+            .pod_namespace(self.address)
+            .await
     }
 }
 
@@ -88,7 +91,11 @@ pub(crate) async fn running(cluster: &Cluster, app: &str, count: usize) -> Vec<P
     let selector = format!("app={app}");
     eventually(&format!("{count} pods of {app}"), async || {
         let all = cluster.list(&["pods", "-l", &selector]).await?;
-        let ready: Vec<Pod> = all.iter().filter(|pod| veni::is_ready(pod)).filter_map(read).collect();
+        let ready: Vec<Pod> = all
+            .iter()
+            .filter(|pod| veni::is_ready(pod))
+            .filter_map(read)
+            .collect();
         match ready.len() == count && all.len() == count {
             true => Ok(ready),
             false => Err(why(cluster, &all, &ready).await),
@@ -98,21 +105,34 @@ pub(crate) async fn running(cluster: &Cluster, app: &str, count: usize) -> Vec<P
 }
 
 async fn why(cluster: &Cluster, all: &[Value], ready: &[Pod]) -> String {
-    let events = ["get", "events", "--field-selector", "type=Warning", "-o", "wide"];
+    let events = [
+        "get",
+        "events",
+        "--field-selector",
+        "type=Warning",
+        "-o",
+        "wide",
+    ];
     let events = cluster.kubectl(&events).await.unwrap_or_else(|error| error);
     let lines: Vec<&str> = events.lines().collect();
     let last = lines[lines.len().saturating_sub(15)..].join("\n");
-    format!("{} of {} are ready; the last warnings:\n{last}", ready.len(), all.len())
+    format!(
+        "{} of {} are ready; the last warnings:\n{last}",
+        ready.len(),
+        all.len()
+    )
 }
 
 /// Waits until an app has no pod.
 pub(crate) async fn gone(cluster: &Cluster, app: &str) {
     let selector = format!("app={app}");
-    eventually(&format!("the end of {app}'s pods"), async || {
-        match cluster.list(&["pods", "-l", &selector]).await?.len() {
-            0 => Ok(()),
-            left => Err(format!("{left} are left")),
-        }
+    eventually(&format!("the end of {app}'s pods"), async || match cluster
+        .list(&["pods", "-l", &selector])
+        .await?
+        .len()
+    {
+        0 => Ok(()),
+        left => Err(format!("{left} are left")),
     })
     .await;
 }
@@ -128,16 +148,26 @@ fn read(pod: &Value) -> Option<Pod> {
 /// Fails unless each pod has an address of its own that the cloud has assigned to its node.
 pub(crate) fn assert_addresses(cluster: &Cluster, pods: &[Pod]) {
     let different: BTreeSet<IpAddr> = pods.iter().map(|pod| pod.address).collect();
-    assert_eq!(different.len(), pods.len(), "two pods share an address: {pods:?}");
+    assert_eq!(
+        different.len(),
+        pods.len(),
+        "two pods share an address: {pods:?}"
+    );
     let dump = cluster.lab().cloud().dump();
     for pod in pods {
         let node = dump.node(&pod.node).expect("the cloud knows the node");
         let mut interfaces = node.interfaces.iter().map(|one| &one.interface);
         let assigned = interfaces.any(|one| {
             one.addresses.contains(&pod.address)
-                || one.prefixes.iter().any(|prefix| prefix.contains(&pod.address))
+                || one
+                    .prefixes
+                    .iter()
+                    .any(|prefix| prefix.contains(&pod.address))
         });
-        assert!(assigned, "{pod:?}: the cloud has not assigned its address to its node");
+        assert!(
+            assigned,
+            "{pod:?}: the cloud has not assigned its address to its node"
+        );
     }
 }
 
@@ -170,7 +200,11 @@ pub(crate) async fn once(from: &Path, to: SocketAddr) -> io::Result<Answer> {
     let line = text.lines().last().ok_or_else(said)?;
     let (pod, seen) = line.split_once(' ').ok_or_else(said)?;
     // busybox writes the address of an IPv4 caller as one of IPv6 in brackets.
-    let seen = seen.trim_start_matches('[').split(']').next().unwrap_or_default();
+    let seen = seen
+        .trim_start_matches('[')
+        .split(']')
+        .next()
+        .unwrap_or_default();
     let seen: IpAddr = seen.parse().map_err(|_| said())?;
     Ok(Answer {
         pod: pod.to_owned(),

@@ -41,23 +41,39 @@ async fn services_lead_to_pods(proxy: ProxyMode) {
     // These take the addresses of the primary interfaces.
     let [first, second] = ["node1", "node2"];
     for (name, node) in [("filler-1", first), ("filler-2", second)] {
-        cluster.apply(&deployment(name, 3, Some(node), idle())).await;
+        cluster
+            .apply(&deployment(name, 3, Some(node), idle()))
+            .await;
         running(&cluster, name, 3).await;
     }
     cluster.apply(&deployment("web", 4, None, server())).await;
     let mut ported = server();
     ported["ports"][0]["hostPort"] = json!(HOST_PORT);
-    cluster.apply(&deployment("ported", 1, Some(first), ported)).await;
-    cluster.apply(&deployment("local", 1, Some(first), server())).await;
-    cluster.apply(&json!([
-        service("web", "web", json!({ "type": "NodePort" }), NODE_PORT),
-        service("local", "local", json!({ "type": "NodePort", "externalTrafficPolicy": "Local" }), LOCAL_PORT),
-    ])).await;
+    cluster
+        .apply(&deployment("ported", 1, Some(first), ported))
+        .await;
+    cluster
+        .apply(&deployment("local", 1, Some(first), server()))
+        .await;
+    cluster
+        .apply(&json!([
+            service("web", "web", json!({ "type": "NodePort" }), NODE_PORT),
+            service(
+                "local",
+                "local",
+                json!({ "type": "NodePort", "externalTrafficPolicy": "Local" }),
+                LOCAL_PORT
+            ),
+        ]))
+        .await;
     let web = running(&cluster, "web", 4).await;
     let local = running(&cluster, "local", 1).await.remove(0);
     let ported = running(&cluster, "ported", 1).await.remove(0);
     for pod in web.iter().chain([&local, &ported]) {
-        assert!(!on_primary(&cluster, pod), "{pod:?} is on a primary interface");
+        assert!(
+            !on_primary(&cluster, pod),
+            "{pod:?} is on a primary interface"
+        );
     }
     let outside = cluster.lab().internet().path().to_owned();
     let [node, other] = [0, 1].map(|index| cluster.node(index));
@@ -76,16 +92,26 @@ async fn services_lead_to_pods(proxy: ProxyMode) {
     let answer = ask(&outside, SocketAddr::new(node.address(), LOCAL_PORT)).await;
     assert_eq!((&answer.pod, answer.seen), (&local.name, host));
     let elsewhere = once(&outside, SocketAddr::new(other.address(), LOCAL_PORT)).await;
-    assert!(elsewhere.is_err(), "no server of {second} is behind it: {elsewhere:?}");
+    assert!(
+        elsewhere.is_err(),
+        "no server of {second} is behind it: {elsewhere:?}"
+    );
 
     let host_port = SocketAddr::new(node.address(), HOST_PORT);
-    for (from, seen) in [(outside.as_path(), host), (other.namespace(), other.address())] {
+    for (from, seen) in [
+        (outside.as_path(), host),
+        (other.namespace(), other.address()),
+    ] {
         let answer = ask(from, host_port).await;
         assert_eq!((&answer.pod, answer.seen), (&ported.name, seen));
     }
     let answer = ask(&caller, host_port).await;
     assert_eq!((&answer.pod, answer.seen), (&ported.name, web[0].address));
-    assert_eq!(cluster.forged().await, 0, "packets with a source that is not their interface's");
+    assert_eq!(
+        cluster.forged().await,
+        0,
+        "packets with a source that is not their interface's"
+    );
 }
 
 fn service(name: &str, app: &str, mut spec: Value, node_port: u16) -> Value {

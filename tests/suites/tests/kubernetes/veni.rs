@@ -1,5 +1,7 @@
 //! Veni on a cluster: its installation, and what tests ask of it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use veni_testbed::cluster::{Cluster, IMAGE, Machine, eventually};
 use veni_testbed::kernel;
@@ -37,7 +39,14 @@ pub(crate) fn is_ready(object: &Value) -> bool {
 
 /// Waits until all daemons are of the newest revision and available.
 pub(crate) async fn rolled_out(cluster: &Cluster) {
-    let status = ["rollout", "status", "daemonset/veni", "-n", NAMESPACE, "--timeout=300s"];
+    let status = [
+        "rollout",
+        "status",
+        "daemonset/veni",
+        "-n",
+        NAMESPACE,
+        "--timeout=300s",
+    ];
     if let Err(error) = cluster.kubectl(&status).await {
         panic!("{error}\n{}", why_not_ready(cluster).await);
     }
@@ -45,13 +54,16 @@ pub(crate) async fn rolled_out(cluster: &Cluster) {
 
 /// Waits until a node's kernel has nothing of pods.
 pub(crate) async fn nothing_of_pods(node: &Machine) {
-    eventually(&format!("the end of what pods had on {}", node.name()), async || {
-        let left = kernel::of_pods(node.namespace()).await;
-        match left.is_empty() {
-            true => Ok(()),
-            false => Err(left.join(", ")),
-        }
-    })
+    eventually(
+        &format!("the end of what pods had on {}", node.name()),
+        async || {
+            let left = kernel::of_pods(node.namespace()).await;
+            match left.is_empty() {
+                true => Ok(()),
+                false => Err(left.join(", ")),
+            }
+        },
+    )
     .await;
 }
 
@@ -68,11 +80,57 @@ pub(crate) async fn sound(cluster: &Cluster, node: &Machine) {
 /// Name of the pod of a node's daemon.
 async fn daemon_of(cluster: &Cluster, node: &Machine) -> Result<String, String> {
     let on_node = format!("spec.nodeName={}", node.name());
-    let selected = ["pods", "-n", NAMESPACE, "-l", SELECTOR, "--field-selector", &on_node];
+    let selected = [
+        "pods",
+        "-n",
+        NAMESPACE,
+        "-l",
+        SELECTOR,
+        "--field-selector",
+        &on_node,
+    ];
     let pods = cluster.list(&selected).await?;
     let mut ready = pods.iter().filter(|pod| is_ready(pod));
-    let name = ready.next().and_then(|pod| pod["metadata"]["name"].as_str());
-    name.map(str::to_owned).ok_or_else(|| format!("no daemon of {} is ready", node.name()))
+    let name = ready
+        .next()
+        .and_then(|pod| pod["metadata"]["name"].as_str());
+    name.map(str::to_owned)
+        .ok_or_else(|| format!("no daemon of {} is ready", node.name()))
+}
+
+/// How long each ADD of pods whose names begin so took in the daemons, as their logs say: sorted.
+pub(crate) async fn add_times(cluster: &Cluster, pods: &str) -> Vec<Duration> {
+    let logs = [
+        "logs",
+        "-n",
+        NAMESPACE,
+        "-l",
+        SELECTOR,
+        "-c",
+        "ipamd",
+        "--tail=-1",
+    ];
+    let text = cluster.must(&logs).await;
+    // Values are quoted.
+    let named = format!("pod.name=\"{pods}");
+    let of_pods = |line: &&str| line.contains("pod added") && line.contains(&named);
+    let mut all: Vec<Duration> = text
+        .lines()
+        .filter(of_pods)
+        .filter_map(|line| {
+            let after = line.split(" micros=").nth(1)?;
+            let micros = after.split_whitespace().next()?.parse().ok()?;
+            Some(Duration::from_micros(micros))
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// Median, 99th percentile and largest of sorted times.
+pub(crate) fn summary(times: &[Duration]) -> String {
+    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    format!("p50 {:?}, p99 {:?}, slowest {:?}", at(50), at(99), at(100))
 }
 
 async fn why_not_ready(cluster: &Cluster) -> String {
@@ -80,10 +138,21 @@ async fn why_not_ready(cluster: &Cluster) -> String {
     for arguments in [
         &["get", "pods", "-A", "-o", "wide"][..],
         &["get", "nodes", "-o", "wide"],
-        &["logs", "-n", NAMESPACE, "-l", SELECTOR, "--tail=20", "--prefix"],
+        &[
+            "logs",
+            "-n",
+            NAMESPACE,
+            "-l",
+            SELECTOR,
+            "--tail=20",
+            "--prefix",
+        ],
         &["get", "events", "-A"],
     ] {
-        text += &cluster.kubectl(arguments).await.unwrap_or_else(|error| error);
+        text += &cluster
+            .kubectl(arguments)
+            .await
+            .unwrap_or_else(|error| error);
     }
     for machine in cluster.nodes() {
         text += &machine.log_tail("kubelet");
@@ -94,9 +163,16 @@ async fn why_not_ready(cluster: &Cluster) -> String {
 /// The manifests as they are shipped, with settings of the daemon.
 fn manifests(settings: &[(&str, &str)]) -> String {
     let shipped = include_str!("../../../../deploy/manifests/mock.yaml");
-    assert!(shipped.contains(&format!("image: \"{IMAGE}\"")), "another image than the lane's");
+    assert!(
+        shipped.contains(&format!("image: \"{IMAGE}\"")),
+        "another image than the lane's"
+    );
     let first = "          env:\n";
-    assert_eq!(shipped.matches(first).count(), 1, "one container has an environment");
+    assert_eq!(
+        shipped.matches(first).count(),
+        1,
+        "one container has an environment"
+    );
     let mut environment = first.to_owned();
     for (name, value) in settings {
         environment += &format!("            - name: {name}\n              value: \"{value}\"\n");

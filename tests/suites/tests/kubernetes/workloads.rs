@@ -12,7 +12,14 @@ const JOB: &str = "sleep 1";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workloads_of_all_kinds_get_addresses_and_give_them_back() {
     let cluster = Cluster::start(ClusterConfig::new(2)).await;
-    veni::install(&cluster, &[("ENABLE_PREFIX_DELEGATION", "true"), ("IP_COOLDOWN_PERIOD", "1")]).await;
+    veni::install(
+        &cluster,
+        &[
+            ("ENABLE_PREFIX_DELEGATION", "true"),
+            ("IP_COOLDOWN_PERIOD", "1"),
+        ],
+    )
+    .await;
     static_pod(&cluster).await;
     stateful_set(&cluster).await;
     job(&cluster).await;
@@ -68,7 +75,17 @@ async fn job(cluster: &Cluster) {
             },
         }))
         .await;
-    cluster.must(&["wait", "job/storm", "--for=condition=Complete", "--timeout=300s"]).await;
+    cluster
+        .must(&[
+            "wait",
+            "job/storm",
+            "--for=condition=Complete",
+            "--timeout=300s",
+        ])
+        .await;
+    let took = veni::add_times(cluster, "storm-").await;
+    assert_eq!(took.len(), 100, "each pod was added once");
+    println!("the network of a job's 100 pods: {}", veni::summary(&took));
     cluster.must(&["delete", "job", "storm"]).await;
     gone(cluster, "storm").await;
 }
@@ -77,11 +94,23 @@ async fn job(cluster: &Cluster) {
 async fn namespace(cluster: &Cluster) {
     cluster.must(&["create", "namespace", "short"]).await;
     let account = ["get", "serviceaccount", "default", "-n", "short"];
-    eventually("the namespace's service account", async || cluster.kubectl(&account).await).await;
+    eventually("the namespace's service account", async || {
+        cluster.kubectl(&account).await
+    })
+    .await;
     let mut many = deployment("many", 40, None, idle());
     many["metadata"]["namespace"] = json!("short");
     cluster.apply(&many).await;
-    let rollout = ["rollout", "status", "deployment/many", "-n", "short", "--timeout=300s"];
+    let rollout = [
+        "rollout",
+        "status",
+        "deployment/many",
+        "-n",
+        "short",
+        "--timeout=300s",
+    ];
     cluster.must(&rollout).await;
-    cluster.must(&["delete", "namespace", "short", "--timeout=300s"]).await;
+    cluster
+        .must(&["delete", "namespace", "short", "--timeout=300s"])
+        .await;
 }

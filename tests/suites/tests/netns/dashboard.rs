@@ -68,7 +68,9 @@ fn queries() -> Vec<String> {
     let text = std::fs::read_to_string(folder().join("dashboard.json")).expect("the dashboard");
     let dashboard: Value = serde_json::from_str(&text).expect("is JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array());
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
     let expressions = targets.flatten().map(|target| target["expr"].as_str());
     let filled = expressions.map(|expression| {
         let expression = expression.expect("every target has a query");

@@ -23,7 +23,11 @@ const ETCD: &str = "http://127.0.0.1:2379";
 /// Who asks the API server, by token: user and groups.
 const USERS: [(&str, &str, &str); 4] = [
     ("admin", "admin", "system:masters"),
-    ("kube-controller-manager", "system:kube-controller-manager", ""),
+    (
+        "kube-controller-manager",
+        "system:kube-controller-manager",
+        "",
+    ),
     ("kube-scheduler", "system:kube-scheduler", ""),
     ("kube-proxy", "system:kube-proxy", "system:node-proxiers"),
 ];
@@ -110,7 +114,10 @@ impl ControlPlane {
             format!("--token-auth-file={}", file("tokens.csv")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", file("accounts.pub")),
-            format!("--service-account-signing-key-file={}", file("accounts.key")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("accounts.key")
+            ),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
             format!("--audit-policy-file={}", file("audit.json")),
             format!("--audit-log-path={}", file("audit.log")),
@@ -119,10 +126,15 @@ impl ControlPlane {
         eventually("the API server", async || {
             let child = self.api_server.as_mut().expect("it was started just now");
             if let Some(status) = child.try_wait().expect("it can be waited for") {
-                panic!("kube-apiserver ended with {status}: {}", self.log_tail("kube-apiserver"));
+                panic!(
+                    "kube-apiserver ended with {status}: {}",
+                    self.log_tail("kube-apiserver")
+                );
             }
             let mut command = self.kubectl();
-            command.args(["get", "--raw", "/readyz"]).stdin(Stdio::null());
+            command
+                .args(["get", "--raw", "/readyz"])
+                .stdin(Stdio::null());
             let output = command.output().await.map_err(|error| error.to_string())?;
             match output.status.success() {
                 true => Ok(()),
@@ -148,15 +160,24 @@ impl ControlPlane {
     fn controllers(&self) -> Child {
         let file = |name: &str| self.folder.join(name).display().to_string();
         let arguments = [
-            format!("--kubeconfig={}", file("kube-controller-manager.kubeconfig")),
+            format!(
+                "--kubeconfig={}",
+                file("kube-controller-manager.kubeconfig")
+            ),
             // Its own role may not change nodes.
             "--use-service-account-credentials=true".to_owned(),
             format!("--root-ca-file={}", file("certificates/apiserver.crt")),
-            format!("--service-account-private-key-file={}", file("accounts.key")),
+            format!(
+                "--service-account-private-key-file={}",
+                file("accounts.key")
+            ),
             format!("--service-cluster-ip-range={SERVICES}"),
             "--bind-address=127.0.0.1".to_owned(),
         ];
-        self.spawn("kube-controller-manager", &[&arguments[..], &eager()].concat())
+        self.spawn(
+            "kube-controller-manager",
+            &[&arguments[..], &eager()].concat(),
+        )
     }
 
     fn scheduler(&self) -> Child {
@@ -200,7 +221,11 @@ impl ControlPlane {
             .map(|(name, user, groups)| ((*name).to_owned(), (*user).to_owned(), *groups))
             .collect();
         for node in nodes {
-            known.push(((*node).to_owned(), format!("system:node:{node}"), "system:nodes"));
+            known.push((
+                (*node).to_owned(),
+                format!("system:node:{node}"),
+                "system:nodes",
+            ));
         }
         for (name, user, groups) in &known {
             tokens.push_str(&format!("{name}-token,{user},{name},{groups}\n"));
@@ -215,12 +240,24 @@ impl ControlPlane {
             "omitStages": ["RequestReceived"],
         });
         self.write("audit.json", &policy.to_string());
-        let (key, public) = (self.folder.join("accounts.key"), self.folder.join("accounts.pub"));
+        let (key, public) = (
+            self.folder.join("accounts.key"),
+            self.folder.join("accounts.pub"),
+        );
         for arguments in [
-            vec!["genrsa".as_ref(), "-out".as_ref(), key.as_os_str(), "2048".as_ref()],
             vec![
-                "rsa".as_ref(), "-in".as_ref(), key.as_os_str(), "-pubout".as_ref(),
-                "-out".as_ref(), public.as_os_str(),
+                "genrsa".as_ref(),
+                "-out".as_ref(),
+                key.as_os_str(),
+                "2048".as_ref(),
+            ],
+            vec![
+                "rsa".as_ref(),
+                "-in".as_ref(),
+                key.as_os_str(),
+                "-pubout".as_ref(),
+                "-out".as_ref(),
+                public.as_os_str(),
             ],
         ] {
             let output = Command::new("openssl").args(arguments).output().await;
@@ -252,6 +289,10 @@ impl ControlPlane {
 /// Controllers and scheduler may ask as often as they like, and need not be elected: there is one
 /// of each.
 fn eager() -> [String; 3] {
-    let arguments = ["--kube-api-qps=500", "--kube-api-burst=1000", "--leader-elect=false"];
+    let arguments = [
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+        "--leader-elect=false",
+    ];
     arguments.map(str::to_owned)
 }

@@ -20,7 +20,7 @@ pub async fn image() -> PathBuf {
     let made = ARCHIVE.get_or_init(async || {
         let made = tokio::task::spawn_blocking(|| {
             let folder = std::env::temp_dir().join(format!("image-{}", std::process::id()));
-            build(&folder);
+            build_image(&folder);
             folder.join("veni.tar")
         });
         made.await.expect("the image can be made")
@@ -28,7 +28,11 @@ pub async fn image() -> PathBuf {
     made.await.clone()
 }
 
-fn build(into: &Path) {
+/// Makes the image into a folder: `veni.tar`, its digest, and the folder of its files.
+///
+/// # Panics
+/// When the recipe fails.
+pub fn build_image(into: &Path) {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/image/build");
     let output = Command::new(&recipe)
         .args(["--programs".as_ref(), binaries::folder().as_os_str()])

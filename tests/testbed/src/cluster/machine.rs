@@ -178,7 +178,10 @@ impl Machine {
     /// When there is none.
     pub async fn signal(&self, pid: &str, signal: &str) {
         let sent = self.exec("kill").args(["-s", signal, pid]).status().await;
-        assert!(sent.expect("kill can be executed").success(), "no process {pid}");
+        assert!(
+            sent.expect("kill can be executed").success(),
+            "no process {pid}"
+        );
     }
 
     /// Ids, on the node, of the processes that are executed from a program of this name.
@@ -222,6 +225,9 @@ impl Machine {
 }
 
 fn joined(paths: &[PathBuf], between: &str) -> String {
-    let texts: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let texts: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     texts.join(between)
 }
