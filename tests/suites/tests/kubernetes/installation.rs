@@ -1,5 +1,7 @@
 //! Veni comes to a cluster, and leaves it.
 
+use std::time::Instant;
+
 use veni_testbed::cluster::{Cluster, ClusterConfig};
 use veni_testbed::traffic::reaches;
 
@@ -12,7 +14,12 @@ async fn nodes_without_a_network_become_ready_and_their_pods_talk() {
     assert!(!veni::is_ready(
         &cluster.list(&["nodes"]).await.expect("a list")[0]
     ));
+    let begun = Instant::now();
     veni::install(&cluster, &[]).await;
+    println!(
+        "two nodes were ready {:?} after the manifests were applied",
+        begun.elapsed()
+    );
     cluster.apply(&deployment("pair", 2, None, idle())).await;
     let pods = running(&cluster, "pair", 2).await;
     assert_addresses(&cluster, &pods);
@@ -32,4 +39,5 @@ async fn nodes_without_a_network_become_ready_and_their_pods_talk() {
         veni::nothing_of_pods(node).await;
         veni::sound(&cluster, node).await;
     }
+    veni::assert_nothing_refused(&cluster);
 }

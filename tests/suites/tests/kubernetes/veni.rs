@@ -98,6 +98,29 @@ async fn daemon_of(cluster: &Cluster, node: &Machine) -> Result<String, String> 
         .ok_or_else(|| format!("no daemon of {} is ready", node.name()))
 }
 
+/// Fails if the API server has refused a request of a daemon: each needs a permission.
+pub(crate) fn assert_nothing_refused(cluster: &Cluster) {
+    let log = cluster.audit_log();
+    assert!(!log.is_empty(), "the daemons have asked nothing");
+    let mut refused = log
+        .iter()
+        .filter(|one| one["responseStatus"]["code"] == 403);
+    if let Some(one) = refused.next() {
+        panic!(
+            "{} {} was refused: {}",
+            one["verb"], one["requestURI"], one["responseStatus"]
+        );
+    }
+}
+
+/// How many requests of the daemons the API server has answered.
+pub(crate) fn requests(cluster: &Cluster) -> usize {
+    let log = cluster.audit_log();
+    log.iter()
+        .filter(|one| one["stage"] == "ResponseComplete")
+        .count()
+}
+
 /// How long each ADD of pods whose names begin so took in the daemons, as their logs say: sorted.
 pub(crate) async fn add_times(cluster: &Cluster, pods: &str) -> Vec<Duration> {
     let logs = [

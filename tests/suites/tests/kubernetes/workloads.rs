@@ -1,5 +1,7 @@
 //! Kinds of workloads: stateful sets, jobs, static pods, a namespace that is deleted at once.
 
+use std::time::Duration;
+
 use serde_json::json;
 use veni_testbed::cluster::{Cluster, ClusterConfig, eventually};
 
@@ -22,12 +24,14 @@ async fn workloads_of_all_kinds_get_addresses_and_give_them_back() {
     .await;
     static_pod(&cluster).await;
     stateful_set(&cluster).await;
-    job(&cluster).await;
+    let took = job(&cluster).await;
+    println!("the network of a job's 100 pods: {}", veni::summary(&took));
     namespace(&cluster).await;
     for node in cluster.nodes() {
         veni::nothing_of_pods(node).await;
         veni::sound(&cluster, node).await;
     }
+    veni::assert_nothing_refused(&cluster);
 }
 
 /// A pod that the kubelet makes of a file, without the API server.
@@ -60,8 +64,9 @@ async fn stateful_set(cluster: &Cluster) {
     gone(cluster, "set").await;
 }
 
-/// A hundred pods at once that end by themselves.
-async fn job(cluster: &Cluster) {
+/// A hundred pods at once that end by themselves. Returns how long their ADDs took.
+async fn job(cluster: &Cluster) -> Vec<Duration> {
+    let asked = veni::requests(cluster);
     let mut worker = idle();
     worker["command"] = json!(["sh", "-c", JOB]);
     let mut spec = pod_of(worker);
@@ -85,9 +90,14 @@ async fn job(cluster: &Cluster) {
         .await;
     let took = veni::add_times(cluster, "storm-").await;
     assert_eq!(took.len(), 100, "each pod was added once");
-    println!("the network of a job's 100 pods: {}", veni::summary(&took));
+    let asked = veni::requests(cluster) - asked;
+    assert!(
+        asked < 100,
+        "{asked} requests for 100 pods: an ADD asks the API server"
+    );
     cluster.must(&["delete", "job", "storm"]).await;
     gone(cluster, "storm").await;
+    took
 }
 
 /// All pods of a namespace are deleted at once with it.
