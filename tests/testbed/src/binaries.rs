@@ -116,15 +116,19 @@ pub fn helm() -> PathBuf {
     fetched("helm", "bin/helm")
 }
 
-/// Kubernetes' kube-proxy, out of the same cache folder.
+/// A program of Kubernetes, or etcd, out of the same cache folder.
 ///
 /// # Panics
 /// When it is not there.
-pub fn kube_proxy() -> PathBuf {
-    fetched("kube-proxy", "bin/kube-proxy")
+pub fn kubernetes(program: &str) -> PathBuf {
+    fetched("kubernetes", "bin").join(program)
 }
 
-fn fetched(item: &str, path: &str) -> PathBuf {
+/// A file or a folder of an item of the cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn fetched(item: &str, path: &str) -> PathBuf {
     let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fetch");
     let output = Command::new(&fetch)
         .args(["path", item])
