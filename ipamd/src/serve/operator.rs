@@ -22,6 +22,7 @@ use tonic_health::server::HealthReporter;
 use veni_api::v1;
 use veni_api::v1::operator_server::OperatorServer as GrpcOperatorServer;
 
+use crate::cluster::node_targets::TargetsInForce;
 use crate::config::EffectiveSetting;
 use crate::endpoints::Endpoints;
 use crate::events::Events;
@@ -51,8 +52,8 @@ pub(crate) struct Ready {
     pub(crate) settings: Vec<EffectiveSetting>,
     /// The node's name in its cluster, where the daemon was told.
     pub(crate) node_name: Option<String>,
-    /// Targets in force, each as `NAME=value`.
-    pub(crate) targets: Vec<String>,
+    /// Targets in force.
+    pub(crate) targets: TargetsInForce,
 }
 
 /// What can be told from the first moment.
@@ -107,7 +108,7 @@ impl v1::operator_server::Operator for OperatorService {
             cloud_calls: ready.events.cloud_calls(),
             host_warnings: warnings.unwrap_or_default(),
             node_name: ready.node_name.clone().unwrap_or_default(),
-            targets: ready.targets.clone(),
+            targets: ready.targets.get(),
             log_level: self.changed_level(),
         };
         Ok(Response::new(answers::pool(report, beside)))
