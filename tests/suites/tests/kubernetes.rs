@@ -12,6 +12,10 @@ mod failures;
 mod image;
 #[path = "kubernetes/installation.rs"]
 mod installation;
+#[path = "kubernetes/plugin.rs"]
+mod plugin;
+#[path = "kubernetes/role.rs"]
+mod role;
 #[path = "kubernetes/services.rs"]
 mod services;
 #[path = "kubernetes/updates.rs"]

@@ -7,7 +7,7 @@ mod machine;
 
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use veni_cloudlab::mock::{CloudConfig, NodeConfig};
 use veni_cloudlab::{Lab, LabConfig, PlaneConfig};
@@ -213,6 +214,11 @@ impl Cluster {
                 Err(format!("kubectl {}: {}{said}", arguments.join(" "), error))
             }
         }
+    }
+
+    /// A call of kubectl that finds plugins in a folder.
+    pub fn kubectl_with_plugins(&self, plugins: &Path) -> Command {
+        self.control_plane.kubectl_with_plugins(plugins)
     }
 
     /// Makes or changes objects: one, or a list of them.

@@ -87,6 +87,23 @@ impl ControlPlane {
         command
     }
 
+    /// kubectl, configured by the environment, as its plugins need it; they are found in a
+    /// folder.
+    pub(super) fn kubectl_with_plugins(&self, plugins: &Path) -> Command {
+        let program = binaries::kubernetes("kubectl");
+        let before = std::env::var_os("PATH").unwrap_or_default();
+        let own = [Some(plugins), program.parent()].map(|folder| folder.map(Path::to_owned));
+        let folders = own.into_iter().flatten();
+        let path = std::env::join_paths(folders.chain(std::env::split_paths(&before)));
+        let mut command = command_in(&self.namespace, program);
+        command
+            .env("PATH", path.expect("no folder has a colon in its name"))
+            .env("KUBECONFIG", self.folder.join("admin.kubeconfig"))
+            .env("KUBECACHEDIR", self.folder.join("cache"))
+            .kill_on_drop(true);
+        command
+    }
+
     /// What the API server has been asked by the daemons: one JSON object a line.
     pub(super) fn audit_log(&self) -> String {
         fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default()
