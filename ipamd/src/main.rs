@@ -118,7 +118,13 @@ fn print_defaults() -> anyhow::Result<ExitCode> {
 
 fn uninstall(arguments: &Arguments) -> anyhow::Result<()> {
     let providers = ipamd::app::providers();
-    let config = Config::try_new(&providers, &arguments.lookup(), &host_name())?;
+    // Which cloud it was makes no difference, so nobody has to say it.
+    let lookup = arguments.lookup();
+    let lookup = |name: &str| match name {
+        "VENI_PROVIDER" => Some("mock".to_owned()),
+        name => lookup(name),
+    };
+    let config = Config::try_new(&providers, &lookup, &host_name())?;
     let run_dir = RunDir::try_new(&arguments.run_dir)?;
     let journal = Journal::new(run_dir.folder(), run_dir.boot());
     let removed = uninstall::uninstall(&config.host, &journal)?;

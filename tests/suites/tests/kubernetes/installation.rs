@@ -9,7 +9,7 @@ use crate::objects::{assert_addresses, deployment, gone, idle, running};
 use crate::veni;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_without_a_network_become_ready_and_their_pods_talk() {
+async fn nodes_become_ready_by_the_manifests_and_are_left_without_a_plugin() {
     let cluster = Cluster::start(ClusterConfig::new(2)).await;
     assert!(!veni::is_ready(
         &cluster.list(&["nodes"]).await.expect("a list")[0]
@@ -40,4 +40,13 @@ async fn nodes_without_a_network_become_ready_and_their_pods_talk() {
         veni::sound(&cluster, node).await;
     }
     veni::assert_nothing_refused(&cluster);
+    let installed = ["/opt/cni/bin/veni-cni", "/etc/cni/net.d/10-veni.conflist"];
+    let present = |path: &&str| cluster.nodes().iter().any(|node| node.file(path).exists());
+    assert!(
+        installed.iter().all(present),
+        "the nodes have {installed:?}"
+    );
+    veni::uninstall(&cluster).await;
+    let left: Vec<&&str> = installed.iter().filter(|path| present(path)).collect();
+    assert!(left.is_empty(), "{left:?} is left");
 }

@@ -63,7 +63,7 @@ pub(crate) fn pod_of(container: Value) -> Value {
 }
 
 /// A deployment whose pods are labelled `app` with its name, on one node or on any.
-pub(crate) fn deployment(name: &str, pods: u32, node: Option<&str>, container: Value) -> Value {
+pub(crate) fn deployment(name: &str, pods: usize, node: Option<&str>, container: Value) -> Value {
     let labels = json!({ "app": name });
     let mut spec = pod_of(container);
     match node {

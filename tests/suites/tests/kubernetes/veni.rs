@@ -1,10 +1,12 @@
 //! Veni on a cluster: its installation, and what tests ask of it.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use veni_testbed::cluster::{Cluster, IMAGE, Machine, eventually};
-use veni_testbed::kernel;
+use veni_testbed::cluster::{Cluster, IMAGE, Machine, POD_IMAGE, eventually};
+use veni_testbed::{binaries, kernel};
 
 /// Where its objects are.
 pub(crate) const NAMESPACE: &str = "kube-system";
@@ -15,6 +17,69 @@ pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=veni";
 pub(crate) async fn install(cluster: &Cluster, settings: &[(&str, &str)]) {
     cluster.apply_text(&manifests(settings)).await;
     all_ready(cluster).await;
+}
+
+/// The same with daemons that the kubelet does not end when they do not answer.
+pub(crate) async fn install_unprobed(cluster: &Cluster, settings: &[(&str, &str)]) {
+    let shipped = manifests(settings);
+    let delay = "initialDelaySeconds: 60\n";
+    assert_eq!(
+        shipped.matches(delay).count(),
+        1,
+        "the liveness probe has it"
+    );
+    let unprobed = shipped.replace(delay, "initialDelaySeconds: 36000\n");
+    cluster.apply_text(&unprobed).await;
+    all_ready(cluster).await;
+}
+
+/// Takes Veni off all nodes, as the chart does it.
+pub(crate) async fn uninstall(cluster: &Cluster) {
+    cluster
+        .must(&["delete", "daemonset", "veni", "-n", NAMESPACE])
+        .await;
+    let pause = format!("uninstall.pauseImage={POD_IMAGE}");
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/chart/veni");
+    let rendered = Command::new(binaries::helm())
+        .args(["template", "veni"])
+        .arg(chart)
+        .args([
+            "--namespace",
+            NAMESPACE,
+            "--kube-version",
+            "1.34.0",
+            "--set",
+            "preset=mock",
+        ])
+        .args(["--set", "uninstall.enabled=true", "--set", &pause])
+        .env("HELM_CACHE_HOME", std::env::temp_dir())
+        .output()
+        .expect("helm can be executed");
+    assert!(rendered.status.success(), "{rendered:?}");
+    cluster
+        .apply_text(&String::from_utf8_lossy(&rendered.stdout))
+        .await;
+    let status = [
+        "rollout",
+        "status",
+        "daemonset/veni-uninstall",
+        "-n",
+        NAMESPACE,
+    ];
+    let done = cluster
+        .kubectl(&[&status[..], &["--timeout=300s"]].concat())
+        .await;
+    if let Err(error) = done {
+        let log = [
+            "logs",
+            "-n",
+            NAMESPACE,
+            "daemonset/veni-uninstall",
+            "--all-containers",
+        ];
+        let log = cluster.kubectl(&log).await.unwrap_or_else(|error| error);
+        panic!("{error}\n{log}\n{}", why_not_ready(cluster).await);
+    }
 }
 
 /// Waits until all nodes are ready.
