@@ -82,7 +82,7 @@ impl ApiMetrics {
     }
 
     /// A request has ended; `code` is the answer's HTTP status, `None` where none came.
-    #[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nobody asks it"))]
+    #[cfg_attr(not(feature = "kube"), allow(dead_code, reason = "nobody asks it"))]
     pub(crate) fn request_ended(
         &self,
         verb: &'static str,

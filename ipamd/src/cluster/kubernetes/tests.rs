@@ -358,6 +358,7 @@ async fn a_pod_whose_add_fails_again_and_again_has_one_event_a_minute() {
         fails(&bed.events, "web-0");
         tokio::time::sleep(5 * SECOND).await;
     }
+    tokio::time::sleep(SECOND).await;
     let asked = bed.api.take();
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert_eq!(
