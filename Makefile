@@ -17,7 +17,7 @@ PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 # What a release can do; Amazon's SDK takes its time to compile.
 FEATURES := ipamd/aws,ipamd/kube,veni/aws
 
-.PHONY: help demo test histories torture scale lint bench mutants build localstack clean
+.PHONY: help demo test histories torture scale lint bench mutants build image localstack clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -69,6 +69,15 @@ build: ## the release: ipamd, veni, its manual pages and the static plugin, in t
 	$(PLUGIN)
 	cp $(PLUGIN_FILE) $(TARGET)/release/veni-cni
 	$(TARGET)/release/veni man $(TARGET)/release/man
+
+# What a registry and a node have to carry.
+IMAGE_LIMIT := 40000000
+
+image: build ## the release as an OCI image, and what is in it (SBOM), in target/image
+	deploy/image/build --programs $(TARGET)/release --into $(TARGET)/image
+	deploy/image/sbom $(TARGET)/image/root "$(FEATURES)" >$(TARGET)/image/veni.cdx.json
+	@test $$(stat -c %s $(TARGET)/image/veni.tar) -lt $(IMAGE_LIMIT) || \
+		{ echo "make: $(TARGET)/image/veni.tar has more than $(IMAGE_LIMIT) bytes: find what has grown" >&2; exit 1; }
 
 localstack: ## an EC2 that behaves as EC2 documents, on 127.0.0.1:4566, until interrupted
 	localstack/ec2/run

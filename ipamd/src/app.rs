@@ -15,12 +15,14 @@ pub use provider::aws::AwsChoice;
 pub use provider::aws::settings as aws_settings;
 pub use provider::providers;
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::egress_range;
@@ -34,11 +36,12 @@ use self::tasks::Tasks;
 use crate::assigned::{AssignedFile, Keeper, recall};
 use crate::cloud::limited;
 use crate::cloud_rules::CloudRules;
-use crate::cluster::custom_network::CustomNetworkTask;
+use crate::cluster::custom_network::{CustomNetworkTask, followed};
 use crate::cluster::expected::tell_expected;
 use crate::cluster::files::Files;
 #[cfg(feature = "kube")]
-use crate::cluster::kubernetes::Kubernetes;
+use crate::cluster::kubernetes::{Kubernetes, Served};
+use crate::cluster::node_targets::{NodeTargetsTask, TargetsInForce};
 use crate::cluster::{Cluster, ClusterNews, Place};
 use crate::config::{Config, EffectiveSetting};
 use crate::endpoints::{EndpointSettings, Endpoints, Tools};
@@ -52,7 +55,7 @@ use crate::node_addresses;
 use crate::node_check::Checker;
 use crate::node_metrics::{Sampler, Sources};
 use crate::noted_dels::work_off_notes;
-use crate::pool::{Backends, Operations, Pool, PoolTask, Seed};
+use crate::pool::{Backends, Operations, Pool, PoolTask, Seed, Wishes};
 use crate::reconcile::{Reconciler, ReconcilerHandle, Requests};
 use crate::repairs::Repairs;
 use crate::run_dir::{BoundSocket, NodeClaim, RunDir, once_free};
@@ -86,8 +89,10 @@ pub struct App {
     run_dir: RunDir,
     config: Config,
     settings: Vec<EffectiveSetting>,
-    /// Targets in force, each as `NAME=value`.
-    targets: Vec<String>,
+    /// Targets in force.
+    targets: TargetsInForce,
+    /// Whether pods are served.
+    serving: watch::Sender<bool>,
     /// What endpoints need: they are stopped after the last of them.
     tasks: Tasks,
 }
@@ -112,6 +117,7 @@ pub async fn run(
     let operators = run_dir.bind(veni_api::OPERATOR_SOCKET)?;
     let plugins = run_dir.bind(veni_api::CNI_SOCKET)?;
     let (node, cluster_warnings) = (watch.node().clone(), watch.cluster().clone());
+    let host = Some(watch.clone());
     let known = Known {
         settings: config.settings(&providers(), None),
         watch,
@@ -126,9 +132,11 @@ pub async fn run(
         progress: operators.progress().clone(),
         node,
         cluster_warnings,
+        host,
         ..Observers::default()
     };
-    let remembered = remembered(&Journal::new(run_dir.folder(), run_dir.boot()))?;
+    let journal = Journal::new(run_dir.folder(), run_dir.boot());
+    let remembered = remembered(&journal)?;
     // Before anybody is waited for: mistakes in the files show without a cloud.
     if let Some(settings) = &config.custom_network {
         Files::new(settings.clone()).begin(&observers.cluster)?;
@@ -136,11 +144,13 @@ pub async fn run(
     let start = Start {
         config: &config,
         remembered: remembered.as_ref(),
+        followed: followed(&journal),
         observers: &observers,
     };
     let provider = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
+        never = watch_eni_configs(&config, &observers) => match never {},
         connected = adapter.connect(&start) => connected?,
     };
     let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
@@ -157,6 +167,29 @@ pub async fn run(
         Some(app) => app.serve(plugins, operators, shutdown).await,
         None => Ok(()),
     }
+}
+
+/// Lets the view have the cluster's ENIConfigs while the provider, which needs one of them, is
+/// connected; without custom networking, or with files, does nothing.
+async fn watch_eni_configs(config: &Config, observers: &Observers) -> Infallible {
+    #[cfg(feature = "kube")]
+    if config
+        .custom_network
+        .as_ref()
+        .is_some_and(|custom| custom.configs.is_none())
+    {
+        let news = ClusterNews {
+            warnings: observers.cluster_warnings.clone(),
+            events: Events::default(),
+        };
+        let (cluster, metrics) = (&observers.cluster, &observers.metrics.api);
+        if let Some(api) = Kubernetes::of(config, cluster, &news, metrics) {
+            api.run(None, CancellationToken::new()).await;
+        }
+    }
+    #[cfg(not(feature = "kube"))]
+    let _ = (config, observers);
+    std::future::pending().await
 }
 
 impl App {
@@ -201,8 +234,9 @@ impl App {
         let (node, can) = (&first.memory.node, provider.capabilities());
         check(&config, rules, node, can)?;
         let settings = pool_settings(&config, rules, node, can);
-        let targets = targets_in_words(&config, rules, can);
+        let targets = TargetsInForce::new(targets_in_words(&config, rules, can));
         let in_force = config.settings(&providers(), Some(&facts(rules, node, &settings)));
+        let (rules, of_node, can) = (*rules, node.clone(), can.clone());
         let own = own_addresses(&first.memory.inventory);
         let egress = egress(&config, &own);
         let of_pods = node_local(&journal)?;
@@ -217,6 +251,7 @@ impl App {
         };
         metrics.repairs.node_compared(true);
         report_repairs(&recovered.repairs, &events, &metrics.repairs);
+        let (begun, serving) = (Wishes::from(&settings), watch::Sender::new(false));
         let (pool, commands) = Pool::channel();
         let tools = Tools {
             pool: pool.clone(),
@@ -230,7 +265,7 @@ impl App {
         let file = AssignedFile::new(&config.state_dir, run_dir.boot());
         let assigned = recall(&journal, &file, &node.instance_id, &events).await;
         let found = found(&first, &recovered, assigned, run_dir.was_ready());
-        let seed = Seed::of(found, &settings, can, &journal);
+        let seed = Seed::of(found, &settings, &can, &journal);
         let (record, writer) = Keeper::new(journal.clone(), file, events.clone());
         endpoints.restore(recovered.records);
         let repairs = Repairs::new(events.clone(), metrics.repairs.clone());
@@ -273,8 +308,25 @@ impl App {
             config,
             settings: in_force,
             targets,
+            serving,
             tasks,
         };
+        let news = ClusterNews {
+            warnings: observers.cluster_warnings.clone(),
+            events: app.events.clone(),
+        };
+        let node_targets = NodeTargetsTask {
+            config: app.config.clone(),
+            rules,
+            node: of_node,
+            capabilities: can,
+            begun,
+            in_force: app.targets.clone(),
+            pool: app.pool.clone(),
+            news: news.clone(),
+        };
+        let stop = app.tasks.stop_token();
+        app.tasks.spawn(node_targets.run(app.cluster.clone(), stop));
         app.follow(kernel, (watch, node_plan), (repairs, requests), observers);
         app.metrics.start.node_initialised(initialising);
         Ok(Some(app))
@@ -312,16 +364,15 @@ impl App {
             events: self.events.clone(),
         };
         #[cfg(feature = "kube")]
-        if let Some(settings) = &self.config.kubernetes {
-            let custom_network = self.config.custom_network.as_ref();
-            let source = Kubernetes {
-                settings: settings.clone(),
-                node: self.config.name().to_owned(),
-                node_is_in_a_file: custom_network.is_some_and(|one| one.node.is_some()),
-                cluster: self.cluster.clone(),
-                news: news.clone(),
+        if let Some(api) = Kubernetes::of(&self.config, &self.cluster, &news, &self.metrics.api) {
+            let served = Served {
+                serving: self.serving.subscribe(),
+                pool: pool.clone(),
+                endpoints: Arc::clone(&self.endpoints),
+                events: self.events.clone(),
+                host: observers.host,
             };
-            self.tasks.spawn(source.run(stop.clone()));
+            self.tasks.spawn(api.run(Some(served), stop.clone()));
         }
         if let Some(settings) = &self.config.custom_network {
             let files = Files::new(settings.clone());
@@ -332,6 +383,7 @@ impl App {
                 in_force: observers.eni_config,
                 pool: pool.clone(),
                 news,
+                journal: Journal::new(self.run_dir.folder(), self.run_dir.boot()),
             };
             self.tasks.spawn(files);
             self.tasks.spawn(follower.run(self.cluster.clone(), stop));
@@ -383,6 +435,7 @@ impl App {
         servers.operators(operators, ready).await;
         let order = Order::try_new(&self.config, &folder);
         servers.install(order, watch, self.events.clone());
+        self.serving.send_replace(true);
         self.metrics.start.ready();
         tracing::info!(run_dir = %folder.display(), "ready");
         tokio::select! {

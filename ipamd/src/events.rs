@@ -2,10 +2,12 @@
 //! event carries the pool's levels at its moment, which the pool's owner sets here.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
+use crate::attachment::PodName;
 use crate::clock::unix_millis;
 
 /// Events that a slow reader may fall behind before it misses some.
@@ -44,6 +46,22 @@ pub struct Levels {
     pub waiting: u32,
 }
 
+/// What has become of a pod's attachment, for who tells others of pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PodNews {
+    /// It has these addresses.
+    Added(Vec<IpAddr>),
+    /// It could not get a network.
+    Failed {
+        /// Whether an address is what it lacks.
+        lacks_address: bool,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// It had these addresses.
+    Deleted(Vec<IpAddr>),
+}
+
 /// Something has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -53,6 +71,8 @@ pub struct Event {
     pub kind: EventKind,
     /// What it was, in words.
     pub message: String,
+    /// The pod that it is about, where it is the pod's first interface.
+    pub pod: Option<(PodName, PodNews)>,
     /// The pool's levels as they were last set.
     pub levels: Levels,
     /// Cloud calls that have ended since the start.
@@ -87,11 +107,22 @@ impl Default for Events {
 impl Events {
     /// Tells everybody who listens.
     pub fn emit(&self, kind: EventKind, message: String) {
+        self.emit_of_pod(kind, message, None);
+    }
+
+    /// Tells everybody who listens what has become of a pod.
+    pub(crate) fn emit_of_pod(
+        &self,
+        kind: EventKind,
+        message: String,
+        pod: Option<(PodName, PodNews)>,
+    ) {
         let (levels, cloud_calls) = self.with_numbers(|all| (all.levels, all.cloud_calls));
         let event = Event {
             time_ms: unix_millis(),
             kind,
             message,
+            pod,
             levels,
             cloud_calls,
         };

@@ -51,6 +51,8 @@ pub enum Folder {
     Tables,
     /// One file per change that runs in the cloud on its own.
     Operations,
+    /// The ENIConfig that new interfaces follow, where the cluster's API tells of it.
+    EniConfig,
 }
 
 impl Folder {
@@ -62,6 +64,7 @@ impl Folder {
             Self::Assigned => "assigned",
             Self::Tables => "tables",
             Self::Operations => "operations",
+            Self::EniConfig => "eni-config",
         }
     }
 }

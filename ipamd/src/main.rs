@@ -9,9 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use ipamd::config::{Config, TAKE_OVER, in_blocks, in_one_line, misspelt};
+use ipamd::host::uninstall;
+use ipamd::journal::Journal;
+use ipamd::run_dir::RunDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use veni_terminal::{eprintln, print};
+use veni_terminal::{eprintln, print, println};
 
 /// How long the end waits for files that are being written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -39,6 +42,11 @@ struct Arguments {
     /// or every problem, and a verdict; touch nothing, and exit with 0 or 1.
     #[arg(long, conflicts_with = "settings")]
     check_settings: bool,
+
+    /// Remove Veni's network configuration and plugin from the host's folders, and exit; refused
+    /// while pods have their network from Veni.
+    #[arg(long, conflicts_with_all = ["settings", "check_settings"])]
+    uninstall: bool,
 
     /// With --check-settings: print also what the environment does not set.
     #[arg(long, requires = "check_settings")]
@@ -68,6 +76,9 @@ fn main() -> ExitCode {
     }
     if arguments.check_settings {
         return outcome(check::run(arguments.all, &host_name(), &arguments.lookup()));
+    }
+    if arguments.uninstall {
+        return outcome(uninstall(&arguments).map(|()| ExitCode::SUCCESS));
     }
     #[cfg(feature = "crash-points")]
     if arguments.list_crash_points {
@@ -103,6 +114,27 @@ fn print_defaults() -> anyhow::Result<ExitCode> {
     let config = Config::defaults(&providers, &host_name())?;
     print!("{}", in_blocks(&config.settings(&providers, None)));
     Ok(ExitCode::SUCCESS)
+}
+
+fn uninstall(arguments: &Arguments) -> anyhow::Result<()> {
+    let providers = ipamd::app::providers();
+    // Which cloud it was makes no difference, so nobody has to say it.
+    let lookup = arguments.lookup();
+    let lookup = |name: &str| match name {
+        "VENI_PROVIDER" => Some("mock".to_owned()),
+        name => lookup(name),
+    };
+    let config = Config::try_new(&providers, &lookup, &host_name())?;
+    let run_dir = RunDir::try_new(&arguments.run_dir)?;
+    let journal = Journal::new(run_dir.folder(), run_dir.boot());
+    let removed = uninstall::uninstall(&config.host, &journal)?;
+    for path in &removed {
+        println!("removed {}", path.display());
+    }
+    if removed.is_empty() {
+        println!("nothing of Veni is installed in the host's folders");
+    }
+    Ok(())
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

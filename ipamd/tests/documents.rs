@@ -1,5 +1,6 @@
 //! The repository's documents: their links lead somewhere, and what docs/cni-specification.md
-//! names is there. In the unit lane.
+//! names is there; the alerts and the dashboard in deploy/metrics ask for what
+//! docs/metrics.md lists. In the unit lane.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -192,4 +193,66 @@ fn a_name_that_is_not_there_is_seen() {
     assert_eq!(row("`cni/src/none.rs`", ""), 1);
     assert_eq!(row("`cni/src/lib.rs`, `no_such`", ""), 1);
     assert_eq!(row("", "`a_tes`"), 1, "a part of a name is none");
+}
+
+/// The alerts of deploy/metrics: each with the lines of its rule.
+fn alerts(rules: &str) -> Vec<(String, String)> {
+    let rules = rules.split("- alert: ").skip(1);
+    let named = rules.filter_map(|rule| rule.split_once('\n'));
+    named
+        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_a_case_in_which_it_fires() {
+    let folder = ROOT.join("deploy/metrics");
+    let cases = read(&folder.join("rules.test.yaml"));
+    let alerts = alerts(&read(&folder.join("rules.yaml")));
+    assert!(alerts.len() >= 15, "{alerts:?}");
+    for (name, rule) in alerts {
+        let line = rule
+            .lines()
+            .find_map(|line| line.split_once("runbook_url: "));
+        let (_, runbook) = line.unwrap_or_else(|| panic!("{name} has no runbook_url"));
+        assert!(runbook.contains('#'), "{name}: {runbook} names no section");
+        // As the rules have it, relative to the repository.
+        assert_eq!(problem(&ROOT.join("README.md"), runbook), None, "{name}");
+        let fires = format!("alertname=\"{name}\"");
+        assert!(cases.contains(&fires), "{name} has no case");
+    }
+}
+
+/// The names of metrics in queries, as docs/metrics.md has them.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = text.split(|letter| !is_of_name(letter));
+    let words = words.filter(|word| word.starts_with("veni_") || word.starts_with("awscni_"));
+    let families = words.map(|word| {
+        let mut parts = ["_bucket", "_sum"].iter();
+        let family = parts.find_map(|part| word.strip_suffix(part));
+        // Counters of the AWS plugin end so, too.
+        let count = word.strip_suffix("_seconds_count");
+        let count = count.map(|begin| &word[..begin.len() + "_seconds".len()]);
+        family.or(count).unwrap_or(word)
+    });
+    families.collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_a_daemon_has() {
+    let page = read(&ROOT.join("docs/metrics.md"));
+    let mut looked_at = 0;
+    for file in ["dashboard.json", "rules.yaml"] {
+        let text = read(&ROOT.join("deploy/metrics").join(file));
+        for name in metrics_in(&text) {
+            looked_at += 1;
+            let row = format!("| `{name}` |");
+            assert!(
+                page.contains(&row),
+                "{file}: {name} is not in docs/metrics.md"
+            );
+        }
+    }
+    assert!(looked_at > 30, "names are found: {looked_at}");
 }

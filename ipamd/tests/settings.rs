@@ -46,7 +46,7 @@ fn a_good_environment_is_printed_as_it_is_in_force_and_then_the_verdict() {
             ("WARM_ENI_TARGET", "1"),
             ("ENABLE_POD_ENI", "false"),
             ("ENABLE_IPV6", "true"),
-            ("MY_POD_NAME", "x"),
+            ("VPC_ID", "x"),
         ],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -66,7 +66,7 @@ fn a_good_environment_is_printed_as_it_is_in_force_and_then_the_verdict() {
     let question = "warning: ENABLE_IPV6: not a setting; did you mean ENABLE_IPv6?";
     assert_eq!(lines[1], question, "{told}");
     assert!(
-        lines[0].starts_with("note: MY_POD_NAME: without effect"),
+        lines[0].starts_with("note: VPC_ID: without effect"),
         "{told}"
     );
 }

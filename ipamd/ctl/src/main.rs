@@ -7,7 +7,9 @@ mod config;
 mod daemon;
 mod endpoints;
 mod events;
+mod host;
 mod interrupt;
+mod kubectl;
 #[cfg(feature = "lab")]
 mod lab;
 mod log_level;
@@ -44,6 +46,8 @@ enum Command {
     Config(config::ConfigArguments),
     /// Tell how many pods an instance type can have
     MaxPods(max_pods::MaxPodsArguments),
+    /// Keep the node's other software away from pods' links
+    Host(host::HostArguments),
     /// A cloud with nodes and pods on this machine, made of network namespaces
     #[cfg(feature = "lab")]
     Lab(lab::LabArguments),
@@ -60,6 +64,9 @@ fn succeeded(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if kubectl::is_plugin(std::env::args_os().next().as_deref()) {
+        return ended("kubectl-veni", kubectl::run());
+    }
     let outcome = match Arguments::parse().command {
         Command::Status(arguments) => succeeded(status::run(arguments).await),
         Command::Check(arguments) => check::run(arguments).await,
@@ -72,13 +79,18 @@ async fn main() -> ExitCode {
         }
         Command::Man(arguments) => succeeded(completions::man(&arguments, Arguments::command())),
         Command::Config(arguments) => succeeded(config::run(arguments).await),
+        Command::Host(arguments) => succeeded(host::run(arguments)),
         Command::MaxPods(arguments) => max_pods::run(arguments).await,
         #[cfg(feature = "lab")]
         Command::Lab(arguments) => lab::run(arguments).await,
     };
+    ended("veni", outcome)
+}
+
+fn ended(name: &str, outcome: anyhow::Result<ExitCode>) -> ExitCode {
     let status = outcome.unwrap_or_else(|error| {
-        eprintln!("veni: {error:#}");
+        eprintln!("{name}: {error:#}");
         ExitCode::FAILURE
     });
-    veni_terminal::finish("veni", status)
+    veni_terminal::finish(name, status)
 }

@@ -7,6 +7,7 @@ use veni_provider::Provider;
 
 use super::observers::Observers;
 use crate::cloud_rules::CloudRules;
+use crate::cluster::EniConfig;
 use crate::config::Config;
 use crate::host::HostChecks;
 use crate::journal::CloudMemory;
@@ -41,6 +42,8 @@ pub(super) struct Start<'a> {
     pub(super) config: &'a Config,
     /// What the daemon before knew of the node in this boot, if there was one.
     pub(super) remembered: Option<&'a CloudMemory>,
+    /// The ENIConfig that the daemon before followed, where the cluster's API told of it.
+    pub(super) followed: Option<EniConfig>,
     /// Who is told how the start goes.
     pub(super) observers: &'a Observers,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::cloud_metrics::{CallMetrics, RequestMetrics};
+use crate::cluster::api_metrics::ApiMetrics;
 use crate::endpoints::EndpointMetrics;
 use crate::metrics::exposition;
 use crate::metrics::ipamd_errors::IpamdErrors;
@@ -25,6 +26,7 @@ pub struct Metrics {
     pub(super) repairs: RepairMetrics,
     pub(super) start: StartMetrics,
     pub(super) node: NodeMetrics,
+    pub(super) api: ApiMetrics,
 }
 
 impl Default for Metrics {
@@ -34,7 +36,7 @@ impl Default for Metrics {
         let calls = CallMetrics::new(failures.clone());
         let (endpoints, requests) = (EndpointMetrics::default(), RequestMetrics::default());
         let (repairs, start) = (RepairMetrics::default(), StartMetrics::default());
-        let node = NodeMetrics::default();
+        let (node, api) = (NodeMetrics::default(), ApiMetrics::default());
         let mut registry = Registry::default();
         pool.register(&mut registry);
         endpoints.register(&mut registry);
@@ -44,6 +46,7 @@ impl Default for Metrics {
         failures.register(&mut registry);
         start.register(&mut registry);
         node.register(&mut registry);
+        api.register(&mut registry);
         Self {
             registry: Arc::new(registry),
             pool,
@@ -53,6 +56,7 @@ impl Default for Metrics {
             repairs,
             start,
             node,
+            api,
         }
     }
 }

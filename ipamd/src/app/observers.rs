@@ -3,6 +3,7 @@
 use super::metrics::Metrics;
 use crate::cluster::custom_network::EniConfigInForce;
 use crate::cluster::{Cluster, ClusterWarnings};
+use crate::host::HostWatch;
 use crate::node_warnings::NodeWarnings;
 use crate::progress::Progress;
 
@@ -14,6 +15,8 @@ pub(crate) struct Observers {
     pub(crate) node: NodeWarnings,
     pub(crate) cluster: Cluster,
     pub(crate) cluster_warnings: ClusterWarnings,
+    /// What `veni status` warns of.
+    pub(crate) host: Option<HostWatch>,
     /// What new interfaces follow.
     pub(crate) eni_config: EniConfigInForce,
 }

@@ -84,6 +84,7 @@ async fn a_daemon_starts_on_a_cloud_of_which_only_the_adapter_knows() {
     let start = Start {
         config: &config,
         remembered: None,
+        followed: None,
         observers: &observers,
     };
     let provider = MadeUp.connect(&start).await.expect("connects");
@@ -106,7 +107,7 @@ async fn a_daemon_starts_on_a_cloud_of_which_only_the_adapter_knows() {
         }
     };
     let report = timeout(PATIENCE, filled).await.expect("a batch comes");
-    assert_eq!(app.targets, ["MADE_UP_BATCH=3"], "{report:?}");
+    assert_eq!(app.targets.get(), ["MADE_UP_BATCH=3"], "{report:?}");
     let max_pods = app
         .settings
         .iter()

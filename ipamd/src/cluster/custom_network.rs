@@ -10,6 +10,7 @@ use super::warnings::{ClusterNews, Subject};
 use super::{Cluster, ClusterView, EniConfig, Place};
 use crate::config::CustomNetworkSettings;
 use crate::events::EventKind;
+use crate::journal::{Folder, Journal};
 use crate::pool::Pool;
 
 /// The ENIConfig that new interfaces follow; none without custom networking. Cheap to
@@ -23,6 +24,12 @@ impl EniConfigInForce {
     pub(crate) fn get(&self) -> Option<EniConfig> {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         config.clone()
+    }
+
+    /// Puts into force what a daemon before followed.
+    pub(crate) fn resume(&self, followed: EniConfig) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        *config = Some(followed);
     }
 
     /// Puts a choice into force. Returns whether that changes anything.
@@ -52,16 +59,30 @@ pub(crate) struct CustomNetworkTask {
     pub(crate) in_force: EniConfigInForce,
     pub(crate) pool: Pool,
     pub(crate) news: ClusterNews,
+    pub(crate) journal: Journal,
+}
+
+/// The only entry of the journal's folder.
+const FOLLOWED: &str = "followed";
+
+/// The ENIConfig that a daemon before followed, should the cluster's API have told of it.
+pub(crate) fn followed(journal: &Journal) -> Option<EniConfig> {
+    let entries = journal.peek(Folder::EniConfig).ok()?;
+    entries.into_iter().next()
 }
 
 impl CustomNetworkTask {
     /// Follows the view until `stop`. A view that has no ENIConfig for the node, or a wrong
     /// one, changes nothing.
     pub(crate) async fn run(self, cluster: Cluster, stop: CancellationToken) {
-        let mut view = cluster.watch();
+        let (mut view, mut written) = (cluster.watch(), None);
         loop {
             let now = view.borrow_and_update().clone();
-            self.take(&now);
+            let followed = self.take(&now);
+            if followed.is_some() && written != followed {
+                self.remember(followed.as_ref());
+                written = followed;
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -70,11 +91,25 @@ impl CustomNetworkTask {
         }
     }
 
-    fn take(&self, view: &ClusterView) {
+    /// A file is there at the next start, too; the cluster's API may not be.
+    fn remember(&self, followed: Option<&EniConfig>) {
+        if self.settings.configs.is_some() {
+            return;
+        }
+        let written = self.journal.write(Folder::EniConfig, FOLLOWED, &followed);
+        if let Err(error) = written {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(error, "a restart must wait for the cluster's ENIConfigs");
+        }
+    }
+
+    /// Puts into force what the view has for the node, and returns it.
+    fn take(&self, view: &ClusterView) -> Option<EniConfig> {
         let (choice, found) = match view.eni_config(&self.settings, &self.place) {
             Ok(found) => found,
             Err(error) => {
-                return self.news.set(Subject::EniConfig, Some(error.to_string()));
+                self.news.set(Subject::EniConfig, Some(error.to_string()));
+                return None;
             }
         };
         self.news.set(Subject::EniConfig, None);
@@ -84,6 +119,7 @@ impl CustomNetworkTask {
                 .emit(EventKind::Cloud, in_words(&choice, &found));
             self.pool.pods_network_changed();
         }
+        Some(found)
     }
 }
 
@@ -113,7 +149,7 @@ mod tests {
         let (pool, commands) = Pool::channel();
         let task = CustomNetworkTask {
             settings: CustomNetworkSettings {
-                configs: "/etc/veni/eniconfigs.json".into(),
+                configs: Some("/etc/veni/eniconfigs.json".into()),
                 node: None,
                 annotation: "example.com/eniConfig".to_owned(),
                 label: "kubernetes.io/hostname".to_owned(),
@@ -125,6 +161,7 @@ mod tests {
             in_force: EniConfigInForce::default(),
             pool,
             news: ClusterNews::default(),
+            journal: Journal::new(std::path::Path::new("/nowhere"), "boot"),
         };
         (task, commands)
     }
@@ -170,6 +207,33 @@ mod tests {
         task.take(&cluster.view());
         assert!(task.news.warnings.get().is_empty());
         assert!(commands.try_recv().is_err(), "it is the one from before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_api_tells_is_followed_once_all_is_told_and_by_the_next_daemon_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = Journal::new(folder.path(), "boot");
+        assert_eq!(followed(&journal), None);
+        let (mut task, mut commands) = of_node();
+        task.settings.configs = None;
+        task.journal = journal.clone();
+        let (cluster, stop) = (Cluster::default(), CancellationToken::new());
+        let warnings = task.news.warnings.clone();
+        let running = tokio::spawn(task.run(cluster.clone(), stop.clone()));
+        set_subnet(&cluster, "subnet-1");
+        cluster.update(|view| view.eni_configs.origin = "the cluster's API".to_owned());
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(commands.try_recv().is_err(), "the node is not told yet");
+        assert!(warnings.get()[0].contains("has not told"), "{warnings:?}");
+        cluster.update(|view| view.node.uid = "u".to_owned());
+        assert!(matches!(
+            commands.recv().await,
+            Some(Command::PodsNetworkChanged)
+        ));
+        stop.cancel();
+        running.await.expect("ends");
+        let subnet = followed(&journal).map(|config| config.subnet);
+        assert_eq!(subnet.as_deref(), Some("subnet-1"));
     }
 
     #[tokio::test(start_paused = true)]

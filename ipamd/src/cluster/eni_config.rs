@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ClusterView, NodeObject, Place};
@@ -50,7 +51,7 @@ pub fn choose(annotation: &str, label: &str, node: &NodeObject) -> Choice {
 }
 
 /// What an ENIConfig says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniConfig {
     /// Subnet of pods' interfaces.
     pub subnet: String,
@@ -71,6 +72,12 @@ pub enum EniConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// No source has told of any yet.
+    #[error(
+        "the cluster's API has not told of ENIConfigs yet, so it is not known where new \
+         interfaces belong"
+    )]
+    NotToldYet,
     /// There is none of the name.
     #[error(
         "{origin}: it has no ENIConfig {name}, which is meant because of {because}; it has {}",
@@ -93,12 +100,18 @@ pub enum EniConfigError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EniConfigs {
     /// Where they come from, as errors begin: `VENI_ENI_CONFIG_FILE=/etc/veni/eniconfigs.json`.
+    /// Empty until a source has told of them.
     pub origin: String,
     /// The `spec` of each, by name.
     pub specs: BTreeMap<String, Value>,
 }
 
 impl EniConfigs {
+    /// Whether a source has told of them; of none, as well.
+    pub(crate) fn are_told(&self) -> bool {
+        !self.origin.is_empty()
+    }
+
     /// What is wrong with any of them.
     pub(super) fn problems(&self) -> impl Iterator<Item = EniConfigError> {
         self.specs
@@ -152,6 +165,13 @@ impl ClusterView {
         settings: &CustomNetworkSettings,
         place: &Place,
     ) -> Result<(Choice, EniConfig), EniConfigError> {
+        // The API tells of the node and of ENIConfigs in any order. What a half of it names is
+        // not what the whole names.
+        let node_is_told = settings.node.is_some() || !self.node.uid.is_empty();
+        let is_told = self.eni_configs.are_told() && node_is_told;
+        if settings.configs.is_none() && !is_told {
+            return Err(EniConfigError::NotToldYet);
+        }
         let mut node = self.node.clone();
         for (key, value) in place.labels() {
             node.labels.entry(key).or_insert(value);

@@ -1,4 +1,4 @@
-//! The source of today: files that the settings name.
+//! The source that needs no cluster: files that the settings name.
 //!
 //! They are read again and again, and not watched by inotify: a volume of Kubernetes
 //! changes by a symbolic link of its own, and a file that is edited is replaced or written
@@ -51,7 +51,9 @@ impl Files {
             if let Some(node) = node {
                 view.node = node;
             }
-            view.eni_configs = eni_configs;
+            if let Some(eni_configs) = eni_configs {
+                view.eni_configs = eni_configs;
+            }
         });
         Ok(())
     }
@@ -87,7 +89,7 @@ impl Files {
             if let Some(node) = node.flatten() {
                 view.node = node;
             }
-            if let Some(eni_configs) = eni_configs {
+            if let Some(eni_configs) = eni_configs.flatten() {
                 view.eni_configs = eni_configs;
             }
         });
@@ -100,7 +102,8 @@ impl Files {
         let mut problems: Vec<FileProblem> = Vec::new();
         problems.extend(self.node().err().map(FileProblem::from));
         match self.eni_configs() {
-            Ok(configs) => problems.extend(configs.problems().map(FileProblem::from)),
+            Ok(Some(configs)) => problems.extend(configs.problems().map(FileProblem::from)),
+            Ok(None) => {}
             Err(problem) => problems.push(problem.into()),
         }
         problems
@@ -111,8 +114,13 @@ impl Files {
         self.settings.node.as_deref().map(read_node).transpose()
     }
 
-    fn eni_configs(&self) -> Result<EniConfigs, ObjectError> {
-        read_eni_configs(&self.settings.configs)
+    /// Likewise.
+    fn eni_configs(&self) -> Result<Option<EniConfigs>, ObjectError> {
+        self.settings
+            .configs
+            .as_deref()
+            .map(read_eni_configs)
+            .transpose()
     }
 }
 

@@ -3,15 +3,17 @@
 //!
 //! The sources are [`files`], and in builds with the feature `kube` the cluster's API
 //! (`kubernetes`). [`expected`] tells the pool which pods are expected,
-//! [`custom_network`] lets new interfaces follow the node's ENIConfig, which [`eni_config`]
-//! chooses.
+//! [`node_targets`] what the node's object says of the pool's size, [`custom_network`] lets new
+//! interfaces follow the node's ENIConfig, which [`eni_config`] chooses.
 
+pub(crate) mod api_metrics;
 pub(crate) mod custom_network;
 pub mod eni_config;
 pub(crate) mod expected;
 pub mod files;
 #[cfg(feature = "kube")]
 pub(crate) mod kubernetes;
+pub(crate) mod node_targets;
 mod objects;
 mod place;
 mod warnings;
@@ -47,6 +49,8 @@ pub struct ClusterView {
 /// What Kubernetes knows of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeObject {
+    /// Its uid at the cluster's API; empty where only a file tells of it.
+    pub uid: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations.
@@ -55,6 +59,20 @@ pub struct NodeObject {
     pub taints: Vec<Taint>,
     /// Whether it is cordoned (`spec.unschedulable`).
     pub unschedulable: bool,
+    /// Most pods that the kubelet takes (`status.allocatable.pods`), where it has told.
+    pub allocatable_pods: Option<u32>,
+}
+
+/// The taint of a node that no pod shall be bound to, as `kubectl cordon` sets it.
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+impl NodeObject {
+    /// Whether the scheduler binds no further pods to the node: it is cordoned.
+    #[must_use]
+    pub fn is_cordoned(&self) -> bool {
+        let mut taints = self.taints.iter();
+        self.unschedulable || taints.any(|taint| taint.key == UNSCHEDULABLE)
+    }
 }
 
 /// What keeps pods away from a node that do not tolerate it.

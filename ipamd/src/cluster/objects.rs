@@ -167,10 +167,12 @@ pub(super) fn read_node(path: &Path) -> Result<NodeObject, ObjectError> {
     })?;
     let spec = spec.unwrap_or_default();
     Ok(NodeObject {
+        uid: String::new(),
         labels: object.metadata.labels,
         annotations: object.metadata.annotations,
         taints: spec.taints.unwrap_or_default(),
         unschedulable: spec.unschedulable.unwrap_or_default(),
+        allocatable_pods: None,
     })
 }
 

@@ -98,7 +98,7 @@ impl Site {
         Self {
             folder,
             settings: CustomNetworkSettings {
-                configs: path,
+                configs: Some(path),
                 node: None,
                 annotation: KEY.to_owned(),
                 label: "topology.kubernetes.io/zone".to_owned(),
@@ -193,7 +193,7 @@ fn the_node_s_own_object_adds_labels_and_annotations() {
 #[test]
 fn a_file_that_is_missing_is_named_with_what_writes_one() {
     let mut site = Site::new("");
-    site.settings.configs = PathBuf::from("/nowhere/eniconfigs.json");
+    site.settings.configs = Some(PathBuf::from("/nowhere/eniconfigs.json"));
     let error = site.refused();
     assert!(error.starts_with("VENI_ENI_CONFIG_FILE=/nowhere/eniconfigs.json: "));
     assert!(error.contains("kubectl get eniconfigs -o json"), "{error}");

@@ -16,6 +16,8 @@ pub(crate) enum Subject {
     EniConfigFile,
     /// The ENIConfig that the node should follow.
     EniConfig,
+    /// What the node's object says of the pool's targets.
+    NodeTargets,
     /// The cluster's API.
     #[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nobody asks it"))]
     Kubernetes,
@@ -27,6 +29,7 @@ impl fmt::Display for Subject {
             Self::NodeFile => "the file of the node",
             Self::EniConfigFile => "the file of the ENIConfigs",
             Self::EniConfig => "the node's ENIConfig",
+            Self::NodeTargets => "the node's targets",
             Self::Kubernetes => "the cluster's API",
         })
     }

@@ -6,7 +6,7 @@ use super::choice::ProviderChoice;
 use super::groups::CustomNetworkSettings;
 use super::provider::WITH_CUSTOM_NETWORKING;
 use super::reader::Reader;
-use super::setting::{Setting, read_by, read_if_set, text, truth};
+use super::setting::{Setting, read_if_set, text, truth};
 use super::variable::{Condition, DefaultValue};
 
 pub(super) static AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG: Setting<bool> = Setting::new(
@@ -31,11 +31,11 @@ pub(super) static ENI_CONFIG_LABEL_DEF: Setting<String> = Setting::new(
 )
 .needs(&[WITH_CUSTOM_NETWORK]);
 
-pub(super) static VENI_ENI_CONFIG_FILE: Setting<PathBuf> = Setting::new(
+pub(super) static VENI_ENI_CONFIG_FILE: Setting<Option<PathBuf>> = Setting::new(
     "VENI_ENI_CONFIG_FILE",
-    read_by(
-        |text| Ok(PathBuf::from(text)),
-        DefaultValue::Text("/etc/veni/eniconfigs.json"),
+    read_if_set(
+        |text| Ok(Some(PathBuf::from(text))),
+        DefaultValue::InWords("the cluster's API, or /etc/veni/eniconfigs.json without one"),
     ),
     "AWS: file of the ENIConfigs, as `kubectl get eniconfigs -o json` prints them.",
 )
@@ -52,6 +52,9 @@ pub(super) static VENI_NODE_FILE: Setting<Option<PathBuf>> = Setting::new(
 )
 .needs(&[WITH_CUSTOM_NETWORK]);
 
+/// The file of the ENIConfigs where no cluster's API has them.
+const CONFIGS: &str = "/etc/veni/eniconfigs.json";
+
 /// The key that the AWS plugin looks for, as annotation and as label.
 const ENI_CONFIG_KEY: &str = "k8s.amazonaws.com/eniConfig";
 
@@ -60,13 +63,16 @@ const WITH_CUSTOM_NETWORK: Condition = Condition {
     holds: |now| now.config.custom_network.is_some(),
 };
 
+/// `api`: whether there is a cluster's API that the daemon watches.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     provider: &ProviderChoice,
+    api: bool,
 ) -> Option<CustomNetworkSettings> {
     let wanted = reader.read(&AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG);
+    let file = reader.read(&VENI_ENI_CONFIG_FILE);
     let settings = CustomNetworkSettings {
-        configs: reader.read(&VENI_ENI_CONFIG_FILE),
+        configs: file.or_else(|| (!api).then(|| CONFIGS.into())),
         node: reader.read(&VENI_NODE_FILE),
         annotation: reader.read(&ENI_CONFIG_ANNOTATION_DEF),
         label: reader.read(&ENI_CONFIG_LABEL_DEF),

@@ -74,8 +74,8 @@ pub enum CloudProfile {
 /// Where the ENIConfig of the node is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomNetworkSettings {
-    /// File of the ENIConfigs.
-    pub configs: PathBuf,
+    /// File of the ENIConfigs; `None` where they are watched at the cluster's API.
+    pub configs: Option<PathBuf>,
     /// File with the node's further labels and annotations.
     pub node: Option<PathBuf>,
     /// Annotation of the node that names its ENIConfig.
@@ -84,13 +84,21 @@ pub struct CustomNetworkSettings {
     pub label: String,
 }
 
-/// How the cluster's API is reached.
+/// How the cluster's API is reached, and what is written there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesSettings {
     /// Its URL in place of the one that the kubelet tells every pod.
     pub endpoint: Option<Uri>,
     /// File that says how; without it the daemon is a pod of the cluster.
     pub kubeconfig: Option<PathBuf>,
+    /// The daemon's own pod.
+    pub pod_name: Option<String>,
+    /// Whether pods' addresses are written into an annotation of theirs.
+    pub annotate_pods: bool,
+    /// Key of the taint that is removed once pods are served.
+    pub startup_taint: Option<String>,
+    /// Whether a node to which no address can come is tainted.
+    pub taint_without_addresses: bool,
 }
 
 /// How much the pool holds.
@@ -122,6 +130,8 @@ pub struct TargetSettings {
     pub detach_age: Duration,
     /// Whether the cloud may be asked for changes.
     pub provisioning: bool,
+    /// Whether interfaces come and go as on any node while the node is cordoned.
+    pub manages_unschedulable: bool,
 }
 
 /// How pods' packets travel.

@@ -41,6 +41,7 @@ pub use host::TAKE_OVER;
 pub use misspelt::misspelt;
 pub use provider::{ProviderDeclaration, Providers};
 pub use remark::Remark;
+pub(crate) use targets::MOST_ADDRESSES;
 pub use variable::{DefaultValue, Disposition, Variable};
 pub use variables::variables;
 
@@ -87,11 +88,13 @@ impl Config {
         let provider = ReadProviders::new(&mut reader, providers, host_name).choose(&mut reader);
         let hands_off = provider.hands_off().is_some();
         let network = network::read(&mut reader);
+        let kubernetes = kubernetes::read(&mut reader);
+        let api = kubernetes::is_watched(kubernetes.as_ref());
         let mut config = Self {
             node_name: reader.read(&daemon::MY_NODE_NAME),
             host_name: host_name.to_owned(),
-            custom_network: custom_network::read(&mut reader, &provider),
-            kubernetes: kubernetes::read(&mut reader),
+            custom_network: custom_network::read(&mut reader, &provider, api),
+            kubernetes,
             provider,
             targets: targets::read(&mut reader, hands_off),
             kernel: kernel::read(&mut reader, &network),
@@ -131,7 +134,9 @@ impl Config {
         let mut reader = Reader::new(lookup);
         let all = ReadProviders::new(&mut reader, providers, host_name);
         let provider = all.choose(&mut reader);
-        let settings = custom_network::read(&mut reader, &provider);
+        let kubernetes = kubernetes::read(&mut reader);
+        let api = kubernetes::is_watched(kubernetes.as_ref());
+        let settings = custom_network::read(&mut reader, &provider, api);
         settings.filter(|_| provider.has_custom_networking())
     }
 

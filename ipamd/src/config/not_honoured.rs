@@ -15,7 +15,7 @@ pub(super) struct NotHonoured {
 }
 
 /// All of them, in the order of the documentation.
-pub(super) static NOT_HONOURED: [NotHonoured; 14] = [
+pub(super) static NOT_HONOURED: [NotHonoured; 11] = [
     refused(
         "ENABLE_POD_ENI",
         flag(DefaultValue::Truth(false)),
@@ -30,14 +30,6 @@ pub(super) static NOT_HONOURED: [NotHonoured; 14] = [
         "Further interfaces for pods, on the node's other network cards.",
         &["false"],
         "Veni gives a pod one interface, of the node's first network card; set it to false",
-    ),
-    refused(
-        "ANNOTATE_POD_IP",
-        flag(DefaultValue::Truth(false)),
-        "An annotation of the pod that tells its addresses.",
-        &["false"],
-        "this version of Veni writes nothing at the cluster's API; set it to false, \
-         and read status.podIPs of the pod",
     ),
     refused(
         "NETWORK_POLICY_ENFORCING_MODE",
@@ -64,19 +56,6 @@ pub(super) static NOT_HONOURED: [NotHonoured; 14] = [
         word(&[("strict", ()), ("standard", ())], "strict"),
         "How security groups of single pods are enforced: strict or standard.",
         "it concerns the branch interfaces of ENABLE_POD_ENI, which Veni does not make",
-    ),
-    without_effect(
-        "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
-        flag(DefaultValue::Truth(false)),
-        "Attach and detach interfaces while the node is unschedulable, too.",
-        REGARDLESS_OF_TAINTS,
-    )
-    .warned_of("false", REGARDLESS_OF_TAINTS),
-    without_effect(
-        "MY_POD_NAME",
-        text(""),
-        "Pod of the daemon, for events about it.",
-        "Veni writes no Kubernetes events; its own are in the log and in `veni status`",
     ),
     without_effect(
         "VPC_CNI_VERSION",
@@ -115,9 +94,6 @@ pub(super) static NOT_HONOURED: [NotHonoured; 14] = [
         "Veni always sets the reverse-path filter that its routes need",
     ),
 ];
-
-const REGARDLESS_OF_TAINTS: &str = "this version of Veni does not follow taints: it manages \
-     interfaces whether or not the node is schedulable";
 
 const fn refused(
     name: &'static str,

@@ -10,6 +10,9 @@ use super::reader::Reader;
 use super::setting::{Setting, read_if_set, seconds, truth, whole, whole_above_zero, whole_if_set};
 use super::variable::{Condition, Decided, DefaultValue, Situation};
 
+/// The largest target that is not taken for a mistake.
+pub(crate) const MOST_ADDRESSES: u32 = 100_000;
+
 pub(super) static WARM_ENI_TARGET: Setting<u32> = Setting::new(
     "WARM_ENI_TARGET",
     whole(0..=MANY, 1),
@@ -73,7 +76,8 @@ pub(super) static MAX_ENI: Setting<Option<u32>> = Setting::new(
 pub(super) static MAX_PODS: Setting<Option<u32>> = Setting::new(
     "MAX_PODS",
     whole_if_set(1..=MANY, "what the interfaces allow"),
-    "Most pods of the node; the pool does not grow beyond.",
+    "Most pods of the node; the pool does not grow beyond. Where it is not set and the cluster's \
+     API tells fewer allocatable pods, those.",
 )
 .unset_means(|now| {
     let facts = now.facts?;
@@ -90,6 +94,13 @@ pub(super) static DISABLE_NETWORK_RESOURCE_PROVISIONING: Setting<bool> = Setting
     let by = now.config.provider.hands_off()?;
     Some(Decided::new(true, by))
 });
+
+pub(super) static AWS_MANAGE_ENIS_NON_SCHEDULABLE: Setting<bool> = Setting::new(
+    "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
+    truth(false),
+    "While the node is unschedulable, attach interfaces to spare and detach interfaces as on any \
+     node; otherwise none is detached, and one is attached only for a pod that waits.",
+);
 
 pub(super) static VENI_POOL_BATCH: Setting<u32> = Setting::new(
     "VENI_POOL_BATCH",
@@ -128,7 +139,7 @@ pub(super) static VENI_DETACH_AGE: Setting<Duration> = Setting::new(
 const WARM_PREFIXES: u32 = 1;
 
 /// More than any instance type has.
-const MANY: u32 = 100_000;
+const MANY: u32 = MOST_ADDRESSES;
 
 /// Azure's targets take the place of these; which apply is known once the cloud has
 /// described the node.
@@ -220,6 +231,7 @@ pub(super) fn read(reader: &mut Reader<'_>, hands_off: bool) -> TargetSettings {
         release_delay: reader.read(&VENI_RELEASE_DELAY),
         detach_age: reader.read(&VENI_DETACH_AGE),
         provisioning: !reader.read(&DISABLE_NETWORK_RESOURCE_PROVISIONING) && !hands_off,
+        manages_unschedulable: reader.read(&AWS_MANAGE_ENIS_NON_SCHEDULABLE),
     }
 }
 

@@ -37,6 +37,10 @@ static OF_NODE: &[&Variable] = &[
     &kubernetes::KUBERNETES_SERVICE_HOST.variable,
     &kubernetes::CLUSTER_ENDPOINT.variable,
     &kubernetes::KUBECONFIG.variable,
+    &kubernetes::MY_POD_NAME.variable,
+    &kubernetes::ANNOTATE_POD_IP.variable,
+    &kubernetes::VENI_STARTUP_TAINT.variable,
+    &kubernetes::VENI_TAINT_WITHOUT_ADDRESSES.variable,
 ];
 
 static HONOURED: &[&Variable] = &[
@@ -54,6 +58,7 @@ static HONOURED: &[&Variable] = &[
     &kernel::ENABLE_V4_EGRESS.variable,
     &kernel::ENABLE_V6_EGRESS.variable,
     &targets::DISABLE_NETWORK_RESOURCE_PROVISIONING.variable,
+    &targets::AWS_MANAGE_ENIS_NON_SCHEDULABLE.variable,
     &targets::VENI_POOL_BATCH.variable,
     &targets::VENI_POOL_REQUEST_PERCENT.variable,
     &targets::VENI_POOL_RELEASE_PERCENT.variable,

@@ -36,3 +36,30 @@ pub(crate) fn record(container_id: &str) -> Record {
     });
     serde_json::from_value(record).expect("a record")
 }
+
+/// Endpoints of nobody, on a kernel in memory.
+#[cfg(feature = "kube")]
+pub(crate) fn endpoints(pool: crate::pool::Pool) -> std::sync::Arc<super::Endpoints> {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    let tools = super::Tools {
+        pool,
+        kernel: Arc::new(veni_dataplane::memory::MemoryKernel::new()),
+        journal: crate::journal::Journal::new(Path::new("/nowhere"), "boot"),
+        events: crate::events::Events::default(),
+        metrics: super::EndpointMetrics::default(),
+        repairs: crate::repairs::RepairMetrics::default(),
+    };
+    let settings = super::EndpointSettings {
+        veth_prefix: "eni".to_owned(),
+        pod_mtu: 9001,
+        add_wait: Duration::from_secs(1),
+        cooldown: Duration::from_secs(30),
+        node_addresses: Vec::new(),
+        egress: None,
+        no_ipv6: false,
+    };
+    super::Endpoints::new(settings, tools).0
+}

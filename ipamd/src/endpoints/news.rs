@@ -6,7 +6,7 @@ use veni_api::failure::{CniFailure, code};
 use super::metrics::{AddOutcome, EndpointMetrics};
 use super::order::micros;
 use crate::attachment::{AttachmentKey, PodName};
-use crate::events::{EventKind, Events};
+use crate::events::{EventKind, Events, PodNews};
 use crate::journal::endpoint::Record;
 
 /// An ADD that was asked for.
@@ -40,7 +40,8 @@ pub(super) fn tell_added(
             );
             metrics.add_ended(AddOutcome::Ok);
             let message = format!("{} has {addresses}", record.label());
-            events.emit(EventKind::Add, message);
+            let pod = of_pod(&asked.key, &record.pod, PodNews::Added(record.addresses()));
+            events.emit_of_pod(EventKind::Add, message, pod);
         }
         Err(failure) => {
             tracing::warn!(
@@ -53,12 +54,18 @@ pub(super) fn tell_added(
                 micros = micros(asked.begun.elapsed()),
                 "pod not added"
             );
+            let lacks_address = matches!(failure.code, code::NO_ADDRESS | code::TRY_AGAIN_LATER);
             metrics.add_ended(match failure.code {
-                code::NO_ADDRESS | code::TRY_AGAIN_LATER => AddOutcome::NoAddress,
+                _ if lacks_address => AddOutcome::NoAddress,
                 code::UNKNOWN_CONTAINER => AddOutcome::NamespaceGone,
                 _ => AddOutcome::Failed,
             });
-            events.emit(EventKind::Add, failure.message.clone());
+            let news = PodNews::Failed {
+                lacks_address,
+                why: format!("{}; {}", failure.message, failure.details),
+            };
+            let pod = of_pod(&asked.key, &asked.pod, news);
+            events.emit_of_pod(EventKind::Add, failure.message.clone(), pod);
         }
     }
 }
@@ -77,5 +84,16 @@ pub(super) fn tell_deleted(events: &Events, record: &Record, why: &'static str, 
         "pod deleted"
     );
     let message = format!("{} gave back {addresses}", record.label());
-    events.emit(EventKind::Del, message);
+    let pod = of_pod(
+        &record.key,
+        &record.pod,
+        PodNews::Deleted(record.addresses()),
+    );
+    events.emit_of_pod(EventKind::Del, message, pod);
+}
+
+/// Kubernetes knows of a pod's first interface alone.
+fn of_pod(key: &AttachmentKey, pod: &PodName, news: PodNews) -> Option<(PodName, PodNews)> {
+    let known = key.is_first_interface() && !pod.name.is_empty();
+    known.then(|| (pod.clone(), news))
 }

@@ -17,6 +17,7 @@ pub mod install;
 mod network_manager;
 mod networkd;
 pub mod other_plugin;
+pub mod uninstall;
 mod watch;
 
 use std::fs;

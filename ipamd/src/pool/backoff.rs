@@ -186,6 +186,7 @@ impl Backoff {
                 since: now.saturating_duration_since(since),
                 left: hold.until.saturating_duration_since(now),
                 reason: hold.reason.clone(),
+                denied: known.and_then(|known| known.denied.clone()),
             }
         })
     }

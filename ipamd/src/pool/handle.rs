@@ -7,12 +7,14 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use veni_dataplane::NodeAddress;
+use veni_pool::Targets;
 use veni_provider::Inventory;
 
 use super::beliefs::Beliefs;
 use super::choice::Lease;
 use super::leases::Holder;
 use super::report::{PlanReport, PoolReport};
+use super::settings::PoolSettings;
 use crate::attachment::AttachmentKey;
 
 /// Why an address could not be had.
@@ -45,6 +47,26 @@ pub enum Wear {
     Unused,
 }
 
+/// What may change while the pool runs of how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    pub(crate) targets: Targets,
+    /// Most pods of the node.
+    pub(crate) max_pods: u32,
+    /// Interfaces stay, and come only for pods that wait: the node is cordoned.
+    pub(crate) interfaces_stay: bool,
+}
+
+impl From<&PoolSettings> for Wishes {
+    fn from(settings: &PoolSettings) -> Self {
+        Self {
+            targets: settings.targets,
+            max_pods: settings.max_pods,
+            interfaces_stay: false,
+        }
+    }
+}
+
 /// What the owner task is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -68,6 +90,8 @@ pub(crate) enum Command {
     NodeAddresses(Vec<NodeAddress>),
     /// The pods that are expected on this node, by `namespace/name`.
     Expected(BTreeSet<String>),
+    /// How much the pool holds from now on.
+    Wishes(Wishes),
     /// New interfaces get another subnet or other security groups than before.
     PodsNetworkChanged,
     /// Somebody may have removed interfaces' rules. Who asks may wait until all were
@@ -215,6 +239,11 @@ impl Pool {
     /// far as the caller knows. Replaces those that were told before.
     pub(crate) fn expects(&self, pods: impl Iterator<Item = String>) {
         drop(self.commands.send(Command::Expected(pods.collect())));
+    }
+
+    /// Tells how much the pool holds from now on.
+    pub(crate) fn wishes(&self, wishes: Wishes) {
+        drop(self.commands.send(Command::Wishes(wishes)));
     }
 
     /// Tells that new interfaces get another subnet or other security groups than before:

@@ -26,6 +26,8 @@ pub(crate) enum HeldBack {
         left: Duration,
         /// The cloud's answer.
         reason: String,
+        /// The call of the cloud that the node has no permission for, where it is that.
+        denied: Option<String>,
     },
     /// The node cannot use an interface.
     OutOfService {
@@ -59,6 +61,8 @@ pub(crate) enum HeldBack {
     },
     /// The daemon has restarted, and has seen no inventory of the cloud since.
     NoInventoryYet,
+    /// The scheduler binds no pods to the node, and `AWS_MANAGE_ENIS_NON_SCHEDULABLE` is false.
+    Cordoned,
 }
 
 /// What inventories say together of something that they lack.
@@ -87,6 +91,7 @@ impl fmt::Display for HeldBack {
                 since,
                 left,
                 reason,
+                denied: _,
             } => {
                 let what = calls.in_words();
                 let (since, left) = (since.as_secs(), left.as_secs_f64().ceil());
@@ -145,6 +150,10 @@ impl fmt::Display for HeldBack {
             Self::NoInventoryYet => {
                 f.write_str("no change before the cloud has been looked at after the restart")
             }
+            Self::Cordoned => f.write_str(
+                "the node is unschedulable: interfaces stay, and another comes only for a pod that \
+                 waits (AWS_MANAGE_ENIS_NON_SCHEDULABLE=false)",
+            ),
         }
     }
 }
@@ -201,6 +210,7 @@ mod tests {
                 since,
                 left: Duration::from_millis(1_200),
                 reason: "throttled".to_owned(),
+                denied: None,
             },
             HeldBack::OutOfService {
                 interface: interface(),

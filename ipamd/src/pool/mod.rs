@@ -55,13 +55,14 @@ mod tombstones;
 
 pub(crate) use backends::Backends;
 pub(crate) use beliefs::{Beliefs, BelievedInterface, CloudDifference};
+pub(crate) use call_kind::CallKind;
 #[cfg(test)]
 pub(crate) use change::Cause;
 pub use choice::Lease;
 #[cfg(test)]
 pub(crate) use handle::Command;
+pub(crate) use handle::Wishes;
 pub use handle::{AcquireError, Attempt, Pool, Wear};
-#[cfg(test)]
 pub(crate) use held_back::HeldBack;
 pub(crate) use leases::Holder;
 pub(crate) use metrics::PoolMetrics;

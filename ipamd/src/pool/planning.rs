@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use veni_nouns::Family;
 use veni_pool::reasons::Hopeless;
-use veni_pool::{Demand, Holds, InFlight, Plan, PlannedAction, Targets, counts, plan};
+use veni_pool::{
+    Action, Demand, Holds, InFlight, Plan, PlannedAction, Snapshot, Targets, counts, plan,
+};
 
 use super::holdings::Holdings;
 use super::interface_setup::free_without_link;
@@ -23,6 +25,8 @@ pub(super) struct Aims {
     pub(super) max_pods: u32,
     /// `MAX_ENI`.
     pub(super) max_interfaces: Option<u32>,
+    /// The node is cordoned: interfaces stay, and come only for pods that wait.
+    pub(super) interfaces_stay: bool,
 }
 
 /// What is under way and wanted when a plan is made.
@@ -75,6 +79,48 @@ impl Planning {
         wanted: Wanted,
         now: Instant,
     ) -> Vec<PlannedAction> {
+        let waiting = wanted.demand.waiting;
+        let snapshot = self.snapshot(family, holdings, releases, wanted, now);
+        let mut plan = plan(&snapshot, self.targets(family));
+        if self.aims.interfaces_stay {
+            plan.actions.retain(|planned| match planned.action {
+                Action::Attach { .. } => waiting > 0,
+                Action::Detach { .. } => false,
+                Action::Assign { .. } | Action::Release { .. } => true,
+            });
+        }
+        let counts = counts(&snapshot);
+        let coming = counts.free.saturating_add(counts.cooling);
+        let coming = coming.saturating_add(free_without_link(holdings, family, now));
+        let actions = plan.actions.clone();
+        self.last.insert(family, Last { plan, coming });
+        actions
+    }
+
+    /// Why no address could come for one more pod, if that is so.
+    pub(super) fn hopeless_for_one_more(
+        &self,
+        family: Family,
+        holdings: &Holdings,
+        releases: &Releases,
+        wanted: Wanted,
+        now: Instant,
+    ) -> Option<Hopeless> {
+        let mut snapshot = self.snapshot(family, holdings, releases, wanted, now);
+        let free = counts(&snapshot).free;
+        let waiting = &mut snapshot.demand.waiting;
+        *waiting = free.saturating_add(1).max(*waiting);
+        plan(&snapshot, self.targets(family)).hopeless
+    }
+
+    fn snapshot(
+        &self,
+        family: Family,
+        holdings: &Holdings,
+        releases: &Releases,
+        wanted: Wanted,
+        now: Instant,
+    ) -> Snapshot {
         let memory = self.memory(family);
         let circumstances = Circumstances {
             epoch: self.epoch,
@@ -89,18 +135,26 @@ impl Planning {
                 .saturating_add(wanted.further_attachments),
             max_interfaces: self.aims.max_interfaces,
         };
-        let snapshot = snapshot(holdings, releases, family, &circumstances);
-        let targets = match family {
+        snapshot(holdings, releases, family, &circumstances)
+    }
+
+    fn targets(&self, family: Family) -> &Targets {
+        match family {
             Family::V4 => &self.aims.targets,
             Family::V6 => &self.aims.targets_v6,
-        };
-        let plan = plan(&snapshot, targets);
-        let counts = counts(&snapshot);
-        let coming = counts.free.saturating_add(counts.cooling);
-        let coming = coming.saturating_add(free_without_link(holdings, family, now));
-        let actions = plan.actions.clone();
-        self.last.insert(family, Last { plan, coming });
-        actions
+        }
+    }
+
+    /// Aims at something else from the next plan on.
+    pub(super) fn aim_at(&mut self, targets: Targets, max_pods: u32, interfaces_stay: bool) {
+        self.aims.targets = targets;
+        self.aims.max_pods = max_pods;
+        self.aims.interfaces_stay = interfaces_stay;
+    }
+
+    /// Whether interfaces stay because the node is cordoned.
+    pub(super) fn interfaces_stay(&self) -> bool {
+        self.aims.interfaces_stay
     }
 
     fn memory(&self, family: Family) -> PlanMemory {
@@ -138,7 +192,7 @@ impl Planning {
 #[cfg(test)]
 mod tests {
     use veni_nouns::SlotKind;
-    use veni_pool::{Action, Scheme};
+    use veni_pool::Scheme;
     use veni_provider::{AddressSlots, Grant};
 
     use super::*;
@@ -159,6 +213,7 @@ mod tests {
             targets_v6: targets,
             max_pods: 29,
             max_interfaces: None,
+            interfaces_stay: false,
         })
     }
 
@@ -225,6 +280,44 @@ mod tests {
         assert_eq!(excess_since(&planning), Some(1_000));
         at(&mut planning, 20);
         assert_eq!(excess_since(&planning), Some(1_000));
+    }
+
+    #[test]
+    fn on_a_cordoned_node_an_interface_comes_only_for_a_pod_that_waits() {
+        let (mut planning, holdings, releases) = (planning(30), holdings(), releases());
+        let now = planning.epoch();
+        let targets = planning.aims.targets;
+        planning.aim_at(targets, 100, true);
+        let mut attaches = |waiting| {
+            let wanted = wanted(Vec::new(), waiting);
+            let actions = planning.plan(Family::V4, &holdings, &releases, wanted, now);
+            let mut actions = actions.iter();
+            actions.any(|one| matches!(one.action, Action::Attach { .. }))
+        };
+        assert!(!attaches(0), "none to spare");
+        assert!(attaches(29), "for pods that wait");
+    }
+
+    #[test]
+    fn whether_one_more_pod_could_have_an_address_is_told_without_one_that_waits() {
+        let (planning, full, releases) = (planning(0), empty(), releases());
+        let now = planning.epoch();
+        let one_more = |holds| {
+            let wanted = Wanted {
+                holds,
+                ..wanted(Vec::new(), 0)
+            };
+            planning.hopeless_for_one_more(Family::V4, &full, &releases, wanted, now)
+        };
+        assert_eq!(one_more(Holds::default()), None);
+        let refused = Holds {
+            attach: Some(veni_pool::Hold {
+                until_ms: u64::MAX,
+                refusal: Some("no permission".to_owned()),
+            }),
+            ..Holds::default()
+        };
+        assert!(one_more(refused).expect("hopeless").quotes("no permission"));
     }
 
     #[test]

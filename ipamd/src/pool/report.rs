@@ -218,6 +218,8 @@ pub struct PlanReport {
     pub(crate) notes: Vec<Remark>,
     /// What keeps the pool from what it should be.
     pub(crate) held_back: Vec<HeldBack>,
+    /// Why no address could come for one more pod, if that is so.
+    pub(crate) one_more: Option<Hopeless>,
 }
 
 /// What the planner says beside its actions.

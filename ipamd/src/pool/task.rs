@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_nouns::Family;
 use veni_pool::Demand;
+use veni_pool::reasons::Hopeless;
 use veni_provider::{ErrorClass, Inventory, ProviderError};
 
 use super::apply::apply;
@@ -102,6 +103,7 @@ impl PoolTask {
                 targets_v6: settings.targets_v6,
                 max_pods: settings.max_pods,
                 max_interfaces: settings.max_interfaces,
+                interfaces_stay: false,
             }),
             news: News::new(events, metrics),
             settings,
@@ -220,6 +222,12 @@ impl PoolTask {
                 self.news.node_addresses(&mut self.holdings);
             }
             Command::Expected(pods) => self.expected.set(pods),
+            Command::Wishes(wishes) => {
+                self.planning
+                    .aim_at(wishes.targets, wishes.max_pods, wishes.interfaces_stay);
+                self.settings.targets = wishes.targets;
+                self.settings.max_pods = wishes.max_pods;
+            }
             Command::PodsNetworkChanged => {
                 self.changes.try_attaching_again();
                 self.refresh.by(now);
@@ -255,9 +263,9 @@ impl PoolTask {
         self.jobs.spawn(self.backends.clone().run(job));
     }
 
-    fn plan(&mut self, family: Family, now: Instant) {
+    fn wanted(&self, family: Family) -> Wanted {
         let leases = &self.holdings.leases;
-        let wanted = Wanted {
+        Wanted {
             in_flight: self.changes.in_flight(family),
             holds: self.changes.holds(family, self.planning.epoch()),
             demand: Demand {
@@ -265,7 +273,22 @@ impl PoolTask {
                 expected: self.expected.beyond(leases.pods().chain(self.queue.pods())),
             },
             further_attachments: leases.further_attachments(self.queue.keys()),
-        };
+        }
+    }
+
+    /// Why no address could come for one more pod, if that is so.
+    fn hopeless_for_one_more(&self, now: Instant) -> Option<Hopeless> {
+        let (holdings, releases) = (&self.holdings, self.changes.releases());
+        let mut families = self.settings.families.iter();
+        families.find_map(|family| {
+            let wanted = self.wanted(*family);
+            let planning = &self.planning;
+            planning.hopeless_for_one_more(*family, holdings, releases, wanted, now)
+        })
+    }
+
+    fn plan(&mut self, family: Family, now: Instant) {
+        let wanted = self.wanted(family);
         let (holdings, releases) = (&self.holdings, self.changes.releases());
         let actions = self.planning.plan(family, holdings, releases, wanted, now);
         // What was remembered may be older than the last change of the daemon before, and
@@ -492,7 +515,10 @@ impl PoolTask {
     }
 
     fn plan_report(&self, now: Instant) -> PlanReport {
-        report::plan_report(&self.changes, self.planning.plans(), self.held_back(now))
+        PlanReport {
+            one_more: self.hopeless_for_one_more(now),
+            ..report::plan_report(&self.changes, self.planning.plans(), self.held_back(now))
+        }
     }
 
     /// What keeps the pool from what it should be.
@@ -501,6 +527,8 @@ impl PoolTask {
         all.extend(self.setup.held_back(&self.holdings, now));
         all.extend(held_back::unlisted(&self.holdings, now));
         all.extend((!self.refresh.has_told()).then_some(HeldBack::NoInventoryYet));
+        let cordoned = self.planning.interfaces_stay();
+        all.extend(cordoned.then_some(HeldBack::Cordoned));
         all
     }
 }

@@ -22,6 +22,7 @@ use tonic_health::server::HealthReporter;
 use veni_api::v1;
 use veni_api::v1::operator_server::OperatorServer as GrpcOperatorServer;
 
+use crate::cluster::node_targets::TargetsInForce;
 use crate::config::EffectiveSetting;
 use crate::endpoints::Endpoints;
 use crate::events::Events;
@@ -37,6 +38,10 @@ pub use answers::{Beside, plan as plan_response, pool as pool_response};
 /// The whole daemon in the words of gRPC health.
 const OVERALL: &str = "";
 
+/// The process alone, whatever its start waits for: to kill a daemon that waits for the
+/// cloud would not help it.
+const LIVE: &str = "live";
+
 /// What can be told once the daemon is ready.
 pub(crate) struct Ready {
     pub(crate) pool: Pool,
@@ -47,8 +52,8 @@ pub(crate) struct Ready {
     pub(crate) settings: Vec<EffectiveSetting>,
     /// The node's name in its cluster, where the daemon was told.
     pub(crate) node_name: Option<String>,
-    /// Targets in force, each as `NAME=value`.
-    pub(crate) targets: Vec<String>,
+    /// Targets in force.
+    pub(crate) targets: TargetsInForce,
 }
 
 /// What can be told from the first moment.
@@ -103,7 +108,7 @@ impl v1::operator_server::Operator for OperatorService {
             cloud_calls: ready.events.cloud_calls(),
             host_warnings: warnings.unwrap_or_default(),
             node_name: ready.node_name.clone().unwrap_or_default(),
-            targets: ready.targets.clone(),
+            targets: ready.targets.get(),
             log_level: self.changed_level(),
         };
         Ok(Response::new(answers::pool(report, beside)))
@@ -223,6 +228,8 @@ impl OperatorServer {
                 shutdown.clone().cancelled_owned(),
             );
         set_health(&health, ServingStatus::NotServing).await;
+        let live = ServingStatus::Serving;
+        health.set_service_status(LIVE, live).await;
         server.spawn(async move {
             serving
                 .await

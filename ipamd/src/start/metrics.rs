@@ -1,12 +1,14 @@
-//! How long starts take, as the AWS plugin tells it.
+//! When the process began, and how long starts take, as the AWS plugin tells it.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use crate::metrics::{AWS, latency};
+use crate::clock;
+use crate::metrics::{AWS, OWN, latency};
 
 /// A start that fails ends the process, which nobody can ask for metrics then, so only
 /// starts that succeed are seen.
@@ -39,6 +41,8 @@ impl SuccessLabel {
 #[derive(Debug, Clone)]
 pub(crate) struct StartMetrics {
     began: Instant,
+    /// Seconds since 1970.
+    began_at: Gauge,
     start: Family<StartLabels, Histogram>,
     node: Family<SuccessLabel, Histogram>,
 }
@@ -48,9 +52,14 @@ impl Default for StartMetrics {
     fn default() -> Self {
         let metrics = Self {
             began: Instant::now(),
+            began_at: Gauge::default(),
             start: Family::new_with_constructor(latency),
             node: Family::new_with_constructor(latency),
         };
+        let seconds = clock::unix_millis() / 1000;
+        metrics
+            .began_at
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
         drop(metrics.start.get_or_create(&StartLabels::SUCCESS));
         drop(metrics.node.get_or_create(&SuccessLabel::SUCCESS));
         metrics
@@ -70,6 +79,12 @@ impl StartMetrics {
             "ipamd_node_initialization_duration_seconds",
             "Seconds of that from the first inventory on: kernel, journal and pool",
             self.node.clone(),
+        );
+        let own = registry.sub_registry_with_prefix(OWN);
+        own.register(
+            "process_start_time_seconds",
+            "When the daemon's process began, in seconds since 1970",
+            self.began_at.clone(),
         );
     }
 

@@ -14,6 +14,7 @@ mod denials;
 mod detach;
 mod ec2;
 mod failure;
+mod iam;
 mod identity;
 mod imds;
 mod instance_types;
@@ -37,6 +38,7 @@ mod tags;
 
 pub use actions::{Action, ActionCall, ActionObserver, NoActionObserver, Undeleted};
 pub use connect::connect;
+pub use iam::policy as iam_policy;
 pub use instance_types::{TypeFacts, TypeLookup};
 #[cfg(feature = "fuzz")]
 pub use metadata::read_interface;

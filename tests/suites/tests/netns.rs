@@ -17,6 +17,7 @@ mod netns {
     mod cni_client;
     mod crash_points;
     mod daemon_life;
+    mod dashboard;
     mod dels_without_daemon;
     mod docker;
     mod egress;

@@ -4,9 +4,11 @@
 //! It keeps the objects that a test has put there, each with a resource version. A list
 //! answers with those that the caller selects. A watch begins at the version of a list and
 //! delivers what has changed since, and then each change as it comes. It keeps every change,
-//! so no watch is ever too old. It knows no writes, no users and no protobuf.
+//! so no watch is ever too old. Objects can be read one by one, created, and patched. It keeps a
+//! record of what it was asked. It knows no users, no deletions and no protobuf.
 
 mod selection;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +31,7 @@ use tokio_util::task::AbortOnDropHandle;
 use veni_cloudlab::enter;
 
 use selection::Selection;
+use writes::{Conflict, Target, patched};
 
 /// How long a watch lasts whose caller names no time.
 const WATCH: Duration = Duration::from_secs(1800);
@@ -46,15 +49,24 @@ pub enum Kind {
     ServiceCidr,
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice,
+    /// `events.k8s.io/v1` Event.
+    Event,
+    /// `crd.k8s.amazonaws.com/v1alpha1` ENIConfig.
+    EniConfig,
+    /// `veni.dev/v1alpha1` NodeNetwork.
+    NodeNetwork,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::Node,
         Self::Pod,
         Self::Service,
         Self::ServiceCidr,
         Self::EndpointSlice,
+        Self::Event,
+        Self::EniConfig,
+        Self::NodeNetwork,
     ];
 
     /// Path of all its objects, version and name.
@@ -74,6 +86,17 @@ impl Kind {
                 "/apis/discovery.k8s.io/v1/endpointslices",
                 discovery,
                 "EndpointSlice",
+            ),
+            Self::Event => ("/apis/events.k8s.io/v1/events", "events.k8s.io/v1", "Event"),
+            Self::EniConfig => (
+                "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs",
+                "crd.k8s.amazonaws.com/v1alpha1",
+                "ENIConfig",
+            ),
+            Self::NodeNetwork => (
+                "/apis/veni.dev/v1alpha1/nodenetworks",
+                "veni.dev/v1alpha1",
+                "NodeNetwork",
             ),
         }
     }
@@ -154,6 +177,24 @@ impl ApiServer {
         self.store.changed.send_replace(());
     }
 
+    /// Answers nothing at all from now on, as an address that drops packets; or answers again.
+    pub fn silent(&self, silent: bool) {
+        self.store.objects().silent = silent;
+        self.store.changed.send_replace(());
+    }
+
+    /// The objects of a kind as they are now, by name.
+    pub fn objects(&self, kind: Kind) -> Vec<Value> {
+        let objects = self.store.objects();
+        let of_kind = objects.all.iter().filter(|((of, _), _)| *of == kind);
+        of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// What it has been asked so far, each as `GET /api/v1/nodes`.
+    pub fn asked(&self) -> Vec<String> {
+        self.store.objects().asked.clone()
+    }
+
     /// Deletes an object.
     ///
     /// # Panics
@@ -177,6 +218,8 @@ struct Objects {
     all: BTreeMap<(Kind, String), Value>,
     changes: Vec<Change>,
     away: bool,
+    silent: bool,
+    asked: Vec<String>,
 }
 
 impl Objects {
@@ -284,9 +327,15 @@ async fn answer(
     method: Method,
     uri: Uri,
     Query(parameters): Query<Parameters>,
+    body: Bytes,
 ) -> Response {
-    if method != Method::GET {
-        return refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "reads");
+    let is_silent = {
+        let mut objects = store.objects();
+        objects.asked.push(format!("{method} {}", uri.path()));
+        objects.silent
+    };
+    if is_silent {
+        std::future::pending::<()>().await;
     }
     if store.objects().away {
         return failure(
@@ -295,8 +344,11 @@ async fn answer(
             "it is away",
         );
     }
+    if method != Method::GET {
+        return write(&store, &method, uri.path(), &body);
+    }
     let Some(kind) = Kind::at(uri.path()) else {
-        return refusal(StatusCode::NOT_FOUND, "NotFound", "these objects");
+        return read(&store, uri.path());
     };
     let selection = Selection::parse(&parameters.label_selector, &parameters.field_selector);
     let Ok(selection) = selection else {
@@ -313,6 +365,48 @@ async fn answer(
     let changes = changes(store, kind, selection, seen);
     let end = Box::pin(tokio::time::sleep(lasts.unwrap_or(WATCH)));
     json_response(Body::from_stream(changes.take_until(end)))
+}
+
+fn read(store: &Store, path: &str) -> Response {
+    let found = Target::at(path).and_then(|target| {
+        let objects = store.objects();
+        objects.all.get(&(target.kind, target.name?)).cloned()
+    });
+    match found {
+        Some(object) => json_response(Body::from(object.to_string())),
+        None => refusal(StatusCode::NOT_FOUND, "NotFound", "these objects"),
+    }
+}
+
+/// Creates or patches an object. One that is applied is created where there is none.
+fn write(store: &Store, method: &Method, path: &str, body: &[u8]) -> Response {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        return refusal(StatusCode::BAD_REQUEST, "BadRequest", "JSON");
+    };
+    let Some(target) = Target::at(path) else {
+        return refusal(StatusCode::NOT_FOUND, "NotFound", "these objects");
+    };
+    let name = target.name.or_else(|| {
+        let name = body["metadata"]["name"].as_str()?;
+        Some(name.to_owned())
+    });
+    let Some(name) = name else {
+        return refusal(StatusCode::BAD_REQUEST, "BadRequest", "names");
+    };
+    let key = (target.kind, name);
+    let before = store.objects().all.get(&key).cloned();
+    let after = match (&before, method) {
+        (None, &Method::POST) => Ok(body),
+        (None, &Method::PATCH) if target.kind == Kind::NodeNetwork => Ok(body),
+        (None, _) => return refusal(StatusCode::NOT_FOUND, "NotFound", "this object"),
+        (Some(before), &Method::PATCH) => patched(before, &body),
+        (Some(_), _) => Err(Conflict),
+    };
+    let Ok(after) = after else {
+        return failure(StatusCode::CONFLICT, "Conflict", "it has changed");
+    };
+    store.change(key.0, &key.1, Some(after));
+    read(store, &format!("{}/{}", key.0.words().0, key.1))
 }
 
 fn changes(

@@ -97,18 +97,38 @@ pub fn reference_plugins() -> PathBuf {
 /// # Panics
 /// When it is not there.
 pub fn promtool() -> PathBuf {
-    fetched("promtool", "usr/bin/promtool")
+    fetched("prometheus", "usr/bin/promtool")
 }
 
-/// Kubernetes' kube-proxy, out of the same cache folder.
+/// Prometheus itself, out of the same cache folder.
 ///
 /// # Panics
 /// When it is not there.
-pub fn kube_proxy() -> PathBuf {
-    fetched("kube-proxy", "bin/kube-proxy")
+pub fn prometheus() -> PathBuf {
+    fetched("prometheus", "usr/bin/prometheus")
 }
 
-fn fetched(item: &str, path: &str) -> PathBuf {
+/// Helm, which renders the chart, out of the same cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn helm() -> PathBuf {
+    fetched("helm", "bin/helm")
+}
+
+/// A program of Kubernetes, or etcd, out of the same cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn kubernetes(program: &str) -> PathBuf {
+    fetched("kubernetes", "bin").join(program)
+}
+
+/// A file or a folder of an item of the cache folder.
+///
+/// # Panics
+/// When it is not there.
+pub fn fetched(item: &str, path: &str) -> PathBuf {
     let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fetch");
     let output = Command::new(&fetch)
         .args(["path", item])

@@ -210,7 +210,7 @@ impl KubeProxy {
         let mut open = fs::OpenOptions::new();
         let log = open.create(true).append(true).open(self.log());
         let log = log.expect("kube-proxy's log can be written");
-        let mut command = command_in(&self.namespace, binaries::kube_proxy());
+        let mut command = command_in(&self.namespace, binaries::kubernetes("kube-proxy"));
         self.with_tools(&mut command)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))

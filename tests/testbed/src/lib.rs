@@ -10,6 +10,7 @@ pub mod api_server;
 pub mod audit;
 mod bed;
 pub mod binaries;
+pub mod cluster;
 pub mod cnitool;
 mod daemon;
 #[cfg(feature = "aws")]

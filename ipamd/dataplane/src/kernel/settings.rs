@@ -1,14 +1,32 @@
 //! The kernel's settings under `/proc/sys/net`, of the calling thread's network
 //! namespace. A setting is read first and written only when it differs.
 
+use std::path::Path;
+use std::sync::LazyLock;
 use std::{fs, io};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, PROC_SUPER_MAGIC, access, statfs};
 
 use super::errno;
 use super::netlink::Mode;
 use crate::KernelError;
 use crate::plan::{Repair, RepairKind};
+
+/// Where a container that is not `privileged` has the host's settings: its own `/proc/sys` is
+/// read-only. Whatever path leads to the kernel's folder, it shows the settings of the calling
+/// thread's network namespace.
+const OF_THE_HOST: &str = "/host/proc/sys";
+
+/// The folder of all settings.
+static FOLDER: LazyLock<&str> = LazyLock::new(|| match is_the_kernel_s(OF_THE_HOST.as_ref()) {
+    true => OF_THE_HOST,
+    false => "/proc/sys",
+});
+
+/// Whether a folder's `net` is the kernel's, and not a folder of somebody's making.
+fn is_the_kernel_s(folder: &Path) -> bool {
+    statfs(folder.join("net")).is_ok_and(|about| about.f_type == PROC_SUPER_MAGIC)
+}
 
 /// One setting, by its path under `/proc/sys`. Link names may hold dots, so the
 /// dotted form that `sysctl` takes is for texts alone.
@@ -31,7 +49,7 @@ impl Setting {
     }
 
     fn file(&self) -> String {
-        format!("/proc/sys/{}", self.path)
+        format!("{}/{}", *FOLDER, self.path)
     }
 
     pub(crate) fn get(&self) -> io::Result<String> {
@@ -179,4 +197,17 @@ pub(crate) fn where_ipv6_is_on(pod_link: &str) -> Vec<String> {
 pub(crate) fn hears_routers(link: &str) -> bool {
     let accept = Setting::ipv6(&format!("conf/{link}/accept_ra"));
     accept.get().is_ok_and(|value| value != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kernel_s_own_folder_has_settings() {
+        assert!(is_the_kernel_s("/proc/sys".as_ref()));
+        assert!(!is_the_kernel_s("/".as_ref()), "it has no net");
+        let net_of_another_kind = "/sys/class".as_ref();
+        assert!(!is_the_kernel_s(net_of_another_kind));
+    }
 }

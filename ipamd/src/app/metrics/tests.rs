@@ -193,6 +193,7 @@ fn what_is_exposed_has_the_type_the_help_and_the_labels_of_the_page() {
     };
     metrics.requests.ended(&seen);
     metrics.requests.budget(seen.action, 2.5);
+    metrics.api.request_ended("list", "nodes", Some(200));
     metrics.calls.set_budget(ApiFamily::Describe, 10.0);
     metrics.node.set_spread(&PoolReport {
         interfaces: vec![InterfaceReport {

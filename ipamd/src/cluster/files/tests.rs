@@ -38,7 +38,7 @@ impl Fixture {
         fs::write(path("eniconfigs.json"), config("subnet-1")).expect("writes");
         fs::write(path("node.json"), node("a")).expect("writes");
         let files = Files::new(CustomNetworkSettings {
-            configs: path("eniconfigs.json"),
+            configs: Some(path("eniconfigs.json")),
             node: Some(path("node.json")),
             annotation: String::new(),
             label: String::new(),

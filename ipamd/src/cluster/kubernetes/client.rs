@@ -1,13 +1,12 @@
-//! How the API is reached, and a client that tells when it answers.
+//! How the API is reached.
 
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::util::MapResponseLayer;
 
-use super::health::{Health, Watched};
+use super::requests::Observer;
 use crate::config::KubernetesSettings;
 
 /// Until a connection stands.
@@ -57,31 +56,12 @@ pub(super) async fn config(settings: &KubernetesSettings) -> Result<Config, Conf
     Ok(config)
 }
 
-/// A client for one watch. A watch says nothing while nothing happens, so that it works
-/// again after a failure shows by the answers to its requests alone.
-pub(super) fn client(
-    config: &Config,
-    health: &Health,
-    watched: Watched,
-) -> Result<Client, ConfigError> {
+/// A client whose requests are seen.
+pub(super) fn client(config: &Config, observer: &Observer) -> Result<Client, ConfigError> {
     let made = ClientBuilder::try_from(config.clone());
     let made = made.map_err(|source| ConfigError::Client {
         server: config.cluster_url.to_string(),
         source,
     })?;
-    let answers = MapResponseLayer::new(answers(health.clone(), watched));
-    Ok(made.with_layer(&answers).build())
-}
-
-/// Passes answers on, whatever their body is.
-fn answers<B>(
-    health: Health,
-    watched: Watched,
-) -> impl Fn(http::Response<B>) -> http::Response<B> + Clone {
-    move |response| {
-        if response.status().is_success() {
-            health.answered(watched);
-        }
-        response
-    }
+    Ok(made.with_layer(observer).build())
 }

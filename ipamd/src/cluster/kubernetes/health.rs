@@ -1,4 +1,4 @@
-//! Which watches work, for `veni status` and in events.
+//! Which watches and writes work, for `veni status` and in events.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,18 +10,30 @@ use crate::cluster::warnings::{ClusterNews, Subject};
 /// So many failures in a row are told: the first may be a server that restarts.
 const TOLD: u32 = 2;
 
-/// What is watched.
+/// What the API is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Watched {
+pub(super) enum Asked {
     Node,
     Pods,
+    EniConfigs,
+    Condition,
+    Taints,
+    Summary,
+    Events,
+    Annotations,
 }
 
-impl fmt::Display for Watched {
+impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Node => "the node's object",
             Self::Pods => "the pods bound to the node",
+            Self::EniConfigs => "the ENIConfigs",
+            Self::Condition => "a write of the node's condition",
+            Self::Taints => "a change of the node's taints",
+            Self::Summary => "a write of the node's NodeNetwork",
+            Self::Events => "a write of events",
+            Self::Annotations => "a write of pods' annotations",
         })
     }
 }
@@ -30,9 +42,9 @@ impl fmt::Display for Watched {
 struct State {
     server: String,
     /// Failures since the last answer, and why the last one.
-    failing: BTreeMap<Watched, (u32, String)>,
+    failing: BTreeMap<Asked, (u32, String)>,
     /// What is wrong although the API answers.
-    wrong: BTreeMap<Watched, String>,
+    wrong: BTreeMap<Asked, String>,
 }
 
 /// Keeps what goes wrong. Clones are the same.
@@ -61,30 +73,30 @@ impl Health {
         self.tell(|state| state.server = server.to_string());
     }
 
-    /// A request of a watch failed, or the watch itself. Tells how many have since the API
+    /// A request failed, or a watch. Tells how many have since the API
     /// answered last.
-    pub(super) fn failed(&self, watched: Watched, error: &dyn Error) -> u32 {
+    pub(super) fn failed(&self, asked: Asked, error: &dyn Error) -> u32 {
         let reason = in_words(error);
-        tracing::debug!(%watched, reason, "a watch failed");
+        tracing::debug!(%asked, reason, "a request to the API failed");
         self.tell(|state| {
-            let (failures, last) = state.failing.entry(watched).or_default();
+            let (failures, last) = state.failing.entry(asked).or_default();
             *failures = failures.saturating_add(1);
             *last = reason;
             *failures
         })
     }
 
-    /// The API answered a request of a watch.
-    pub(super) fn answered(&self, watched: Watched) {
-        self.tell(|state| drop(state.failing.remove(&watched)));
+    /// The API answered a request.
+    pub(super) fn answered(&self, asked: Asked) {
+        self.tell(|state| drop(state.failing.remove(&asked)));
     }
 
     /// Something is wrong with what the API says; `None` when nothing is.
-    pub(super) fn wrong(&self, watched: Watched, problem: Option<String>) {
+    pub(super) fn wrong(&self, asked: Asked, problem: Option<String>) {
         self.tell(|state| {
             match problem {
-                Some(problem) => state.wrong.insert(watched, problem),
-                None => state.wrong.remove(&watched),
+                Some(problem) => state.wrong.insert(asked, problem),
+                None => state.wrong.remove(&asked),
             };
         });
     }
@@ -103,16 +115,13 @@ impl State {
     /// One sentence for all watches that fail for the same reason.
     fn problem(&self) -> Option<String> {
         let mut by_reason = BTreeMap::<&str, Vec<String>>::new();
-        for (watched, (failures, reason)) in &self.failing {
+        for (asked, (failures, reason)) in &self.failing {
             if *failures >= TOLD {
-                by_reason
-                    .entry(reason)
-                    .or_default()
-                    .push(watched.to_string());
+                by_reason.entry(reason).or_default().push(asked.to_string());
             }
         }
-        let failing = by_reason.iter().map(|(reason, watched)| {
-            let what = watched.join(" and ");
+        let failing = by_reason.iter().map(|(reason, asked)| {
+            let what = asked.join(" and ");
             format!(
                 "the API at {} is asked again for {what}: {reason}",
                 self.server
@@ -150,9 +159,9 @@ mod tests {
         let news = ClusterNews::default();
         let health = Health::new(news.clone());
         health.usable(&"https://api");
-        assert_eq!(health.failed(Watched::Pods, &refused()), 1);
+        assert_eq!(health.failed(Asked::Pods, &refused()), 1);
         assert_eq!(news.warnings.get(), Vec::<String>::new());
-        assert_eq!(health.failed(Watched::Pods, &refused()), 2);
+        assert_eq!(health.failed(Asked::Pods, &refused()), 2);
         assert_eq!(
             news.warnings.get(),
             [
@@ -160,15 +169,11 @@ mod tests {
               refused"
             ]
         );
-        health.answered(Watched::Node);
+        health.answered(Asked::Node);
         assert_eq!(news.warnings.get().len(), 1);
-        health.answered(Watched::Pods);
+        health.answered(Asked::Pods);
         assert_eq!(news.warnings.get(), Vec::<String>::new());
-        assert_eq!(
-            health.failed(Watched::Pods, &refused()),
-            1,
-            "it begins anew"
-        );
+        assert_eq!(health.failed(Asked::Pods, &refused()), 1, "it begins anew");
     }
 
     #[test]
@@ -177,8 +182,8 @@ mod tests {
         let health = Health::new(news.clone());
         health.usable(&"https://api");
         for _ in 0..TOLD {
-            health.failed(Watched::Pods, &refused());
-            health.failed(Watched::Node, &refused());
+            health.failed(Asked::Pods, &refused());
+            health.failed(Asked::Node, &refused());
         }
         assert_eq!(
             news.warnings.get(),

@@ -184,7 +184,6 @@ fn what_veni_does_not_do_is_refused_with_what_to_use() {
         ),
         ("ENABLE_POD_ENI", "1", "Veni makes no branch interfaces"),
         ("ENABLE_MULTI_NIC", "TRUE", "set it to false"),
-        ("ANNOTATE_POD_IP", "true", "read status.podIPs"),
         (
             "NETWORK_POLICY_ENFORCING_MODE",
             "strict",
@@ -249,9 +248,7 @@ fn wrong_words_are_answered_with_the_right_ones() {
 #[test]
 fn what_has_no_effect_is_said_to_have_none_when_it_is_set() {
     for (name, value) in [
-        ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "true"),
         ("POD_SECURITY_GROUP_ENFORCING_MODE", "standard"),
-        ("MY_POD_NAME", "aws-node-1"),
         ("VPC_CNI_VERSION", "v1.23.1"),
         ("AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE", "/var/log/x"),
         ("AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE", "/var/log/x"),
@@ -277,9 +274,39 @@ fn policies_that_nobody_enforces_are_warned_of() {
 }
 
 #[test]
-fn an_unschedulable_node_gets_interfaces_and_who_forbids_it_is_warned() {
-    let remarks = remarks("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "false");
-    assert!(remarks[0].warning && remarks[0].text.contains("taints"));
+fn what_is_written_at_the_api_follows_the_environment() {
+    let read = |name, value| {
+        let config = read(&[("KUBECONFIG", "/etc/veni/kubeconfig"), (name, value)]);
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        config.kubernetes.expect("a cluster is named")
+    };
+    assert!(read("ANNOTATE_POD_IP", "true").annotate_pods);
+    let taint = |value| read("VENI_STARTUP_TAINT", value).startup_taint;
+    assert_eq!(taint("").as_deref(), Some("veni.dev/not-ready"));
+    assert_eq!(
+        taint("example.com/agent").as_deref(),
+        Some("example.com/agent")
+    );
+    assert_eq!(taint("none"), None);
+    let problem = refusal("VENI_STARTUP_TAINT", "a=b:NoSchedule");
+    assert!(problem.contains("without value and effect"), "{problem}");
+}
+
+#[cfg(all(feature = "aws", feature = "kube"))]
+#[test]
+fn eni_configs_come_from_the_api_where_there_is_one_and_no_file_is_named() {
+    let on = [
+        ("VENI_PROVIDER", "aws"),
+        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true"),
+        ("KUBECONFIG", "/etc/veni/kubeconfig"),
+    ];
+    let file = |more: &[(&'static str, &'static str)]| {
+        let config = read(&[&on, more].concat()).expect("valid");
+        config.custom_network.expect("is on").configs
+    };
+    assert_eq!(file(&[]), None);
+    let named = file(&[("VENI_ENI_CONFIG_FILE", "/etc/eni.json")]);
+    assert_eq!(named, Some("/etc/eni.json".into()));
 }
 
 #[test]
@@ -389,7 +416,7 @@ fn custom_networking_and_ipv6_exclude_each_other() {
     ];
     let config = read(&on).expect("valid");
     let custom = config.custom_network.expect("is on");
-    assert_eq!(custom.configs.to_str(), Some("/etc/veni/eniconfigs.json"));
+    assert_eq!(custom.configs, Some("/etc/veni/eniconfigs.json".into()));
     assert_eq!(custom.annotation, "k8s.amazonaws.com/eniConfig");
     assert_eq!(custom.label, "k8s.amazonaws.com/eniConfig");
     let both = read(&[on[0], on[1], ("ENABLE_IPv6", "true")]).expect_err("must be refused");

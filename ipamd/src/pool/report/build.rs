@@ -83,6 +83,7 @@ pub(in crate::pool) fn plan_report<'a>(
         actions: running.chain(unanswered).collect(),
         notes: notes.collect(),
         held_back,
+        one_more: None,
     }
 }
 

@@ -1,5 +1,6 @@
-//! A daemon that watches its cluster's API: the pool is filled for pods as soon as they are
-//! bound to the node, and nothing depends on the API.
+//! A daemon on a cluster: the pool is filled for pods as soon as they are bound to the node, the
+//! node's object steers the pool, operators see the node and its pods at the API, and nothing
+//! depends on the API.
 
 use std::net::IpAddr;
 
@@ -26,10 +27,13 @@ async fn cluster() -> (Bed, ApiServer) {
 }
 
 async fn start_daemon(bed: &Bed) {
+    start_daemon_with(bed, &[]).await;
+}
+
+async fn start_daemon_with(bed: &Bed, more: &[(&str, &str)]) {
     let kubeconfig = bed.folder().join("kubeconfig").display().to_string();
-    bed.daemon(0)
-        .start_with(&[("KUBECONFIG", &kubeconfig)])
-        .await;
+    let settings = [&[("KUBECONFIG", kubeconfig.as_str())], more].concat();
+    bed.daemon(0).start_with(&settings).await;
     bed.daemon(0).ready().await;
 }
 
@@ -151,5 +155,194 @@ async fn without_its_api_a_node_serves_pods_and_says_what_it_misses() {
     api.away(false);
     becomes(&bed, 3, "two pods and the warm address").await;
     bed.sound(&[&pod, &late]).await;
+    bed.end().await;
+}
+
+/// The node's object, as the API has it.
+fn node_at(api: &ApiServer) -> Value {
+    let nodes = api.objects(Kind::Node);
+    nodes.into_iter().next().expect("the node")
+}
+
+/// The condition that the daemon keeps; null where there is none.
+fn condition(api: &ApiServer) -> Value {
+    let node = node_at(api);
+    let conditions = node["status"]["conditions"].as_array().cloned();
+    let own = |one: &Value| one["type"] == "NetworkAddressesAvailable";
+    conditions
+        .unwrap_or_default()
+        .into_iter()
+        .find(own)
+        .unwrap_or_default()
+}
+
+/// Waits until the API shows what a test wants to see.
+async fn shows(bed: &Bed, what: &str, seen: impl Fn() -> Result<(), Value>) {
+    eventually(what, async || {
+        seen().map_err(|found| format!("{found}: {}", bed.daemon(0).log_tail()))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_serves_pods_shows_it_and_loses_its_startup_taint() {
+    let (bed, api) = cluster().await;
+    let mut tainted = node();
+    let taint = |key: &str| json!({ "key": key, "effect": "NoSchedule" });
+    tainted["spec"]["taints"] = json!([taint("veni.dev/not-ready"), taint("other")]);
+    let ready = json!({ "type": "Ready", "status": "False" });
+    tainted["status"]["conditions"] = json!([ready]);
+    api.put(Kind::Node, tainted);
+    start_daemon(&bed).await;
+    shows(&bed, "one taint is left", || {
+        let node = node_at(&api);
+        match node["spec"]["taints"] == json!([taint("other")]) {
+            true => Ok(()),
+            false => Err(node),
+        }
+    })
+    .await;
+    shows(&bed, "the condition", || {
+        let condition = condition(&api);
+        match (condition["status"] == "True") && condition["reason"] == "AddressesAvailable" {
+            true => Ok(()),
+            false => Err(condition),
+        }
+    })
+    .await;
+    let conditions = &node_at(&api)["status"]["conditions"];
+    assert_eq!(conditions[0], ready, "others' conditions stay");
+    shows(&bed, "the summary", || {
+        let summaries = api.objects(Kind::NodeNetwork);
+        let summary = summaries.first().cloned().unwrap_or_default();
+        let owner = &summary["metadata"]["ownerReferences"][0]["uid"];
+        let is_right = summary["metadata"]["name"] == NODE
+            && *owner == node_at(&api)["metadata"]["uid"]
+            && summary["status"]["state"] == "AddressesAvailable";
+        if is_right { Ok(()) } else { Err(summary) }
+    })
+    .await;
+    // SIGTERM and a restart take nothing back.
+    bed.daemon(0).terminate().await;
+    let condition = condition(&api);
+    assert_eq!(condition["status"], "True", "{condition}");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_gets_no_address_has_an_event_and_the_node_a_condition() {
+    let (bed, api) = cluster().await;
+    api.put(Kind::Node, node());
+    // A single pod, and no address for another one.
+    start_daemon_with(&bed, &[("MAX_PODS", "1"), ("VENI_ADD_WAIT", "1")]).await;
+    let (first, _) = bed.running(0, "first").await;
+    let second = bed.pod(0, "second").await;
+    bed.add(&second).await.expect_err("the node is full");
+    shows(&bed, "the pod's event", || {
+        let events = api.objects(Kind::Event);
+        let of_pod = |event: &&Value| event["regarding"]["name"] == second.name();
+        let found = events.iter().find(of_pod).cloned().unwrap_or_default();
+        let is_right = found["reason"] == "NoAddress" && found["type"] == "Warning";
+        if is_right { Ok(()) } else { Err(json!(events)) }
+    })
+    .await;
+    shows(&bed, "the condition, and an event of the node", || {
+        let (condition, events) = (condition(&api), api.objects(Kind::Event));
+        let of_node = |event: &Value| event["regarding"]["kind"] == "Node";
+        let is_told = events
+            .iter()
+            .any(|event| of_node(event) && event["reason"] == "NodeIsFull");
+        let is_right = condition["status"] == "False" && condition["reason"] == "NodeIsFull";
+        if is_right && is_told {
+            Ok(())
+        } else {
+            Err(json!([condition, events]))
+        }
+    })
+    .await;
+    bed.del(&first).await.expect("is deleted");
+    shows(&bed, "the condition is over", || {
+        let condition = condition(&api);
+        if condition["status"] == "True" {
+            Ok(())
+        } else {
+            Err(condition)
+        }
+    })
+    .await;
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn the_node_s_object_sets_the_warm_pool_while_the_daemon_runs() {
+    let (bed, api) = cluster().await;
+    api.put(Kind::Node, node());
+    start_daemon(&bed).await;
+    becomes(&bed, 1, "WARM_IP_TARGET of the environment").await;
+    let mut annotated = node();
+    annotated["metadata"]["annotations"] = json!({ "veni.dev/warm-ip-target": "4" });
+    api.put(Kind::Node, annotated.clone());
+    becomes(&bed, 4, "the node's annotation").await;
+    let text = status(&bed).await;
+    let told = "WARM_IP_TARGET=4 (the node's annotation)";
+    assert!(text.contains(told), "{text}");
+    annotated["metadata"]["annotations"] = json!({ "veni.dev/warm-ip-target": "some" });
+    api.put(Kind::Node, annotated);
+    becomes(&bed, 1, "the environment's value stands in for a wrong one").await;
+    let text = status(&bed).await;
+    assert!(
+        text.contains("veni.dev/warm-ip-target=some: must be"),
+        "{text}"
+    );
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn pods_addresses_are_annotated_and_no_add_waits_for_an_api_that_does_not_answer() {
+    let (bed, api) = cluster().await;
+    api.put(Kind::Node, node());
+    for name in ["early", "late"] {
+        api.put(Kind::Pod, bound(name, NODE));
+    }
+    start_daemon_with(&bed, &[("ANNOTATE_POD_IP", "true")]).await;
+    let annotation = |name: &str| {
+        let pods = api.objects(Kind::Pod).into_iter();
+        let mut named = pods.filter(|pod| pod["metadata"]["name"] == name);
+        let pod = named.next().expect("the pod");
+        pod["metadata"]["annotations"]["vpc.amazonaws.com/pod-ips"].clone()
+    };
+    let is = |name: &'static str, wanted: String| {
+        move || match annotation(name) {
+            found if found == wanted.as_str() => Ok(()),
+            found => Err(found),
+        }
+    };
+    let (early, added) = bed.running(0, "early").await;
+    let address = added.address().to_string();
+    shows(&bed, "the annotation", is("early", address)).await;
+    // From here on the API swallows requests.
+    api.silent(true);
+    let asked = api.asked().len();
+    let began = std::time::Instant::now();
+    let (late, added) = bed.running(0, "late").await;
+    let took = began.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(9),
+        "{took:?} for an ADD"
+    );
+    shows(&bed, "the write is tried all the same", || {
+        match api.asked().len() > asked {
+            true => Ok(()),
+            false => Err(Value::Null),
+        }
+    })
+    .await;
+    assert_eq!(annotation("late"), Value::Null);
+    bed.del(&early).await.expect("is deleted");
+    api.silent(false);
+    let address = added.address().to_string();
+    shows(&bed, "the annotation that was missed", is("late", address)).await;
+    shows(&bed, "an empty one", is("early", String::new())).await;
+    bed.sound(&[&late]).await;
     bed.end().await;
 }

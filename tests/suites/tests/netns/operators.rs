@@ -204,6 +204,11 @@ async fn an_add_that_fails_is_a_line_with_pod_reason_and_time() {
 
 /// The daemon's health as a probe on the node sees it.
 async fn health(bed: &Bed) -> Result<&'static str, String> {
+    health_of(bed, "").await
+}
+
+/// The health of one of the daemon's services.
+async fn health_of(bed: &Bed, service: &str) -> Result<&'static str, String> {
     let connect = move || {
         let address: SocketAddr = HEALTH.parse().expect("an address");
         let stream = TcpStream::connect(address)?;
@@ -221,8 +226,9 @@ async fn health(bed: &Bed) -> Result<&'static str, String> {
     let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
     let channel = endpoint.connect_with_connector(connector).await;
     let channel = channel.map_err(|error| error.to_string())?;
+    let service = service.to_owned();
     let answered = HealthClient::new(channel)
-        .check(HealthCheckRequest::default())
+        .check(HealthCheckRequest { service })
         .await;
     let answer = answered.map_err(|status| status.message().to_owned())?;
     Ok(answer.into_inner().status().as_str_name())
@@ -256,6 +262,10 @@ async fn health_is_told_on_the_address_that_is_asked_for_from_the_start_on() {
         }
     })
     .await;
+    let live = health_of(&bed, "live").await;
+    assert_eq!(live, Ok("SERVING"), "it waits, and runs");
+    let unknown = health_of(&bed, "none").await;
+    unknown.expect_err("no such service is seen");
     bed.lab().cloud().clear_faults();
     daemon.ready().await;
     assert_eq!(health(&bed).await, Ok("SERVING"));

@@ -146,6 +146,7 @@ fn a_plan_is_told_in_sentences() {
         ],
         notes: vec![Remark::Note(veni_pool::Note::UnderWay(action))],
         held_back: vec![crate::pool::HeldBack::NoInventoryYet],
+        one_more: None,
     };
     let told = plan(report);
     let reasons: Vec<&str> = told.actions.iter().map(|one| one.reason.as_str()).collect();
@@ -195,6 +196,7 @@ fn an_event_is_told_by_kind_and_with_the_levels_of_its_moment() {
             time_ms: 5,
             kind,
             message: "said".to_owned(),
+            pod: None,
             levels: Levels {
                 free: 1,
                 assigned: 2,

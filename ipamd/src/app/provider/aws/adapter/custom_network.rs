@@ -14,10 +14,11 @@ use crate::journal::CloudMemory;
 use crate::retry::Pauses;
 
 /// Puts the node's ENIConfig into force where there is custom networking. Waits for
-/// instance metadata where the node's place is not remembered.
+/// instance metadata where the node's place is not remembered; and where no file has the
+/// ENIConfigs, for a cluster's API that has one for the node, unless one was followed before.
 ///
 /// # Errors
-/// The view has no ENIConfig for this node, or a wrong one.
+/// The files have no ENIConfig for this node, or a wrong one.
 pub(in crate::app) async fn find(
     start: &Start<'_>,
     settings: &AwsSettings,
@@ -25,11 +26,31 @@ pub(in crate::app) async fn find(
     let Some(wanted) = &start.config.custom_network else {
         return Ok(());
     };
-    let place = place(start.config, settings, start.remembered).await;
     let observers = start.observers;
-    let (choice, found) = observers.cluster.view().eni_config(wanted, &place)?;
-    observers.eni_config.set(&choice, &found);
-    Ok(())
+    if let (None, Some(followed)) = (&wanted.configs, &start.followed) {
+        // What the API tells later takes its place.
+        observers.eni_config.resume(followed.clone());
+        return Ok(());
+    }
+    let place = place(start.config, settings, start.remembered).await;
+    let mut view = observers.cluster.watch();
+    loop {
+        let found = view.borrow_and_update().eni_config(wanted, &place);
+        match found {
+            Ok((choice, found)) => {
+                observers.eni_config.set(&choice, &found);
+                return Ok(());
+            }
+            Err(error) if wanted.configs.is_some() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "not ready: no ENIConfig for this node");
+                let text = format!("waiting for the ENIConfig of this node: {error}");
+                observers.progress.waits_for(text);
+            }
+        }
+        // The view lives as long as its observers.
+        drop(view.changed().await);
+    }
 }
 
 /// What the provider asks for each new interface.

@@ -109,10 +109,71 @@ async fn found(
     let start = Start {
         config,
         remembered,
+        followed: None,
         observers: &observers,
     };
     find(&start, settings).await?;
     Ok(lookup(&observers.eni_config)())
+}
+
+/// Settings of a node without files of ENIConfigs, on which a cluster's API is watched.
+fn of_the_api(metadata: &str) -> (Config, AwsSettings) {
+    let mut config = config(Path::new("/nowhere/eniconfigs.json"));
+    let custom = config.custom_network.as_mut();
+    custom.expect("it is on").configs = None;
+    let settings = settings(&config, metadata);
+    (config, settings)
+}
+
+#[tokio::test]
+async fn a_new_node_waits_until_the_cluster_has_an_eni_config_for_it() {
+    let (config, settings) = of_the_api(&metadata("eu-west-1a").await);
+    let observers = Observers::default();
+    let start = Start {
+        config: &config,
+        remembered: None,
+        followed: None,
+        observers: &observers,
+    };
+    let tell = async {
+        let cluster = &observers.cluster;
+        cluster.update(|view| view.node.uid = "u".to_owned());
+        cluster.update(|view| view.eni_configs.origin = "the cluster's API".to_owned());
+        while !observers
+            .progress
+            .text()
+            .contains("no ENIConfig eu-west-1a")
+        {
+            tokio::task::yield_now().await;
+        }
+        let spec = serde_json::json!({ "subnet": "subnet-api" });
+        cluster.update(|view| {
+            let specs = &mut view.eni_configs.specs;
+            specs.insert("eu-west-1a".to_owned(), spec);
+        });
+    };
+    let (found, ()) = tokio::join!(find(&start, &settings), tell);
+    found.expect("is found in the end");
+    let followed = lookup(&observers.eni_config)().map(|network| network.subnet);
+    assert_eq!(followed, Some(SubnetId::new("subnet-api")));
+}
+
+#[tokio::test]
+async fn a_node_that_followed_an_eni_config_before_waits_for_no_api() {
+    let (config, settings) = of_the_api(NOBODY);
+    let observers = Observers::default();
+    let start = Start {
+        config: &config,
+        remembered: None,
+        followed: Some(EniConfig {
+            subnet: "subnet-before".to_owned(),
+            security_groups: Vec::new(),
+        }),
+        observers: &observers,
+    };
+    find(&start, &settings).await.expect("is known");
+    let followed = lookup(&observers.eni_config)().map(|network| network.subnet);
+    assert_eq!(followed, Some(SubnetId::new("subnet-before")));
 }
 
 #[tokio::test]

@@ -1,0 +1,9 @@
+//! The deploy lane: the chart and the manifests in deploy/, by the real Helm. Needs no
+//! cluster.
+
+mod deploy {
+    mod aws_values;
+    mod chart;
+    mod refusals;
+    mod rendering;
+}
