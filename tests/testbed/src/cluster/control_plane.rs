@@ -39,8 +39,8 @@ pub(super) struct ControlPlane {
     folder: PathBuf,
     address: IpAddr,
     api_server: Option<Child>,
-    // Killed when they are dropped.
-    _others: Vec<Child>,
+    /// By the names of their programs.
+    others: Vec<(&'static str, Child)>,
 }
 
 impl ControlPlane {
@@ -57,15 +57,13 @@ impl ControlPlane {
             folder: folder.to_owned(),
             address,
             api_server: None,
-            _others: Vec::new(),
+            others: Vec::new(),
         };
         plane.write_identities(nodes).await;
-        let etcd = plane.etcd();
-        plane._others.push(etcd);
+        plane.start_etcd();
         plane.start_api_server().await;
-        for others in [plane.controllers(), plane.scheduler()] {
-            plane._others.push(others);
-        }
+        plane.start_controllers();
+        plane.start_scheduler();
         plane
     }
 
@@ -141,13 +139,7 @@ impl ControlPlane {
         ];
         self.api_server = Some(self.spawn("kube-apiserver", &arguments));
         eventually("the API server", async || {
-            let child = self.api_server.as_mut().expect("it was started just now");
-            if let Some(status) = child.try_wait().expect("it can be waited for") {
-                panic!(
-                    "kube-apiserver ended with {status}: {}",
-                    self.log_tail("kube-apiserver")
-                );
-            }
+            self.all_live();
             let mut command = self.kubectl();
             command
                 .args(["get", "--raw", "/readyz"])
@@ -161,7 +153,27 @@ impl ControlPlane {
         .await;
     }
 
-    fn etcd(&self) -> Child {
+    /// Fails if a process has ended.
+    fn all_live(&mut self) {
+        let api_server = self
+            .api_server
+            .iter_mut()
+            .map(|child| ("kube-apiserver", child));
+        let others = self
+            .others
+            .iter_mut()
+            .map(|(program, child)| (*program, child));
+        let mut ended = None;
+        for (program, child) in api_server.chain(others) {
+            let status = child.try_wait().expect("it can be waited for");
+            ended = ended.or(status.map(|status| (program, status)));
+        }
+        if let Some((program, status)) = ended {
+            panic!("{program} ended with {status}: {}", self.log_tail(program));
+        }
+    }
+
+    fn start_etcd(&mut self) {
         let data = self.folder.join("etcd").display().to_string();
         let arguments = [
             format!("--data-dir={data}"),
@@ -171,10 +183,10 @@ impl ControlPlane {
             format!("--advertise-client-urls={ETCD}"),
             "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
         ];
-        self.spawn("etcd", &arguments)
+        self.keep("etcd", &arguments);
     }
 
-    fn controllers(&self) -> Child {
+    fn start_controllers(&mut self) {
         let file = |name: &str| self.folder.join(name).display().to_string();
         let arguments = [
             format!(
@@ -191,13 +203,11 @@ impl ControlPlane {
             format!("--service-cluster-ip-range={SERVICES}"),
             "--bind-address=127.0.0.1".to_owned(),
         ];
-        self.spawn(
-            "kube-controller-manager",
-            &[&arguments[..], &eager()].concat(),
-        )
+        let arguments = [&arguments[..], &eager()].concat();
+        self.keep("kube-controller-manager", &arguments);
     }
 
-    fn scheduler(&self) -> Child {
+    fn start_scheduler(&mut self) {
         let config = self.folder.join("kube-scheduler.kubeconfig");
         let arguments = [
             format!("--kubeconfig={}", config.display()),
@@ -205,7 +215,13 @@ impl ControlPlane {
             format!("--authorization-kubeconfig={}", config.display()),
             "--bind-address=127.0.0.1".to_owned(),
         ];
-        self.spawn("kube-scheduler", &[&arguments[..], &eager()].concat())
+        let arguments = [&arguments[..], &eager()].concat();
+        self.keep("kube-scheduler", &arguments);
+    }
+
+    fn keep(&mut self, program: &'static str, arguments: &[String]) {
+        let child = self.spawn(program, arguments);
+        self.others.push((program, child));
     }
 
     fn spawn(&self, program: &str, arguments: &[String]) -> Child {
