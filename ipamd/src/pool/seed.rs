@@ -172,9 +172,13 @@ impl Seed {
     fn recall(&mut self, assigned: Option<Recalled>, memory: &CloudMemory, provisioning: bool) {
         let now = Instant::now();
         self.holdings.origins = Origins::new(&memory.node.instance_id, assigned, now);
-        if self.remembered {
-            return;
+        if !self.remembered {
+            self.learn_origins(memory, provisioning, now);
         }
+        self.holdings.claim_releasing();
+    }
+
+    fn learn_origins(&mut self, memory: &CloudMemory, provisioning: bool, now: Instant) {
         let releases = &self.releases;
         let released = |range: &IpNet| releases.of_range(range).is_some();
         let interfaces = &memory.inventory.interfaces;

@@ -165,6 +165,10 @@ impl PoolTask {
         let dropped = self.holdings.drop_gone(&BTreeSet::new());
         self.news.dropped(&dropped);
         self.changes.expire(self.planning.epoch(), now);
+        if !self.refresh.is_refreshing() {
+            let settle = self.holdings.capabilities.settle_time;
+            self.changes.releases_mut().expire(now, settle);
+        }
         self.queue.serve(&mut self.holdings, now);
         if self.refresh.begin_if_due(now) {
             self.start(Job::Inventory);
@@ -401,11 +405,14 @@ impl PoolTask {
             self.changes.releases_mut(),
             (began, now),
         );
+        holdings.origins.end_calls(began);
         holdings.subnets.find_room(began, settle);
         self.news.inventory(&news);
-        if let Some(at) = findings.look_again {
+        let shows = self.holdings.origins.next_end();
+        for at in findings.look_again.into_iter().chain(shows) {
             self.refresh.by(at);
         }
+        let holdings = &mut self.holdings;
         let refresh = &mut self.refresh;
         self.changes.inventory_came(began, holdings, refresh);
         for change in self.changes.to_repeat(&findings, holdings, now) {
