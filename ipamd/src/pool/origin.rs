@@ -4,7 +4,7 @@
 //! Plain data: it learns from calls and inventories, and its [`AssignedRecord`] is what must
 //! outlive the daemon. Where and when that is written is decided elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -148,6 +148,14 @@ impl Origins {
         self.claim(&interface.id, &described_ranges(interface));
         if let Some(holding) = self.record.interfaces.get_mut(&interface.id) {
             holding.made_for_pods = true;
+        }
+    }
+
+    /// These are all that inventories may list although they were given back.
+    pub(crate) fn given_back(&mut self, ranges: BTreeSet<IpNet>) {
+        if self.record.given_back != ranges {
+            self.record.given_back = ranges;
+            self.changed = true;
         }
     }
 

@@ -55,16 +55,28 @@ impl Releases {
         releases
     }
 
+    /// Takes in what a daemon before the node's last start gave back. Its calls count as under
+    /// way until [`Self::doubt_all`]; nothing of them stands in the journal.
+    pub(crate) fn recall(&mut self, given_back: &BTreeSet<IpNet>) {
+        for range in given_back {
+            self.ranges.begin(range);
+        }
+    }
+
     /// Nobody knows when the daemon before made its calls, so they count as made now,
     /// without an answer. Tells whether there are any.
     pub(crate) fn doubt_all(&mut self, now: Instant) -> bool {
-        for release in self.pending.values() {
-            let ranges = release.ranges.iter();
-            ranges.for_each(|range| self.ranges.lost(range, now));
-            let interface = release.interface.iter();
-            interface.for_each(|interface| self.interfaces.lost(interface, now));
-        }
-        !self.pending.is_empty()
+        let ranges = self.given_back();
+        let interfaces: Vec<InterfaceId> = self.interfaces.keys().cloned().collect();
+        ranges.iter().for_each(|range| self.ranges.lost(range, now));
+        let all = interfaces.iter();
+        all.for_each(|interface| self.interfaces.lost(interface, now));
+        !ranges.is_empty() || !interfaces.is_empty()
+    }
+
+    /// All ranges that inventories may list although they were given back.
+    pub(super) fn given_back(&self) -> BTreeSet<IpNet> {
+        self.ranges.keys().copied().collect()
     }
 
     /// A call that gives these back is about to begin.

@@ -109,6 +109,10 @@ impl Seed {
             refresh_by: found.remembered.then_some(found.began),
             remembered: found.remembered,
         };
+        let assigned = found.assigned.as_ref();
+        if let Some(given_back) = assigned.map(|recalled| &recalled.record.given_back) {
+            seed.releases.recall(given_back);
+        }
         seed.take_in(&found.memory, found.began);
         if seed.releases.doubt_all(Instant::now()) {
             // The refresh at once is too early for this, and then asks for another.

@@ -119,7 +119,7 @@ impl PoolTask {
         if self.refresh.has_told() {
             self.memory.keep(&self.holdings);
         }
-        self.memory.keep_assigned(&mut self.holdings);
+        self.keep_assigned();
         self.news.node_addresses(&mut self.holdings);
         for entry in std::mem::take(&mut self.resumed) {
             self.changes.resume(begun_before(&entry));
@@ -286,11 +286,18 @@ impl PoolTask {
         }
     }
 
+    /// Has it written down who assigned what, and what was given back.
+    fn keep_assigned(&mut self) {
+        let given_back = self.changes.releases().given_back();
+        self.holdings.origins.given_back(given_back);
+        self.memory.keep_assigned(&mut self.holdings);
+    }
+
     fn start_change(&mut self, change: Change) {
         let (holdings, setup) = (&mut self.holdings, &self.setup);
         if let Some(call) = self.changes.begin(&change, holdings, setup) {
             // Before the call, so that a daemon that is killed in it knows its own.
-            self.memory.keep_assigned(&mut self.holdings);
+            self.keep_assigned();
             self.start(Job::Change(change, call));
         }
     }
@@ -329,7 +336,7 @@ impl PoolTask {
                     .answered(&change, answer, holdings, refresh, now);
                 news.into_iter().for_each(|text| self.news.cloud(text));
                 self.memory.keep(&self.holdings);
-                self.memory.keep_assigned(&mut self.holdings);
+                self.keep_assigned();
                 self.news.node_addresses(&mut self.holdings);
             }
             Outcome::Inventory {
@@ -418,7 +425,7 @@ impl PoolTask {
         for change in self.changes.to_repeat(&findings, holdings, now) {
             self.start_change(change);
         }
-        self.memory.keep_assigned(&mut self.holdings);
+        self.keep_assigned();
         self.news.node_addresses(&mut self.holdings);
         // Also when nothing differs: what was in doubt before may not be now.
         self.memory.keep(&self.holdings);

@@ -126,6 +126,11 @@ impl<K: Ord + Clone> Tombstones<K> {
         self.0.get(key)
     }
 
+    /// What lies under them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
+    }
+
     /// A call that gives it back begins.
     pub(crate) fn begin(&mut self, key: &K) {
         self.0.entry(key.clone()).or_default().under_way = true;

@@ -294,6 +294,43 @@ fn what_was_released_is_not_handed_out_after_a_kill_either() {
     }
 }
 
+/// Deletes all pods but one of an interface that Veni has made. Tells how many addresses of it
+/// the pool has given back.
+async fn release_of_the_second_interface(world: &World, daemon: &Daemon) -> usize {
+    let second = world.interfaces()[1].id.to_string();
+    let records = daemon.app.endpoints.list().into_iter();
+    let on_it = records.filter(|record| record.cloud_interface == second);
+    let before = held_in_cloud(world, INSTANCE).len();
+    take_the_rest(world);
+    world.cloud.set_consistency_delay(Latency::fixed(LAG));
+    for record in on_it.skip(1) {
+        assert!(daemon.del(&record.key.container_id).await);
+    }
+    while world.calls.of(Operation::Release) == 0 {
+        sleep(SECOND / 10).await;
+    }
+    sleep(SECOND).await;
+    before - held_in_cloud(world, INSTANCE).len()
+}
+
+#[test]
+fn what_was_released_is_not_handed_out_after_a_reboot_either() {
+    let (world, neighbour) = two_nodes();
+    world.until_killed(async {
+        let daemon = world.start(TWO_WATCHED).await;
+        grow(&daemon, 15).await;
+        let released = release_of_the_second_interface(&world, &daemon).await;
+        assert!(released > 0, "something was given back");
+        neighbour.takes(&world, addresses(released)).await;
+        daemon.stop().await;
+    });
+    world.reboot();
+    world.until_killed(async {
+        let daemon = world.start(TWO_WATCHED).await;
+        assert_no_pod_shares_with_the_neighbour(&world, &daemon, "after a reboot").await;
+    });
+}
+
 /// Interfaces that the daemon counts with, and that the node does not have.
 async fn counted_and_not_there(world: &World, daemon: &Daemon) -> Vec<String> {
     let real = world.interfaces();

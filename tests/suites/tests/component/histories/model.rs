@@ -221,7 +221,7 @@ impl Model<'_> {
         found.extend(self.pods.rested(&rest.routes));
         found.extend(self.limits.rested(&rest.routes, &self.pods));
         found.extend(self.ports.rested(&rest.ports, &self.pods));
-        found.extend(self.pool.rested(&rest.pool, self.promises.warm, &self.pods));
+        found.extend(self.pool.rested(rest, self.promises.warm, &self.pods));
         self.violated(found);
     }
 

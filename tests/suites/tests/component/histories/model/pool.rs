@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::log::Rest;
 use super::super::ranges::{Range, lies_in};
 use super::pods::Pods;
 
@@ -161,8 +162,8 @@ impl Pool {
 
     /// After a long time the daemon's pool knows what the node holds, and there is as much as
     /// it wants.
-    pub(super) fn rested(&self, told: &[(String, String)], warm: u128, pods: &Pods) -> Vec<String> {
-        let told: BTreeSet<(String, String)> = told.iter().cloned().collect();
+    pub(super) fn rested(&self, rest: &Rest, warm: u128, pods: &Pods) -> Vec<String> {
+        let told: BTreeSet<(String, String)> = rest.pool.iter().cloned().collect();
         let held = self.held.iter();
         let held: BTreeSet<(String, String)> = held
             .flat_map(|(id, ranges)| ranges.iter().map(|range| (id.clone(), range.clone())))
@@ -171,8 +172,17 @@ impl Pool {
         let mut found: Vec<String> = lost
             .map(|lost| format!("unaccounted: the pool does not know {lost:?}"))
             .collect();
-        // What a pod has stays until it ends.
-        let stays = |range: &str| lies_in(range, &self.taken) && pods.living_in(range).is_some();
+        // What a pod has stays until it ends, also if nobody was told that it lives: then
+        // there is a route to it.
+        let living: Vec<&String> = pods.living().flat_map(|(_, all)| all).collect();
+        let routes = rest.routes.iter().map(|(to, _)| to);
+        let untold: Vec<&String> = routes.filter(|to| !living.contains(to)).collect();
+        let has_pod = |range: &String| {
+            let mut untold = untold.iter();
+            let may_live = pods.unsure().next().is_some();
+            pods.living_in(range).is_some() || (may_live && untold.any(|to| lies_in(to, [range])))
+        };
+        let stays = |range: &String| lies_in(range, &self.taken) && has_pod(range);
         let surplus = told.difference(&held);
         let surplus = surplus.filter(|surplus| !stays(&surplus.1));
         found.extend(
