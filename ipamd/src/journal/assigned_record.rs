@@ -1,6 +1,6 @@
 //! Who assigned what to the node's interfaces, as it is written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,9 @@ pub(crate) struct AssignedRecord {
     /// Assignments under way or in doubt, which only the same boot's daemon is told of.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) calls: BTreeMap<InterfaceId, Vec<Assignment>>,
+    /// What was given back, as long as an inventory may list it as it was before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) given_back: BTreeSet<IpNet>,
 }
 
 impl AssignedRecord {

@@ -16,7 +16,7 @@ use super::interface::{Held, PoolInterface};
 use super::presence::{Lack, Patience};
 use super::reconcile::{Finding, Findings};
 use super::releases::Releases;
-use super::tombstones::{OURS_AGAIN_AFTER, Verdict};
+use super::tombstones::{LONGEST_LAG, Verdict};
 
 /// A pod's address that the cloud does not give the node any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) struct InventoryNews {
     pub(super) doubted: Vec<String>,
     /// What was in doubt and is listed again.
     pub(super) listed_again: Vec<String>,
-    /// What was given back and is ours again all the same.
+    /// What was given back, and somebody has assigned since.
     pub(super) returned: Vec<String>,
     /// Addresses that pods have and two inventories lack, as of this one.
     pub(super) lost: Vec<Lost>,
@@ -87,32 +87,30 @@ pub(super) fn apply(
     news
 }
 
-/// What the cloud tells of releases: what is gone, and what is ours after all.
+/// What the cloud tells of releases: what is gone, and what has come again since.
 fn apply_releases(findings: &Findings, holdings: &mut Holdings, news: &mut InventoryNews) {
     for one in &findings.releases.interfaces {
         match one.verdict {
             Verdict::Gone => drop(holdings.interfaces.remove(&one.key)),
-            Verdict::Ours => {
-                let interface = holdings.interfaces.get_mut(&one.key);
-                interface.into_iter().for_each(PoolInterface::bring_back);
-                news.returned.push(returned(&one.key));
-            }
-            Verdict::TooEarly(_) | Verdict::Listed { .. } => {}
+            Verdict::AssignedSince => news.returned.push(returned(&one.key)),
+            Verdict::TooEarly(_) | Verdict::Open { .. } => {}
         }
     }
     for one in &findings.releases.ranges {
-        let interfaces = holdings.interfaces.values_mut();
         match one.verdict {
-            Verdict::Gone => interfaces.for_each(|interface| {
-                interface.held.remove(&one.key);
-            }),
-            Verdict::Ours => {
-                let held = interfaces.filter_map(|interface| interface.held.get_mut(&one.key));
-                held.for_each(|held| held.releasing = false);
+            Verdict::Gone => holdings.forget_range(&one.key),
+            Verdict::AssignedSince => {
+                holdings.forget_range(&one.key);
                 news.returned.push(returned(&one.key));
             }
-            Verdict::TooEarly(_) | Verdict::Listed { .. } => {}
+            Verdict::TooEarly(_) | Verdict::Open { .. } => {}
         }
+    }
+    for (id, range) in &findings.came_again {
+        holdings.origins.came_again(id, range);
+    }
+    for (id, range) in &findings.assigned_since {
+        holdings.origins.is_others(id, range);
     }
 }
 
@@ -143,6 +141,11 @@ fn apply_one(finding: &Finding, holdings: &mut Holdings, now: Instant) {
                 ..Held::new(now)
             };
             known.held.insert(*range, held);
+            if *releasing {
+                // Nothing is given back that is not Veni's, so it goes back again, though
+                // nobody may remember who assigned it.
+                holdings.origins.is_ours(id, range);
+            }
         }
         Finding::RangeListedAgain { range, .. } => {
             if let Some(held) = known.held.get_mut(range) {
@@ -194,7 +197,7 @@ fn lost_by(finding: &Finding, holdings: &Holdings) -> Vec<Lost> {
 
 /// Forgets who assigned what the cloud agrees was given back.
 fn forget_released(findings: &Findings, holdings: &mut Holdings) {
-    let agreed = |verdict| matches!(verdict, Verdict::Gone | Verdict::Ours);
+    let agreed = |verdict| matches!(verdict, Verdict::Gone | Verdict::AssignedSince);
     let held = holdings.ranges();
     let ranges = findings.releases.ranges.iter();
     let gone: Vec<IpNet> = ranges
@@ -273,9 +276,9 @@ impl Words {
 }
 
 fn returned(what: &dyn fmt::Display) -> String {
-    let seconds = OURS_AGAIN_AFTER.as_secs();
+    let seconds = LONGEST_LAG.as_secs();
     format!(
-        "{what} was given back, and the cloud lists it since, for {seconds} s and more: it is the node's again, by somebody's hand"
+        "{what} was given back, and the cloud still lists it {seconds} s later: somebody else has assigned it since"
     )
 }
 

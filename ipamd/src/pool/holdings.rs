@@ -182,6 +182,13 @@ impl Holdings {
         }
     }
 
+    /// Drops a range that the cloud agrees was given back, wherever it is.
+    pub(super) fn forget_range(&mut self, range: &IpNet) {
+        for interface in self.interfaces.values_mut() {
+            interface.held.remove(range);
+        }
+    }
+
     /// Marks ranges as being given back, or as staying.
     pub(super) fn set_releasing(&mut self, id: &InterfaceId, ranges: &[IpNet], releasing: bool) {
         let held = self
@@ -249,6 +256,16 @@ impl Holdings {
             },
         };
         self.origins.seen(interfaces, &context)
+    }
+
+    /// What is being given back is Veni's, also where nobody remembers who assigned it.
+    pub(super) fn claim_releasing(&mut self) {
+        for (id, interface) in &self.interfaces {
+            let held = interface.held.iter();
+            for (range, _) in held.filter(|(_, held)| held.releasing) {
+                self.origins.is_ours(id, range);
+            }
+        }
     }
 
     /// Addresses of a range that no pod may have although none has them.

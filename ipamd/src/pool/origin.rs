@@ -4,7 +4,7 @@
 //! Plain data: it learns from calls and inventories, and its [`AssignedRecord`] is what must
 //! outlive the daemon. Where and when that is written is decided elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,11 +13,11 @@ use veni_pool::SlotKind;
 use veni_provider::{AddressSlots, Family, Interface, InterfaceId, InterfaceState};
 
 use super::interface::{described_ranges, family_of};
+use super::tombstones::LONGEST_LAG;
 use crate::journal::{AssignedRecord, Assignment, Origin};
 
-/// What a call brings may show in inventories for so long after it has ended. EC2
-/// promises no bound and speaks of minutes.
-const SHOWS_WITHIN: Duration = Duration::from_secs(300);
+/// What a call brings shows in the inventories that begin so long after it has ended.
+const SHOWS_WITHIN: Duration = LONGEST_LAG;
 
 /// What inventories lack for so long is forgotten: should somebody assign it again, it
 /// is theirs.
@@ -151,6 +151,14 @@ impl Origins {
         }
     }
 
+    /// These are all that inventories may list although they were given back.
+    pub(crate) fn given_back(&mut self, ranges: BTreeSet<IpNet>) {
+        if self.record.given_back != ranges {
+            self.record.given_back = ranges;
+            self.changed = true;
+        }
+    }
+
     /// The cloud agrees that these ranges were given back.
     pub(crate) fn released(&mut self, ranges: &[IpNet]) {
         for holding in self.record.interfaces.values_mut() {
@@ -171,7 +179,6 @@ impl Origins {
     /// Learns from an inventory. Tells, in words, what others have assigned since the
     /// one before.
     pub(crate) fn seen(&mut self, interfaces: &[Interface], context: &Context<'_>) -> Vec<String> {
-        self.end_old_calls(context.now);
         let mut told = Vec::new();
         for interface in interfaces.iter().filter(|one| one.managed) {
             if interface.state != InterfaceState::Detaching {
@@ -180,6 +187,48 @@ impl Origins {
         }
         self.forget_missing(interfaces, context);
         told
+    }
+
+    /// When an inventory must begin to show all that a call without an answer has brought.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        let calls = self.record.calls.values().flatten();
+        calls.filter_map(|call| call.shows_until).min()
+    }
+
+    /// Whether a call of Veni's without an answer may have brought a range that was given
+    /// back before: one to this interface, or the one that attached it.
+    pub(crate) fn may_have_come_again(
+        &self,
+        interface: &InterfaceId,
+        range: &IpNet,
+        began: Instant,
+    ) -> bool {
+        let mut calls = self.record.calls.get(interface).into_iter().flatten();
+        let holding = self.record.interfaces.get(interface);
+        let made_for_pods = holding.is_some_and(|holding| holding.made_for_pods);
+        // It has come after the release, which inventories show as late.
+        let came = self.came.get(interface);
+        let young = came.is_some_and(|came| began < *came + 2 * SHOWS_WITHIN);
+        calls.any(|call| call.matches(range) && call.left() > 0) || (made_for_pods && young)
+    }
+
+    /// It has: the call need not bring another one.
+    pub(crate) fn came_again(&mut self, interface: &InterfaceId, range: &IpNet) {
+        let calls = self.record.calls.get_mut(interface);
+        let mut calls = calls.into_iter().flatten();
+        if let Some(call) = calls.find(|call| call.matches(range) && call.left() > 0) {
+            call.shown.push(*range);
+        }
+    }
+
+    /// Veni assigned a range.
+    pub(crate) fn is_ours(&mut self, interface: &InterfaceId, range: &IpNet) {
+        self.set(interface, *range, Origin::Veni);
+    }
+
+    /// Somebody else has assigned a range.
+    pub(crate) fn is_others(&mut self, interface: &InterfaceId, range: &IpNet) {
+        self.set(interface, *range, Origin::Others);
     }
 
     /// The record, if it has changed since it was last taken.
@@ -256,10 +305,12 @@ impl Origins {
         brought
     }
 
-    fn end_old_calls(&mut self, now: Instant) {
+    /// An inventory that began then has been taken in: what calls without an answer have
+    /// brought so long before, it has shown.
+    pub(crate) fn end_calls(&mut self, began: Instant) {
         let over = |call: &Assignment| {
             let ended = call.shows_until;
-            ended.is_some_and(|until| now >= until || call.left() == 0)
+            ended.is_some_and(|until| began >= until || call.left() == 0)
         };
         for calls in self.record.calls.values_mut() {
             let before = calls.len();

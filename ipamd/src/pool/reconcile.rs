@@ -58,8 +58,8 @@ pub(super) enum Finding {
         presence: Presence,
         lack: Lack,
     },
-    /// A range that is not an interface's: it was given back, or is a pod's address within
-    /// a prefix that is listed.
+    /// A range that is not an interface's: it is a pod's address within a prefix that is
+    /// listed.
     RangeEnded { id: InterfaceId, range: IpNet },
 }
 
@@ -90,10 +90,15 @@ pub(super) struct Findings {
     pub(super) list: Vec<Finding>,
     /// All ranges that are listed.
     pub(super) listed: BTreeSet<IpNet>,
-    /// Ranges whose release was not answered and that an interface is still listed with.
+    /// Ranges whose release was not answered, on the interface that has them, if anything
+    /// tells which: what lists them, or what they were on.
     pub(super) still_held: BTreeMap<InterfaceId, Vec<IpNet>>,
-    /// Interfaces whose detachment was not answered, likewise.
+    /// Interfaces whose detachment was not answered.
     pub(super) still_attached: Vec<InterfaceId>,
+    /// Ranges that were given back, and that a call without an answer has brought again.
+    pub(super) came_again: Vec<(InterfaceId, IpNet)>,
+    /// Ranges that were given back, and that somebody else has assigned since.
+    pub(super) assigned_since: Vec<(InterfaceId, IpNet)>,
     /// An inventory that begins then tells more.
     pub(super) look_again: Option<Instant>,
 }
@@ -116,6 +121,11 @@ pub(super) fn reconcile(
         .collect();
     let judged = releases.judge(
         |range| holders.contains_key(range),
+        |range| {
+            let origins = &holdings.origins;
+            let holder = holders.get(range);
+            holder.is_some_and(|id| origins.may_have_come_again(id, range, began))
+        },
         |id| described.iter().any(|one| one.id == *id),
         began,
         holdings.capabilities.settle_time,
@@ -191,25 +201,42 @@ impl<'a> Reconciler<'a> {
     fn releases(&mut self, judged: &Judged, holders: &BTreeMap<IpNet, &InterfaceId>) {
         for one in &judged.interfaces {
             self.look_again_for(one.verdict);
-            if one.was_in_doubt && matches!(one.verdict, Verdict::Listed { .. }) {
+            if one.is_open() {
                 self.findings.still_attached.push(one.key.clone());
             }
         }
         for one in &judged.ranges {
             self.look_again_for(one.verdict);
-            let holder = holders.get(&one.key).filter(|_| one.was_in_doubt);
-            if let (Verdict::Listed { .. }, Some(holder)) = (one.verdict, holder) {
-                let held = &mut self.findings.still_held;
-                held.entry((*holder).clone()).or_default().push(one.key);
+            let listed = holders.get(&one.key).copied();
+            let Some(holder) = listed.or_else(|| self.releasing(&one.key)).cloned() else {
+                continue;
+            };
+            let findings = &mut self.findings;
+            if one.came_again() {
+                findings.came_again.push((holder.clone(), one.key));
+            }
+            if one.verdict == Verdict::AssignedSince {
+                findings.assigned_since.push((holder, one.key));
+            } else if one.is_open() {
+                findings.still_held.entry(holder).or_default().push(one.key);
             }
         }
+    }
+
+    /// The interface from which a range is being given back.
+    fn releasing(&self, range: &IpNet) -> Option<&'a InterfaceId> {
+        let mut interfaces = self.holdings.interfaces.iter();
+        let releasing =
+            |known: &PoolInterface| known.held.get(range).is_some_and(|held| held.releasing);
+        let holder = interfaces.find(|(_, known)| releasing(known));
+        holder.map(|(id, _)| id)
     }
 
     fn look_again_for(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::TooEarly(at) => at.into_iter().for_each(|at| self.look_again(at)),
-            Verdict::Listed { look_again } => self.look_again(look_again),
-            Verdict::Gone | Verdict::Ours => {}
+            Verdict::Open { look_again } => self.look_again(look_again),
+            Verdict::Gone | Verdict::AssignedSince => {}
         }
     }
 
@@ -228,8 +255,7 @@ impl<'a> Reconciler<'a> {
 
     fn lacking_interface(&mut self, id: &InterfaceId, interface: &PoolInterface) {
         // What is being detached is told of by its tombstone.
-        let stays = matches!(self.interfaces.get(id), Some((Verdict::Ours, _)));
-        if self.departed(id) || (interface.detaching && !stays) {
+        if self.departed(id) || interface.detaching {
             return;
         }
         let mut presence = interface.presence;
@@ -303,8 +329,7 @@ impl<'a> Reconciler<'a> {
         let ranges = described_ranges(interface);
         for (range, held) in &known.held {
             let verdict = self.ranges.get(range).map(|(verdict, _)| *verdict);
-            let releasing = held.releasing && verdict != Some(Verdict::Ours);
-            if verdict == Some(Verdict::Gone) {
+            if matches!(verdict, Some(Verdict::Gone | Verdict::AssignedSince)) {
                 // Ended by the release's own judgement, on all interfaces.
                 self.ended.insert((id, *range));
             } else if ranges.contains(range) {
@@ -313,15 +338,15 @@ impl<'a> Reconciler<'a> {
                     let again = Finding::RangeListedAgain { id, range: *range };
                     self.findings.list.push(again);
                 }
-            } else if ranges.iter().any(|other| other.contains(range))
-                || (releasing && self.began >= held.since + self.patience.settle)
-            {
+            } else if ranges.iter().any(|other| other.contains(range)) {
                 self.ended.insert((id, *range));
                 let ended = Finding::RangeEnded {
                     id: id.clone(),
                     range: *range,
                 };
                 self.findings.list.push(ended);
+            } else if held.releasing {
+                // Its tombstone tells when it is gone.
             } else {
                 let mut presence = held.presence;
                 let lack = presence.lacked(held.since, self.began, self.patience);
@@ -376,12 +401,11 @@ impl<'a> Reconciler<'a> {
         if self.found.get(range).is_some_and(|holder| holder != id) {
             return true;
         }
-        let stays = matches!(self.ranges.get(range), Some((Verdict::Ours, _)));
         let mut others = self.holdings.interfaces.iter();
         others.any(|(other, known)| {
             let held = known.held.get(range);
             other != id
-                && held.is_some_and(|held| !held.releasing || stays)
+                && held.is_some_and(|held| !held.releasing)
                 && !self.departed(other)
                 && !self.ended.contains(&(other, *range))
         })

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::InterfaceId;
 
-use super::tombstones::{Judgement, Tombstone, Tombstones, Verdict};
+use super::tombstones::{Judgement, Tombstone, Tombstones};
 use crate::clock::unix_millis;
 use crate::journal::{Folder, Journal, JournalError, PendingRelease};
 
@@ -55,16 +55,28 @@ impl Releases {
         releases
     }
 
+    /// Takes in what a daemon before the node's last start gave back. Its calls count as under
+    /// way until [`Self::doubt_all`]; nothing of them stands in the journal.
+    pub(crate) fn recall(&mut self, given_back: &BTreeSet<IpNet>) {
+        for range in given_back {
+            self.ranges.begin(range);
+        }
+    }
+
     /// Nobody knows when the daemon before made its calls, so they count as made now,
     /// without an answer. Tells whether there are any.
     pub(crate) fn doubt_all(&mut self, now: Instant) -> bool {
-        for release in self.pending.values() {
-            let ranges = release.ranges.iter();
-            ranges.for_each(|range| self.ranges.lost(range, now));
-            let interface = release.interface.iter();
-            interface.for_each(|interface| self.interfaces.lost(interface, now));
-        }
-        !self.pending.is_empty()
+        let ranges = self.given_back();
+        let interfaces: Vec<InterfaceId> = self.interfaces.keys().cloned().collect();
+        ranges.iter().for_each(|range| self.ranges.lost(range, now));
+        let all = interfaces.iter();
+        all.for_each(|interface| self.interfaces.lost(interface, now));
+        !ranges.is_empty() || !interfaces.is_empty()
+    }
+
+    /// All ranges that inventories may list although they were given back.
+    pub(super) fn given_back(&self) -> BTreeSet<IpNet> {
+        self.ranges.keys().copied().collect()
     }
 
     /// A call that gives these back is about to begin.
@@ -148,26 +160,41 @@ impl Releases {
     pub(super) fn judge(
         &self,
         range_is_listed: impl Fn(&IpNet) -> bool,
+        range_is_ours: impl Fn(&IpNet) -> bool,
         interface_is_listed: impl Fn(&InterfaceId) -> bool,
         began: Instant,
         settle: Duration,
     ) -> Judged {
         Judged {
-            ranges: self.ranges.judge(range_is_listed, began, settle),
-            interfaces: self.interfaces.judge(interface_is_listed, began, settle),
+            ranges: self
+                .ranges
+                .judge(range_is_listed, range_is_ours, began, settle),
+            // No call brings an interface again that was detached.
+            interfaces: self
+                .interfaces
+                .judge(interface_is_listed, |_| false, began, settle),
         }
     }
 
-    /// Takes in what an inventory means: what the cloud agrees with is closed.
+    /// Takes in what an inventory means. What no inventory can list any more as it was before
+    /// is closed.
     pub(super) fn judged(&mut self, judged: &Judged) {
-        let agreed = |verdict| matches!(verdict, Verdict::Gone | Verdict::Ours);
         judged.ranges.iter().for_each(|one| self.ranges.judged(one));
         let interfaces = judged.interfaces.iter();
         interfaces.for_each(|one| self.interfaces.judged(one));
-        let ranges = judged.ranges.iter().filter(|one| agreed(one.verdict));
+        let ranges = judged.ranges.iter().filter(|one| one.tombstone.is_none());
         let ranges: Vec<IpNet> = ranges.map(|one| one.key).collect();
-        let interfaces = judged.interfaces.iter().filter(|one| agreed(one.verdict));
+        let interfaces = judged.interfaces.iter();
+        let interfaces = interfaces.filter(|one| one.tombstone.is_none());
         let interfaces: Vec<InterfaceId> = interfaces.map(|one| one.key.clone()).collect();
+        self.close(&ranges, &interfaces);
+    }
+
+    /// Closes what no inventory that begins from now on can list as it was before; none may
+    /// be under way.
+    pub(super) fn expire(&mut self, now: Instant, settle: Duration) {
+        let ranges = self.ranges.expire(now, settle);
+        let interfaces = self.interfaces.expire(now, settle);
         self.close(&ranges, &interfaces);
     }
 
@@ -205,6 +232,7 @@ impl Releases {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tombstones::{LONGEST_LAG, Verdict};
     use super::*;
 
     const SETTLE: Duration = Duration::from_secs(5);
@@ -251,10 +279,13 @@ mod tests {
         assert_eq!(place.written().len(), 1, "an inventory may list it yet");
         // One range is listed on.
         let listed = |one: &IpNet| *one == b;
-        let judged = place
-            .releases
-            .judge(listed, |_| false, now + SETTLE, SETTLE);
-        place.releases.judged(&judged);
+        for (passed, entries) in [(SETTLE, 1), (LONGEST_LAG, 1)] {
+            let judged = place
+                .releases
+                .judge(listed, |_| false, |_| false, now + passed, SETTLE);
+            place.releases.judged(&judged);
+            assert_eq!(place.written().len(), entries);
+        }
         let left = PendingRelease {
             ranges: BTreeSet::from([b]),
             interface: None,
@@ -295,7 +326,7 @@ mod tests {
         let pending = BTreeMap::from([("entry".to_owned(), release)]);
         let mut releases = Releases::resume(journal, pending);
         let now = Instant::now();
-        let early = releases.judge(|_| true, |_| true, now + 2 * SETTLE, SETTLE);
+        let early = releases.judge(|_| true, |_| false, |_| true, now + 2 * SETTLE, SETTLE);
         assert_eq!(early.ranges[0].verdict, Verdict::TooEarly(None));
         assert!(releases.doubt_all(now));
         assert!(releases.of_range(&a).is_some_and(Tombstone::was_lost));

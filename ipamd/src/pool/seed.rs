@@ -109,6 +109,10 @@ impl Seed {
             refresh_by: found.remembered.then_some(found.began),
             remembered: found.remembered,
         };
+        let assigned = found.assigned.as_ref();
+        if let Some(given_back) = assigned.map(|recalled| &recalled.record.given_back) {
+            seed.releases.recall(given_back);
+        }
         seed.take_in(&found.memory, found.began);
         if seed.releases.doubt_all(Instant::now()) {
             // The refresh at once is too early for this, and then asks for another.
@@ -172,9 +176,13 @@ impl Seed {
     fn recall(&mut self, assigned: Option<Recalled>, memory: &CloudMemory, provisioning: bool) {
         let now = Instant::now();
         self.holdings.origins = Origins::new(&memory.node.instance_id, assigned, now);
-        if self.remembered {
-            return;
+        if !self.remembered {
+            self.learn_origins(memory, provisioning, now);
         }
+        self.holdings.claim_releasing();
+    }
+
+    fn learn_origins(&mut self, memory: &CloudMemory, provisioning: bool, now: Instant) {
         let releases = &self.releases;
         let released = |range: &IpNet| releases.of_range(range).is_some();
         let interfaces = &memory.inventory.interfaces;

@@ -121,7 +121,7 @@ impl PoolTask {
         if self.refresh.has_told() {
             self.memory.keep(&self.holdings);
         }
-        self.memory.keep_assigned(&mut self.holdings);
+        self.keep_assigned();
         self.news.node_addresses(&mut self.holdings);
         for entry in std::mem::take(&mut self.resumed) {
             self.changes.resume(begun_before(&entry));
@@ -167,6 +167,10 @@ impl PoolTask {
         let dropped = self.holdings.drop_gone(&BTreeSet::new());
         self.news.dropped(&dropped);
         self.changes.expire(self.planning.epoch(), now);
+        if !self.refresh.is_refreshing() {
+            let settle = self.holdings.capabilities.settle_time;
+            self.changes.releases_mut().expire(now, settle);
+        }
         self.queue.serve(&mut self.holdings, now);
         if self.refresh.begin_if_due(now) {
             self.start(Job::Inventory);
@@ -305,11 +309,18 @@ impl PoolTask {
         }
     }
 
+    /// Has it written down who assigned what, and what was given back.
+    fn keep_assigned(&mut self) {
+        let given_back = self.changes.releases().given_back();
+        self.holdings.origins.given_back(given_back);
+        self.memory.keep_assigned(&mut self.holdings);
+    }
+
     fn start_change(&mut self, change: Change) {
         let (holdings, setup) = (&mut self.holdings, &self.setup);
         if let Some(call) = self.changes.begin(&change, holdings, setup) {
             // Before the call, so that a daemon that is killed in it knows its own.
-            self.memory.keep_assigned(&mut self.holdings);
+            self.keep_assigned();
             self.start(Job::Change(change, call));
         }
     }
@@ -348,7 +359,7 @@ impl PoolTask {
                     .answered(&change, answer, holdings, refresh, now);
                 news.into_iter().for_each(|text| self.news.cloud(text));
                 self.memory.keep(&self.holdings);
-                self.memory.keep_assigned(&mut self.holdings);
+                self.keep_assigned();
                 self.news.node_addresses(&mut self.holdings);
             }
             Outcome::Inventory {
@@ -424,17 +435,20 @@ impl PoolTask {
             self.changes.releases_mut(),
             (began, now),
         );
+        holdings.origins.end_calls(began);
         holdings.subnets.find_room(began, settle);
         self.news.inventory(&news);
-        if let Some(at) = findings.look_again {
+        let shows = self.holdings.origins.next_end();
+        for at in findings.look_again.into_iter().chain(shows) {
             self.refresh.by(at);
         }
+        let holdings = &mut self.holdings;
         let refresh = &mut self.refresh;
         self.changes.inventory_came(began, holdings, refresh);
         for change in self.changes.to_repeat(&findings, holdings, now) {
             self.start_change(change);
         }
-        self.memory.keep_assigned(&mut self.holdings);
+        self.keep_assigned();
         self.news.node_addresses(&mut self.holdings);
         // Also when nothing differs: what was in doubt before may not be now.
         self.memory.keep(&self.holdings);

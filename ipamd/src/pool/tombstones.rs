@@ -1,10 +1,11 @@
 //! What was given back to the cloud and may still be listed: addresses, prefixes
 //! and interfaces, from the moment on in which their release is written down.
 //!
-//! Whoever else has one of them by now must not share it with a pod of ours, and
-//! an inventory may lag longer than the cloud promises. So nothing comes back to
-//! life because time has passed: it stays given back until an inventory lacks it, and
-//! is ours again only when inventories have listed it for a minute on end.
+//! Whoever else has one of them by now must not share it with a pod of ours, and an
+//! inventory may be minutes old. So no inventory brings anything back to life: pods get
+//! it again when the cloud's answer to a later call grants it, and in no other way. What
+//! inventories tell is only whether a release is over, must be made again, or was followed
+//! by somebody else's assignment.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is listed for so long after it was given back is ours again: the time
-/// that the AWS plugin gives it.
-pub(super) const OURS_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// An inventory shows every change that was made so long before it began, as far as anybody
+/// believes: EC2 promises no bound, and speaks of minutes. No pod's address depends on it.
+pub(super) const LONGEST_LAG: Duration = Duration::from_secs(300);
 
 /// Between two inventories that tell of something that should have gone, at least.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -26,13 +27,10 @@ pub(crate) struct Tombstone {
     under_way: bool,
     /// When the last call ended that may have given it back.
     ended: Option<Instant>,
-    /// That it was given back, the cloud's answer or an inventory has said.
+    /// That it was given back, the cloud's answer has said, or two inventories that must know.
     confirmed: bool,
-    /// The first of the inventories in a row that list it, though they are new
-    /// enough to know.
-    listed_since: Option<Instant>,
-    /// The last inventory that lacked it.
-    lacked: Option<Instant>,
+    /// Whether the last inventory listed it that was made after the call.
+    listed: Option<bool>,
 }
 
 /// What an inventory means for something that was given back.
@@ -43,15 +41,17 @@ pub(crate) enum Verdict {
     TooEarly(Option<Instant>),
     /// It is given back, whatever the answer was.
     Gone,
-    /// It is listed although it should not be: an inventory that begins then tells more.
-    Listed { look_again: Instant },
-    /// It has been listed for so long that it is ours, by another's hand.
-    Ours,
+    /// Nothing is proved: the answer was lost, or the inventory may be from before. One that
+    /// begins then tells more.
+    Open { look_again: Instant },
+    /// It was given back, and somebody has assigned it since.
+    AssignedSince,
 }
 
 impl Tombstone {
-    /// Draws the conclusion of an inventory that began at a time.
-    fn judge(&mut self, listed: bool, began: Instant, settle: Duration) -> Verdict {
+    /// Draws the conclusion of an inventory that began at a time. `ours` tells of what is
+    /// listed that a call of ours without an answer may have brought it back.
+    fn judge(&mut self, listed: bool, ours: bool, began: Instant, settle: Duration) -> Verdict {
         let Some(ended) = self.ended.filter(|_| !self.under_way) else {
             return Verdict::TooEarly(None);
         };
@@ -59,30 +59,36 @@ impl Tombstone {
         if began < trust_after {
             return Verdict::TooEarly(Some(trust_after));
         }
-        if !listed {
-            self.confirmed = true;
-            self.listed_since = None;
-            self.lacked = Some(began);
-            return Verdict::Gone;
+        let agreed = self.listed.replace(listed) == Some(listed);
+        let knows = began >= ended + longest_lag(settle);
+        match (self.confirmed, listed) {
+            (true, false) => return Verdict::Gone,
+            // One that lacks it may be from before it was granted.
+            (false, false) if knows && agreed => {
+                self.confirmed = true;
+                return Verdict::Gone;
+            }
+            // Ours or not, it must not serve pods: it is given back once more.
+            (true, true) if knows && agreed && ours => self.confirmed = false,
+            (true, true) if knows && agreed => return Verdict::AssignedSince,
+            _ => {}
         }
-        let enough = self.lacked.unwrap_or(ended).max(ended) + patience(settle);
-        if self.listed_since.is_some() && began >= enough {
-            return Verdict::Ours;
-        }
-        self.listed_since.get_or_insert(began);
-        // As long again as it has lasted already.
-        let doubled = began + (began - ended);
         let soonest = began + settle.max(SHORTEST_PAUSE);
-        Verdict::Listed {
-            look_again: doubled.min(enough).max(soonest),
-        }
+        // As long again as it has lasted already.
+        let doubled = began + (began - ended).min(LONGEST_LAG);
+        let look_again = match (knows, agreed) {
+            (false, _) => doubled.min(ended + longest_lag(settle)).max(soonest),
+            (true, false) => soonest,
+            (true, true) => doubled.max(soonest),
+        };
+        Verdict::Open { look_again }
     }
 
     /// Whether inventories that began so late need not be warned of it: one more
     /// that is older than those before could still list it.
     fn is_over(&self, began: Instant, settle: Duration) -> bool {
         let ended = self.ended.filter(|_| !self.under_way);
-        ended.is_some_and(|ended| began >= ended + patience(settle))
+        ended.is_some_and(|ended| began >= ended + longest_lag(settle))
     }
 
     /// A call that may have given it back has ended, and the cloud has not said how;
@@ -97,8 +103,8 @@ impl Tombstone {
     }
 }
 
-fn patience(settle: Duration) -> Duration {
-    OURS_AGAIN_AFTER.max(2 * settle)
+fn longest_lag(settle: Duration) -> Duration {
+    LONGEST_LAG.max(2 * settle)
 }
 
 /// Tombstones by what lies under them.
@@ -118,6 +124,11 @@ impl<K: Ord + Clone> Tombstones<K> {
         Q: Ord + ?Sized,
     {
         self.0.get(key)
+    }
+
+    /// What lies under them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
     }
 
     /// A call that gives it back begins.
@@ -141,8 +152,7 @@ impl<K: Ord + Clone> Tombstones<K> {
                 under_way: false,
                 ended: Some(now),
                 confirmed,
-                listed_since: None,
-                lacked: None,
+                listed: None,
             };
         }
     }
@@ -170,20 +180,22 @@ impl<K: Ord + Clone> Tombstones<K> {
         self.0.remove(key);
     }
 
-    /// What one inventory means for each of them. It changes none.
+    /// What one inventory means for each of them. It changes none. `ours` tells of what is
+    /// listed that a call of ours without an answer may have brought it.
     pub(crate) fn judge(
         &self,
         listed: impl Fn(&K) -> bool,
+        ours: impl Fn(&K) -> bool,
         began: Instant,
         settle: Duration,
     ) -> Vec<Judgement<K>> {
         let judge = |(key, before): (&K, &Tombstone)| {
             let mut tombstone = *before;
-            let verdict = tombstone.judge(listed(key), began, settle);
+            let verdict = tombstone.judge(listed(key), ours(key), began, settle);
             let stays = match verdict {
-                Verdict::TooEarly(_) | Verdict::Listed { .. } => true,
+                Verdict::TooEarly(_) | Verdict::Open { .. } => true,
                 Verdict::Gone => !tombstone.is_over(began, settle),
-                Verdict::Ours => false,
+                Verdict::AssignedSince => false,
             };
             Judgement {
                 key: key.clone(),
@@ -193,6 +205,17 @@ impl<K: Ord + Clone> Tombstones<K> {
             }
         };
         self.0.iter().map(judge).collect()
+    }
+
+    /// Forgets those that an inventory has shown gone and that no inventory which begins from
+    /// now on can list as they were. Tells which.
+    pub(crate) fn expire(&mut self, now: Instant, settle: Duration) -> Vec<K> {
+        let over = |tombstone: &Tombstone| {
+            let gone = tombstone.confirmed && tombstone.listed == Some(false);
+            gone && tombstone.is_over(now, settle)
+        };
+        let over = self.0.extract_if(.., |_, tombstone| over(tombstone));
+        over.map(|(key, _)| key).collect()
     }
 
     /// Takes in what an inventory means for one of them.
@@ -211,9 +234,22 @@ pub(crate) struct Judgement<K> {
     pub(crate) key: K,
     pub(crate) verdict: Verdict,
     /// The cloud had not said before that it was given back.
-    pub(crate) was_in_doubt: bool,
+    was_in_doubt: bool,
     /// What is known of the release now; `None` when it is over.
     pub(crate) tombstone: Option<Tombstone>,
+}
+
+impl<K> Judgement<K> {
+    /// Whether it is to be given back once more.
+    pub(crate) fn is_open(&self) -> bool {
+        let in_doubt = self.tombstone.is_some_and(|tombstone| tombstone.in_doubt());
+        in_doubt && matches!(self.verdict, Verdict::Open { .. })
+    }
+
+    /// Whether it was given back, and has come again by a call of ours without an answer.
+    pub(crate) fn came_again(&self) -> bool {
+        self.is_open() && !self.was_in_doubt
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,9 @@ fn see(origins: &mut Origins, now: Instant, interfaces: &[Interface]) -> Vec<Str
         released: &|_| false,
         held: &|_, _| false,
     };
-    origins.seen(interfaces, &context)
+    let told = origins.seen(interfaces, &context);
+    origins.end_calls(now);
+    told
 }
 
 /// A daemon that has known for long an empty primary interface and an empty one of
@@ -170,6 +172,10 @@ fn a_call_explains_no_other_kind_no_other_interface_and_nothing_long_after() {
     ];
     assert_eq!(see(&mut origins, now, &others).len(), 2);
     let late = [interface("eni-0", &[range("10.0.0.16/28"), single(2)])];
+    let shown = [interface("eni-0", &[range("10.0.0.16/28")])];
+    assert_eq!(origins.next_end(), Some(now + SHOWS_WITHIN));
+    assert_eq!(see(&mut origins, now + SHOWS_WITHIN, &shown).len(), 0);
+    assert_eq!(origins.next_end(), None, "it would have shown by now");
     assert_eq!(see(&mut origins, now + SHOWS_WITHIN, &late).len(), 1);
 }
 

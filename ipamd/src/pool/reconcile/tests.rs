@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tempfile::TempDir;
-use veni_nouns::SubnetId;
+use veni_nouns::{Family, SubnetId};
+use veni_provider::AddressSlots;
 
 use super::*;
 use crate::journal::Journal;
@@ -146,14 +147,14 @@ fn what_was_released_stays_away_while_an_older_inventory_lists_it() {
     pool.releases.begin(&released, None).expect("writes");
     pool.releases.done(&released, None, pool.start);
     pool.holdings.remove_ranges(&interface().id, &released);
-    let findings = pool.after(600, vec![with(&["10.0.0.9"])]);
+    let findings = pool.after(299, vec![with(&["10.0.0.9"])]);
     assert_eq!(findings.list, [described(interface())]);
     assert!(findings.still_held.is_empty(), "the cloud has answered");
     assert!(findings.look_again.is_some());
 }
 
 #[test]
-fn a_release_without_an_answer_is_to_be_repeated_while_it_is_listed() {
+fn a_release_without_an_answer_is_to_be_repeated_whether_it_is_listed_or_not() {
     let mut pool = pool();
     let released = [range("10.0.0.9/32")];
     pool.releases.begin(&released, None).expect("writes");
@@ -163,9 +164,64 @@ fn a_release_without_an_answer_is_to_be_repeated_while_it_is_listed() {
     let listed = pool.after(10, vec![with(&["10.0.0.9"])]);
     let still_held = BTreeMap::from([(interface().id, released.to_vec())]);
     assert_eq!(listed.still_held, still_held);
-    let gone = pool.after(10, vec![with(&[])]);
-    assert!(gone.still_held.is_empty());
-    assert_eq!(gone.releases.ranges[0].verdict, Verdict::Gone);
+    let unlisted = pool.after(10, vec![with(&[])]);
+    assert_eq!(
+        unlisted.still_held, still_held,
+        "it may be from before the grant"
+    );
+    assert_eq!(
+        unlisted.list,
+        [described(interface())],
+        "it keeps its place"
+    );
+}
+
+/// A range that was given back, and that inventories list as long as any may lag.
+fn listed_for_long(pool: &mut Pool) -> Findings {
+    let released = [range("10.0.0.9/32")];
+    pool.releases.begin(&released, None).expect("writes");
+    pool.releases.done(&released, None, pool.start);
+    pool.holdings.remove_ranges(&interface().id, &released);
+    let first = pool.after(10, vec![with(&["10.0.0.9"])]);
+    pool.releases.judged(&first.releases);
+    pool.after(300, vec![with(&["10.0.0.9"])])
+}
+
+#[test]
+fn what_was_given_back_and_is_listed_for_long_is_somebody_elses() {
+    let mut pool = pool();
+    let findings = listed_for_long(&mut pool);
+    let found = Finding::RangeFound {
+        id: interface().id,
+        range: range("10.0.0.9/32"),
+        releasing: false,
+    };
+    assert_eq!(findings.list, [described(interface()), found]);
+    let assigned_since = [(interface().id, range("10.0.0.9/32"))];
+    assert_eq!(findings.assigned_since, assigned_since);
+}
+
+#[test]
+fn what_an_unanswered_call_has_brought_again_is_given_back_once_more() {
+    let mut pool = pool();
+    let slots = AddressSlots::Addresses {
+        family: Family::V4,
+        count: 1,
+    };
+    let origins = &mut pool.holdings.origins;
+    origins.assigning(&interface().id, slots);
+    origins.lost(&interface().id, slots, pool.start);
+    let findings = listed_for_long(&mut pool);
+    let found = Finding::RangeFound {
+        id: interface().id,
+        range: range("10.0.0.9/32"),
+        releasing: true,
+    };
+    assert_eq!(findings.list, [described(interface()), found]);
+    let came_again = [(interface().id, range("10.0.0.9/32"))];
+    assert_eq!(findings.came_again, came_again);
+    let still_held = BTreeMap::from([(interface().id, vec![range("10.0.0.9/32")])]);
+    assert_eq!(findings.still_held, still_held);
 }
 
 #[test]

@@ -22,65 +22,137 @@ fn released(confirmed: bool) -> (Tombstones<String>, Instant) {
 }
 
 fn judge(tombstones: &mut Tombstones<String>, listed: bool, began: Instant) -> Verdict {
-    let judgement = tombstones.judge(|_| listed, began, SETTLE).remove(0);
+    judge_ours(tombstones, (listed, false), began)
+}
+
+/// Likewise; a call of ours may have brought it.
+fn judge_ours(
+    tombstones: &mut Tombstones<String>,
+    (listed, ours): (bool, bool),
+    began: Instant,
+) -> Verdict {
+    let judgements = tombstones.judge(|_| listed, |_| ours, began, SETTLE);
+    let judgement = judgements.into_iter().next().expect("one");
     tombstones.judged(&judgement);
     judgement.verdict
 }
 
-#[test]
-fn what_is_listed_is_looked_at_ever_less_often_and_ours_after_a_minute() {
-    for confirmed in [true, false] {
-        let (mut tombstones, ended) = released(confirmed);
-        let (mut at, mut looks) = (ended, Vec::new());
-        loop {
-            let next = match judge(&mut tombstones, true, at) {
-                Verdict::TooEarly(Some(next)) | Verdict::Listed { look_again: next } => next,
-                Verdict::Ours => break,
-                other => panic!("{other:?}"),
-            };
-            looks.push((next - ended).as_secs());
-            at = next;
+/// Inventories as early as each asks for the next, for so many seconds: when they began, and
+/// the last verdict.
+fn looks(tombstones: &mut Tombstones<String>, listed: bool, ended: Instant) -> (Vec<u64>, Verdict) {
+    let (mut at, mut looks) = (ended, Vec::new());
+    loop {
+        let verdict = judge(tombstones, listed, at);
+        looks.push((at - ended).as_secs());
+        match verdict {
+            Verdict::TooEarly(Some(next)) | Verdict::Open { look_again: next }
+                if looks.len() < 10 =>
+            {
+                at = next;
+            }
+            other => return (looks, other),
         }
-        assert_eq!(looks, [5, 10, 20, 40, 60]);
-        assert!(tombstones.get(KEY).is_none());
     }
 }
 
 #[test]
-fn one_inventory_is_not_enough_however_late_it_is() {
+fn what_was_given_back_is_looked_at_ever_less_often_and_anothers_after_the_longest_lag() {
     let (mut tombstones, ended) = released(true);
-    let late = ended + seconds(3600);
-    let look_again = late + SETTLE;
-    let listed = Verdict::Listed { look_again };
-    assert_eq!(judge(&mut tombstones, true, late), listed);
-    assert_eq!(judge(&mut tombstones, true, look_again), Verdict::Ours);
+    let (looks, verdict) = looks(&mut tombstones, true, ended);
+    assert_eq!(looks, [0, 5, 10, 20, 40, 80, 160, 300]);
+    assert_eq!(verdict, Verdict::AssignedSince);
+    assert!(tombstones.get(KEY).is_none());
 }
 
 #[test]
-fn an_inventory_that_lacks_it_settles_it_unless_it_is_too_old() {
+fn what_is_in_doubt_is_never_ours_again_however_long_it_is_listed() {
     let (mut tombstones, ended) = released(false);
+    let (looks, verdict) = looks(&mut tombstones, true, ended);
+    assert_eq!(looks, [0, 5, 10, 20, 40, 80, 160, 300, 600, 900]);
+    assert!(matches!(verdict, Verdict::Open { .. }), "{verdict:?}");
+    assert!(tombstones.get(KEY).is_some_and(Tombstone::in_doubt));
+}
+
+#[test]
+fn one_inventory_is_not_enough_however_late_it_is() {
+    let late = LONGEST_LAG * 12;
+    for (confirmed, listed, then) in [
+        (true, true, Verdict::AssignedSince),
+        (false, false, Verdict::Gone),
+    ] {
+        let (mut tombstones, ended) = released(confirmed);
+        let look_again = ended + late + SETTLE;
+        let first = judge(&mut tombstones, listed, ended + late);
+        assert_eq!(first, Verdict::Open { look_again });
+        assert_eq!(judge(&mut tombstones, listed, look_again), then);
+    }
+}
+
+#[test]
+fn an_inventory_that_lacks_it_settles_an_answered_release_unless_it_is_too_old() {
+    let (mut tombstones, ended) = released(true);
     let early = judge(&mut tombstones, false, ended + seconds(4));
     assert_eq!(early, Verdict::TooEarly(Some(ended + SETTLE)));
     assert_eq!(judge(&mut tombstones, false, ended + SETTLE), Verdict::Gone);
-    let left = tombstones.get(KEY).expect("an older inventory may come");
-    assert!(!left.in_doubt());
-    let over = judge(&mut tombstones, false, ended + seconds(60));
+    assert!(tombstones.get(KEY).is_some(), "an older one may come");
+    let over = judge(&mut tombstones, false, ended + LONGEST_LAG);
     assert_eq!(over, Verdict::Gone);
     assert!(tombstones.get(KEY).is_none());
 }
 
 #[test]
+fn what_was_shown_gone_is_forgotten_when_no_inventory_can_be_so_late() {
+    let (mut tombstones, ended) = released(true);
+    let late = ended + LONGEST_LAG;
+    assert!(
+        tombstones.expire(late, SETTLE).is_empty(),
+        "nothing has told"
+    );
+    judge(&mut tombstones, false, ended + SETTLE);
+    assert!(tombstones.expire(late - seconds(1), SETTLE).is_empty());
+    assert_eq!(tombstones.expire(late, SETTLE), [KEY]);
+    assert!(tombstones.get(KEY).is_none());
+}
+
+#[test]
+fn an_inventory_that_lacks_it_may_be_from_before_it_was_granted() {
+    let (mut tombstones, ended) = released(false);
+    for second in [5, 100, 299] {
+        let told = judge(&mut tombstones, false, ended + seconds(second));
+        assert!(matches!(told, Verdict::Open { .. }), "{told:?}");
+    }
+    assert_eq!(
+        judge(&mut tombstones, false, ended + LONGEST_LAG),
+        Verdict::Gone
+    );
+}
+
+#[test]
 fn inventories_that_contradict_each_other_begin_anew() {
     let (mut tombstones, ended) = released(true);
-    for (second, listed) in [(10, true), (20, false), (61, true)] {
+    for (second, listed) in [(290, true), (300, false), (310, true)] {
+        judge(&mut tombstones, listed, ended + seconds(second));
+    }
+    // The one that lacked it was late enough to end it; nothing is known of it since.
+    assert!(tombstones.get(KEY).is_none());
+    let (mut tombstones, ended) = released(true);
+    for (second, listed) in [(280, false), (300, true)] {
         judge(&mut tombstones, listed, ended + seconds(second));
     }
     assert!(tombstones.get(KEY).is_some(), "listed once since");
-    // A minute after it was shown gone, not after it was given back.
-    let again = judge(&mut tombstones, true, ended + seconds(79));
-    assert!(matches!(again, Verdict::Listed { .. }), "{again:?}");
-    let again = judge(&mut tombstones, true, ended + seconds(84));
-    assert_eq!(again, Verdict::Ours);
+    let again = judge(&mut tombstones, true, ended + seconds(305));
+    assert_eq!(again, Verdict::AssignedSince);
+}
+
+#[test]
+fn what_a_call_of_ours_may_have_brought_again_is_given_back_once_more() {
+    let (mut tombstones, ended) = released(true);
+    for second in [5, 160, 300] {
+        let told = judge_ours(&mut tombstones, (true, true), ended + seconds(second));
+        assert!(matches!(told, Verdict::Open { .. }), "{told:?}");
+        let in_doubt = tombstones.get(KEY).is_some_and(Tombstone::in_doubt);
+        assert_eq!(in_doubt, second == 300);
+    }
 }
 
 #[test]
@@ -88,7 +160,7 @@ fn nothing_is_concluded_while_a_call_is_under_way() {
     let (mut tombstones, ended) = released(false);
     tombstones.begin(&KEY.to_owned());
     for listed in [true, false] {
-        let late = judge(&mut tombstones, listed, ended + seconds(90));
+        let late = judge(&mut tombstones, listed, ended + 2 * LONGEST_LAG);
         assert_eq!(late, Verdict::TooEarly(None));
     }
 }

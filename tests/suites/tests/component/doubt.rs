@@ -134,6 +134,7 @@ async fn a_release_whose_answer_is_lost_settles_with_the_inventory() {
     daemon.settle_for(Duration::from_secs(120)).await;
     assert_eq!(world.holdings(), TWO_HELD);
     daemon.check().await;
+    daemon.settle_for(Duration::from_secs(700)).await;
     assert_eq!(world.journal("releases"), 0, "the cloud has agreed");
 }
 

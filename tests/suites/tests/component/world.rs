@@ -1,7 +1,7 @@
 //! One node in a world of its own: a mock cloud, an in-memory kernel and a run folder. A
 //! test starts, stops and kills a daemon in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -47,6 +47,8 @@ pub(crate) struct World {
     namespaces: Mutex<HashMap<String, (OwnedFd, NamespaceId)>>,
     plug_delay: Mutex<Duration>,
     links_away: Mutex<bool>,
+    /// The MACs of the interfaces whose links were plugged in.
+    plugged: Mutex<BTreeSet<[u8; 6]>>,
     clock: Mutex<Clock>,
 }
 
@@ -98,6 +100,7 @@ impl World {
             namespaces: Mutex::default(),
             plug_delay: Mutex::default(),
             links_away: Mutex::default(),
+            plugged: Mutex::default(),
             clock: Mutex::new(Clock::New),
         })
     }
@@ -341,6 +344,15 @@ fn boot_id() -> String {
 
 async fn follow(world: Arc<World>) {
     let (dump, mut changes) = world.cloud.follow();
+    // What was detached while nobody followed has gone as well.
+    let interfaces = dump.nodes.iter().flat_map(|node| &node.interfaces);
+    let there: Vec<[u8; 6]> = interfaces.map(|held| held.interface.mac.0).collect();
+    let gone: Vec<[u8; 6]> = locked(&world.plugged)
+        .extract_if(.., |mac| !there.contains(mac))
+        .collect();
+    for mac in gone {
+        world.kernel.unplug(mac);
+    }
     for node in dump.nodes {
         for held in node.interfaces {
             plug(&world, &held.interface);
@@ -370,5 +382,6 @@ fn plug(world: &World, interface: &Interface) {
         0 => format!("eth{}", interface.device_index),
         card => format!("eth{}c{card}", interface.device_index),
     };
+    locked(&world.plugged).insert(interface.mac.0);
     world.kernel.plug(&name, interface.mac.0);
 }

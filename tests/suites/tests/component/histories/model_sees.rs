@@ -251,6 +251,27 @@ fn an_address_that_pool_or_cloud_has_alone_is_seen() {
     sees([surplus], "unaccounted: the cloud does not know");
 }
 
+/// Somebody else takes an address away on which a pod may live whose ADD was never answered.
+fn taken_from_an_untold_pod(routes: &[&str]) -> Vec<String> {
+    let mut what = one_pod();
+    let ranges = texts(&["10.0.0.6"]);
+    what.extend([
+        called(2, "b"),
+        What::OtherTook { ranges },
+        holds(&["10.0.0.5"]),
+        at_rest(&["10.0.0.5", "10.0.0.6"], routes),
+    ]);
+    found(what)
+}
+
+#[test]
+fn what_was_taken_from_a_pod_stays_known_while_there_is_a_route_to_it() {
+    let found = taken_from_an_untold_pod(&["10.0.0.5", "10.0.0.6"]);
+    assert_eq!(found, [""; 0]);
+    let found = taken_from_an_untold_pod(&["10.0.0.5"]);
+    assert!(found[0].contains("the cloud does not know"), "{found:#?}");
+}
+
 #[test]
 fn too_much_and_too_little_at_rest_are_seen() {
     let all = ["10.0.0.5", "10.0.0.6", "10.0.0.7"];
