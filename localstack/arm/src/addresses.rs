@@ -84,6 +84,14 @@ impl Subnet {
         })
     }
 
+    /// Takes the lowest free addresses until so many are left.
+    pub(crate) fn fill(&mut self, leave_free: u32, now: Instant) {
+        let excess = self.free(now).saturating_sub(leave_free);
+        let free = addresses(&self.range).filter(|one| self.is_free(*one, now));
+        let lowest: Vec<Ipv4Addr> = free.take(excess as usize).collect();
+        self.taken.extend(lowest.into_iter().map(|one| (one, None)));
+    }
+
     /// Gives a range back; it is free from `when` on.
     pub(crate) fn give_back(&mut self, range: &Ipv4Net, when: Instant) {
         for address in addresses(range) {

@@ -31,7 +31,11 @@ impl Arm {
 
     /// Answers a request to the Resource Manager; `None` where the connection breaks.
     pub async fn handle(&self, request: &Request) -> Option<Response> {
-        let fault = self.lock().faults.meet(request);
+        let (fault, latency) = {
+            let mut state = self.lock();
+            (state.faults.meet(request), state.config.latency)
+        };
+        sleep(latency).await;
         match &fault {
             Some(FaultKind::LoseRequest) => return None,
             Some(FaultKind::Delay(time)) => sleep(*time).await,

@@ -35,6 +35,8 @@ pub struct Config {
     pub peered: Vec<Ipv4Net>,
     /// Subnets: name and range.
     pub subnets: Vec<(String, Ipv4Net)>,
+    /// How long an answer takes.
+    pub latency: Duration,
     /// How long a write of a NIC runs.
     pub operation_time: Duration,
     /// The hint of when to ask for an operation again.
@@ -72,6 +74,7 @@ impl Default for Config {
                 ("nodes-a".to_owned(), range(0, 20)),
                 ("nodes-b".to_owned(), range(16, 20)),
             ],
+            latency: Duration::from_millis(10),
             operation_time: Duration::from_secs(2),
             retry_after: Duration::from_secs(1),
             polling: PollingStyle::AsyncOperation,

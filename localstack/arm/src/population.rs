@@ -39,15 +39,14 @@ impl Arm {
         self.lock().config.subnet_id(name)
     }
 
-    /// Takes addresses of a subnet until so many are free. Those that are still on their
-    /// way back are not counted as taken afterwards.
+    /// Takes addresses of a subnet until so many are free.
     ///
     /// # Errors
     /// There is no such subnet.
     pub fn fill(&self, subnet: &str, leave_free: u32) -> Result<(), UnknownResource> {
         let now = Instant::now();
         self.with_subnet(subnet, |subnet| {
-            while subnet.free(now) > leave_free && subnet.take_one(now).is_some() {}
+            subnet.fill(leave_free, now);
         })
     }
 

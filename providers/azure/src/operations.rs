@@ -127,12 +127,10 @@ impl Core {
     async fn state(&self, poll: &Poll) -> Result<State, ProviderError> {
         match poll {
             Poll::Operation(url) => {
-                let answer = self
-                    .client
-                    .ask(url)
-                    .await
-                    .map_err(|failure| failure.error(None))?;
-                Ok(status(&answer))
+                let answer = self.client.ask(url).await;
+                Ok(status(
+                    &answer.map_err(|failure| unanswered(failure.error(None)))?,
+                ))
             }
             Poll::Location(url) => match self.client.ask(url).await {
                 Ok(answer) if answer.status == 202 => Ok(State::Underway(answer.retry_after)),
@@ -141,14 +139,14 @@ impl Core {
                 // refusal with another code than those is the operation's.
                 Err(failure) => match failure.class(None) {
                     ErrorClass::Throttled { .. } | ErrorClass::NotFound | ErrorClass::Denied => {
-                        Err(failure.error(None))
+                        Err(unanswered(failure.error(None)))
                     }
-                    _ if failure.code.is_empty() => Err(failure.error(None)),
+                    _ if failure.code.is_empty() => Err(unanswered(failure.error(None))),
                     _ => Ok(State::Failed(failure)),
                 },
             },
             Poll::Resource => {
-                let nic = self.nic().await?;
+                let nic = self.nic().await.map_err(unanswered)?;
                 Ok(match nic.state {
                     Provisioning::Succeeded => State::Succeeded,
                     Provisioning::Underway => State::Underway(None),
@@ -171,7 +169,7 @@ impl Core {
         if accepted.asked == Asked::Release {
             return Ok(ChangeResult::Released);
         }
-        let nic = self.nic().await?;
+        let nic = self.nic().await.map_err(unanswered)?;
         let grant = granted(&nic, change);
         if grant.is_empty() {
             let reason = format!("the NIC shows no address of the change {change}");
@@ -201,6 +199,18 @@ impl Core {
         }
         error
     }
+}
+
+/// A question that has failed: the change goes on, whatever the reason.
+fn unanswered(mut error: ProviderError) -> ProviderError {
+    let told = matches!(
+        error.class,
+        ErrorClass::Throttled { .. } | ErrorClass::NotFound
+    );
+    if !told {
+        error.class = ErrorClass::Transient;
+    }
+    error
 }
 
 fn status(answer: &Answer) -> State {
