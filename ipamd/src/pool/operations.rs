@@ -189,7 +189,11 @@ mod tests {
     fn an_entry_s_name_fits_a_file_however_long_the_id_is() {
         let long = |end: &str| OperationId::new(format!("https://{}{end}", "x".repeat(5_000)));
         let names = [long("1"), long("2"), "op/1".into()].map(|id| entry_name(&id));
-        assert!(names.iter().all(|name| name.len() <= 200 && !name.contains('/')));
+        assert!(
+            names
+                .iter()
+                .all(|name| name.len() <= 200 && !name.contains('/'))
+        );
         assert_ne!(names[0], names[1]);
         assert_eq!(names[2], "6f702f31");
     }

@@ -17,7 +17,7 @@ use crate::network::Network;
 use crate::plan::SLOTS;
 use crate::provider::{AzureProvider, Core};
 use crate::settings::AzureSettings;
-use crate::target::Machine;
+use crate::target::{Machine, same_id};
 use crate::transport::transport;
 use crate::writer::Writer;
 
@@ -54,26 +54,19 @@ impl AzureProvider {
             &format!("{}/.default", instance.cloud.endpoint),
             settings.call_timeout,
         );
-        let nic_id = match &instance.machine {
-            Machine::Single { id } => primary_nic(&client, id).await?,
-            Machine::Uniform { id } => {
-                let reason = format!(
-                    "{id} is of a Uniform scale set, whose NICs cannot be written one by one; use \
-                     a Flexible scale set or single machines"
-                );
-                return Err(ProviderError::new(ErrorClass::Fatal, "connect", reason));
-            }
+        let machine = instance.machine.id();
+        let remembered = settings.remembered.clone();
+        let (nic_id, subnet) = match remembered.filter(|one| same_id(&one.machine, machine)) {
+            Some(known) => (known.nic, known.subnet),
+            None => found(&client, &instance.machine).await?,
         };
-        let nic = client.get(Action::GetNic, &nic_id, VERSION).await;
-        let nic = Nic::of(&nic.map_err(|failure| failure.error(None))?.body)?;
         let core = Core {
             client,
             capabilities: capabilities(&settings),
             settings,
             instance,
-            // As ARM spells it.
-            nic_id: nic.id,
-            subnet: SubnetId::new(nic.subnet),
+            nic_id,
+            subnet: SubnetId::new(subnet),
             network: Network::default(),
             metadata,
             writer: Writer::default(),
@@ -83,6 +76,23 @@ impl AzureProvider {
             core: Arc::new(core),
         })
     }
+}
+
+/// The machine's NIC and its subnet, as ARM spells them.
+async fn found(client: &Client, machine: &Machine) -> Result<(String, String), ProviderError> {
+    let nic_id = match machine {
+        Machine::Single { id } => primary_nic(client, id).await?,
+        Machine::Uniform { id } => {
+            let reason = format!(
+                "{id} is of a Uniform scale set, whose NICs cannot be written one by one; use a \
+                 Flexible scale set or single machines"
+            );
+            return Err(ProviderError::new(ErrorClass::Fatal, "connect", reason));
+        }
+    };
+    let nic = client.get(Action::GetNic, &nic_id, VERSION).await;
+    let nic = Nic::of(&nic.map_err(|failure| failure.error(None))?.body)?;
+    Ok((nic.id, nic.subnet))
 }
 
 /// The Resource Manager's URL as https: [`crate::transport`] makes it what it was.

@@ -19,6 +19,7 @@ mod network;
 mod operations;
 mod plan;
 mod provider;
+mod role;
 mod settings;
 mod target;
 mod transport;
@@ -26,4 +27,5 @@ mod writer;
 
 pub use actions::Action;
 pub use provider::AzureProvider;
-pub use settings::{AzureSettings, Credentials, UserAssigned};
+pub use role::role_definition;
+pub use settings::{AzureSettings, Credentials, Remembered, UserAssigned};

@@ -66,11 +66,25 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// What was known of the node before: its NIC and its subnet never change while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The machine's resource id.
+    pub machine: String,
+    /// The resource id of its NIC.
+    pub nic: String,
+    /// The resource id of the NIC's subnet.
+    pub subnet: String,
+}
+
 /// Settings of the provider.
 #[derive(Clone)]
 pub struct AzureSettings {
     /// The machine's resource id; asked of instance metadata when absent.
     pub resource_id: Option<String>,
+    /// What was known of the node before. Where it is of the same machine, no call to the
+    /// Resource Manager is made to connect.
+    pub remembered: Option<Remembered>,
     /// The Resource Manager's URL; the one of the machine's cloud when absent. By `http://`
     /// tokens travel unprotected: for fakes alone.
     pub endpoint: Option<String>,
@@ -103,6 +117,7 @@ impl Default for AzureSettings {
     fn default() -> Self {
         Self {
             resource_id: None,
+            remembered: None,
             endpoint: None,
             metadata_endpoint: None,
             authority: None,
@@ -123,6 +138,7 @@ impl fmt::Debug for AzureSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AzureSettings")
             .field("resource_id", &self.resource_id)
+            .field("remembered", &self.remembered)
             .field("endpoint", &self.endpoint)
             .field("metadata_endpoint", &self.metadata_endpoint)
             .field("authority", &self.authority)
