@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use veni_provider::Provider;
+use veni_provider::{ErrorClass, Provider};
 use veni_provider_azure::{AzureProvider, AzureSettings, Credentials, Remembered, UserAssigned};
 
 use super::{AzureChoice, AzureIdentity};
@@ -51,16 +51,19 @@ impl Adapter for Azure {
         progress.waits_for("waiting for Azure to tell which node this is");
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            match AzureProvider::connect(settings.clone()).await {
+            let error = match AzureProvider::connect(settings.clone()).await {
                 Ok(provider) => return Ok(Arc::new(provider)),
-                Err(error) => {
-                    tracing::error!(%error, "not ready: failed to find this node in Azure");
-                    progress.waits_for(format!(
-                        "waiting for Azure to tell which node this is: {error}"
-                    ));
-                }
-            }
-            tokio::time::sleep(pauses.after_failure()).await;
+                Err(error) => error,
+            };
+            tracing::error!(%error, "not ready: failed to find this node in Azure");
+            let waits = format!("waiting for Azure to tell which node this is: {error}");
+            progress.waits_for(waits);
+            // Where many nodes start together, Azure says when to come back.
+            let hint = match error.class {
+                ErrorClass::Throttled { retry_after } => retry_after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(hint + pauses.after_failure()).await;
         }
     }
 }
