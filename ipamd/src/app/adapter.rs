@@ -31,7 +31,7 @@ pub(super) trait Adapter: Send + Sync {
 
 /// What a provider is made from.
 #[cfg_attr(
-    not(feature = "aws"),
+    not(any(feature = "aws", feature = "azure")),
     expect(
         dead_code,
         reason = "only a provider that looks for its node needs them"

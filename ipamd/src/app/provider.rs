@@ -3,9 +3,11 @@
 //! and one more line in [`CLOUDS`].
 
 pub(super) mod aws;
+mod azure;
 mod mock;
 
 use super::adapter::Adapter;
+use crate::config::declare::{Parsed, wrong};
 use crate::config::{ProviderChoice, ProviderDeclaration, Providers};
 
 /// A provider as its file describes it.
@@ -16,8 +18,20 @@ struct Entry {
     adapter: fn(&ProviderChoice) -> Option<Box<dyn Adapter>>,
 }
 
+/// Reads the URL of a service, by http or https.
+fn url(text: &str, example: &str) -> Parsed<String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next());
+    if host.is_none_or(str::is_empty) || text.contains(char::is_whitespace) {
+        return Err(wrong(text, format_args!("must be a URL, as {example}")));
+    }
+    Ok(text.to_owned())
+}
+
 /// Those of real clouds.
-static CLOUDS: &[&Entry] = &[&aws::AWS];
+static CLOUDS: &[&Entry] = &[&aws::AWS, &azure::AZURE];
 
 /// All providers, for settings to choose one.
 #[must_use]

@@ -12,11 +12,11 @@ pub(super) static VENI_PROVIDER: Setting<String> = Setting::new(
     required(
         |text| Ok(text.to_owned()),
         String::new,
-        "must be set: aws on EC2; mock is a cloud inside this process, and no network carries \
-         its addresses",
+        "must be set: aws on EC2, azure on Azure; mock is a cloud inside this process, and no \
+         network carries its addresses",
     ),
-    "Which cloud manages the node's interfaces: aws in builds with that feature, or mock, for \
-     tests.",
+    "Which cloud manages the node's interfaces: aws or azure in builds with that feature, or \
+     mock, for tests.",
 );
 
 /// Custom networking is to be had.

@@ -7,6 +7,7 @@
 //! setting of the host.
 
 pub mod aws_plugin;
+pub mod azure_plugin;
 mod cloud_init;
 mod configurations;
 mod ec2_net_utils;

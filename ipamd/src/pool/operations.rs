@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sha1::{Digest, Sha1};
 use tokio::time::{Instant, sleep};
 use veni_nouns::OperationId;
 use veni_provider::{
@@ -130,10 +131,15 @@ async fn asked_until_ended(
     }
 }
 
-/// A file name: an operation's id may be a path.
+/// A file name: an operation's id may be a path, or a URL of some thousand bytes where a name
+/// has 255. A long one is named by its digest: the entry itself holds the id.
 fn entry_name(operation: &OperationId) -> String {
-    let bytes = operation.as_str().bytes();
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    let id = operation.as_str().as_bytes();
+    let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match id.len() {
+        0..=100 => hexadecimal(id),
+        _ => hexadecimal(&Sha1::digest(id)),
+    }
 }
 
 #[cfg(all(test, feature = "mock"))]
@@ -177,6 +183,19 @@ mod tests {
             cause: Cause::Resumed("warm".to_owned()),
         };
         (change, Call::Assign { interface, slots })
+    }
+
+    #[test]
+    fn an_entry_s_name_fits_a_file_however_long_the_id_is() {
+        let long = |end: &str| OperationId::new(format!("https://{}{end}", "x".repeat(5_000)));
+        let names = [long("1"), long("2"), "op/1".into()].map(|id| entry_name(&id));
+        assert!(
+            names
+                .iter()
+                .all(|name| name.len() <= 200 && !name.contains('/'))
+        );
+        assert_ne!(names[0], names[1]);
+        assert_eq!(names[2], "6f702f31");
     }
 
     #[tokio::test(start_paused = true)]

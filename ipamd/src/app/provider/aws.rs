@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Entry;
+use super::{Entry, url};
 use crate::config::declare::{
     Condition, Config, Decided, DefaultValue, Parsed, ProviderDeclaration, ProviderSettings,
     Reader, Setting, Situation, Variable, read_by, read_if_set, seconds, text_if_set, truth, wrong,
@@ -160,15 +160,7 @@ fn tags(text: &str) -> Parsed<BTreeMap<String, String>> {
 }
 
 fn endpoint(text: &str) -> Parsed<Option<String>> {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split('/').next());
-    if host.is_none_or(str::is_empty) || text.contains(char::is_whitespace) {
-        let reason = "must be a URL, as https://ec2.eu-west-1.amazonaws.com";
-        return Err(wrong(text, reason));
-    }
-    Ok(Some(text.to_owned()))
+    url(text, "https://ec2.eu-west-1.amazonaws.com").map(Some)
 }
 
 /// What only the AWS provider is told.
