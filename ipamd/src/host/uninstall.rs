@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::install::{INSTALLED_CONFLIST, PLUGIN};
 use crate::config::HostSettings;
-use crate::journal::endpoint::Record;
+use crate::journal::endpoint::{Record, RecordState};
 use crate::journal::{Folder, Journal, JournalError};
 
 /// Why nothing, or not all, was removed.
@@ -52,7 +52,9 @@ pub fn uninstall(
     settings: &HostSettings,
     journal: &Journal,
 ) -> Result<Vec<PathBuf>, UninstallError> {
-    let records: Vec<Record> = journal.peek(Folder::Endpoints)?;
+    let mut records: Vec<Record> = journal.peek(Folder::Endpoints)?;
+    // Their pods are deleted. No daemon may be left to see their addresses cool.
+    records.retain(|record| record.state != RecordState::Dying);
     if !records.is_empty() {
         return Err(UninstallError::InUse {
             count: records.len(),
@@ -108,13 +110,15 @@ mod tests {
             fs::write(path.join(name), "").expect("writes");
         }
         let journal = Journal::new(&path.join("run"), "boot");
-        let entry = record();
+        let mut entry = record();
         let written = journal.write(Folder::Endpoints, "one", &entry);
         written.expect("writes");
         let refused = uninstall(&settings, &journal).expect_err("a pod is there");
         assert!(refused.to_string().contains(&entry.label()), "{refused}");
         assert!(names.iter().all(|name| path.join(name).exists()));
-        journal.remove(Folder::Endpoints, "one");
+        entry.state = RecordState::Dying;
+        let written = journal.write(Folder::Endpoints, "one", &entry);
+        written.expect("writes");
         let removed = uninstall(&settings, &journal).expect("nobody needs it");
         assert_eq!(removed, [path.join(names[0]), path.join(names[1])]);
         assert!(path.join("99-other.conflist").exists());
