@@ -117,6 +117,7 @@ pub async fn run(
     let operators = run_dir.bind(veni_api::OPERATOR_SOCKET)?;
     let plugins = run_dir.bind(veni_api::CNI_SOCKET)?;
     let (node, cluster_warnings) = (watch.node().clone(), watch.cluster().clone());
+    #[cfg(feature = "kube")]
     let host = Some(watch.clone());
     let known = Known {
         settings: config.settings(&providers(), None),
@@ -132,6 +133,7 @@ pub async fn run(
         progress: operators.progress().clone(),
         node,
         cluster_warnings,
+        #[cfg(feature = "kube")]
         host,
         ..Observers::default()
     };

@@ -26,6 +26,10 @@ pub struct Metrics {
     pub(super) repairs: RepairMetrics,
     pub(super) start: StartMetrics,
     pub(super) node: NodeMetrics,
+    #[cfg_attr(
+        not(feature = "kube"),
+        allow(dead_code, reason = "for the cluster's API")
+    )]
     pub(super) api: ApiMetrics,
 }
 

@@ -3,6 +3,7 @@
 use super::metrics::Metrics;
 use crate::cluster::custom_network::EniConfigInForce;
 use crate::cluster::{Cluster, ClusterWarnings};
+#[cfg(feature = "kube")]
 use crate::host::HostWatch;
 use crate::node_warnings::NodeWarnings;
 use crate::progress::Progress;
@@ -16,6 +17,7 @@ pub(crate) struct Observers {
     pub(crate) cluster: Cluster,
     pub(crate) cluster_warnings: ClusterWarnings,
     /// What `veni status` warns of.
+    #[cfg(feature = "kube")]
     pub(crate) host: Option<HostWatch>,
     /// What new interfaces follow.
     pub(crate) eni_config: EniConfigInForce,

@@ -27,6 +27,10 @@ pub(crate) enum HeldBack {
         /// The cloud's answer.
         reason: String,
         /// The call of the cloud that the node has no permission for, where it is that.
+        #[cfg_attr(
+            not(feature = "kube"),
+            allow(dead_code, reason = "for the cluster's API")
+        )]
         denied: Option<String>,
     },
     /// The node cannot use an interface.

@@ -55,6 +55,7 @@ mod tombstones;
 
 pub(crate) use backends::Backends;
 pub(crate) use beliefs::{Beliefs, BelievedInterface, CloudDifference};
+#[cfg(feature = "kube")]
 pub(crate) use call_kind::CallKind;
 #[cfg(test)]
 pub(crate) use change::Cause;
@@ -63,6 +64,7 @@ pub use choice::Lease;
 pub(crate) use handle::Command;
 pub(crate) use handle::Wishes;
 pub use handle::{AcquireError, Attempt, Pool, Wear};
+#[cfg(any(test, feature = "kube"))]
 pub(crate) use held_back::HeldBack;
 pub(crate) use leases::Holder;
 pub(crate) use metrics::PoolMetrics;

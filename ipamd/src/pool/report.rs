@@ -219,6 +219,10 @@ pub struct PlanReport {
     /// What keeps the pool from what it should be.
     pub(crate) held_back: Vec<HeldBack>,
     /// Why no address could come for one more pod, if that is so.
+    #[cfg_attr(
+        not(feature = "kube"),
+        allow(dead_code, reason = "for the cluster's API")
+    )]
     pub(crate) one_more: Option<Hopeless>,
 }
 

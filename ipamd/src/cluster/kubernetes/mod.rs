@@ -217,9 +217,10 @@ fn pause(failures: u32) -> Duration {
     half_to_whole(grown(FIRST_PAUSE, LONGEST_PAUSE, failures))
 }
 
-/// Whether the API answered that there is nothing of the kind or the name.
+/// Whether the API answered that there is nothing of the kind or the name. Of a kind that it does
+/// not know, it says so by the status alone.
 fn is_missing(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// Whether the API refused what is asked for as such: the same request again would fare alike.

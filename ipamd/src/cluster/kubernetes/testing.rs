@@ -88,7 +88,6 @@ impl MemoryApi {
             (Some(status), _) => {
                 let reason = match status {
                     403 => "Forbidden",
-                    404 => "NotFound",
                     409 => "Conflict",
                     _ => "InternalError",
                 };
@@ -109,7 +108,12 @@ impl MemoryApi {
                 (200, answer)
             }
         };
-        let mut response = Response::new(Body::from(answer.1.to_string().into_bytes()));
+        let text = match answer.0 {
+            // As a server says it of a kind that it does not know.
+            404 => "404 page not found\n".to_owned(),
+            _ => answer.1.to_string(),
+        };
+        let mut response = Response::new(Body::from(text.into_bytes()));
         *response.status_mut() = StatusCode::from_u16(answer.0).expect("a status");
         response
     }
