@@ -85,7 +85,6 @@ async fn start(settings: AzureSettings) -> u32 {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "figures, to the runner of the test")]
 #[tokio::test(start_paused = true)]
 async fn two_hundred_nodes_that_start_at_once_are_all_ready_within_minutes() {
     let cloud = Cloud::new(Config {

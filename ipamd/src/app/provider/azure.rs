@@ -200,10 +200,6 @@ enum AzureIdentity {
 
 /// What only the Azure provider is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "azure"),
-    expect(dead_code, reason = "they are read and checked in every build")
-)]
 struct AzureChoice {
     /// The machine's resource id, where instance metadata is not asked for it.
     resource_id: Option<String>,

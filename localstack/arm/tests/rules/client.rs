@@ -60,10 +60,6 @@ pub(crate) fn instant() -> Config {
     }
 }
 
-#[allow(
-    dead_code,
-    reason = "each test binary has its own copy of this module and uses a part of it"
-)]
 impl Served {
     pub(crate) async fn new(config: Config) -> Self {
         Self::with(config, |_| {}).await
