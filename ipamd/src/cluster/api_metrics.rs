@@ -71,7 +71,7 @@ impl ApiMetrics {
         let registry = registry.sub_registry_with_prefix(OWN);
         registry.register(
             "kubernetes_requests",
-            "Requests to the cluster's API by verb, resource and HTTP status",
+            "Requests of the daemon to the cluster's API",
             self.requests.clone(),
         );
         registry.register(
