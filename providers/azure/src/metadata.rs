@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::transport::METADATA_HOST;
 
 /// It answers from the host, within milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The instance metadata service.
 #[derive(Debug)]
