@@ -57,6 +57,8 @@ pub(crate) fn server() -> Value {
 pub(crate) fn pod_of(container: Value) -> Value {
     json!({
         "terminationGracePeriodSeconds": 0,
+        // There is no DNS in the cluster.
+        "dnsPolicy": "Default",
         "automountServiceAccountToken": false,
         "containers": [container],
     })

@@ -56,7 +56,7 @@ async fn a_rolling_update_and_its_roll_back_lose_no_packet_of_pods() {
             "node1",
             "--ignore-daemonsets",
             "--force",
-            "--timeout=300s",
+            "--timeout=900s",
         ])
         .await;
     veni::nothing_of_pods(cluster.node(0)).await;

@@ -67,7 +67,7 @@ pub(crate) async fn uninstall(cluster: &Cluster) {
         NAMESPACE,
     ];
     let done = cluster
-        .kubectl(&[&status[..], &["--timeout=300s"]].concat())
+        .kubectl(&[&status[..], &["--timeout=900s"]].concat())
         .await;
     if let Err(error) = done {
         let log = [
@@ -110,7 +110,7 @@ pub(crate) async fn rolled_out(cluster: &Cluster) {
         "daemonset/veni",
         "-n",
         NAMESPACE,
-        "--timeout=300s",
+        "--timeout=900s",
     ];
     if let Err(error) = cluster.kubectl(&status).await {
         panic!("{error}\n{}", why_not_ready(cluster).await);

@@ -85,7 +85,7 @@ async fn job(cluster: &Cluster) -> Vec<Duration> {
             "wait",
             "job/storm",
             "--for=condition=Complete",
-            "--timeout=300s",
+            "--timeout=900s",
         ])
         .await;
     let took = veni::add_times(cluster, "storm-").await;
@@ -117,10 +117,10 @@ async fn namespace(cluster: &Cluster) {
         "deployment/many",
         "-n",
         "short",
-        "--timeout=300s",
+        "--timeout=900s",
     ];
     cluster.must(&rollout).await;
     cluster
-        .must(&["delete", "namespace", "short", "--timeout=300s"])
+        .must(&["delete", "namespace", "short", "--timeout=900s"])
         .await;
 }

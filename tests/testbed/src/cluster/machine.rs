@@ -64,6 +64,8 @@ impl Machine {
             // Bursts of pods must not wait for the kubelet's own limits.
             "kubeAPIQPS": 500, "kubeAPIBurst": 1000, "registryPullQPS": 0, "eventRecordQPS": 0,
             "serializeImagePulls": false,
+            // A busy machine needs long for a hundred containers at once, and longer for new tries.
+            "runtimeRequestTimeout": "10m",
         });
         let containerd = "version = 3\n\
             [plugins.\"io.containerd.cri.v1.images\".pinned_images]\n\
