@@ -71,7 +71,7 @@ impl ApiMetrics {
         let registry = registry.sub_registry_with_prefix(OWN);
         registry.register(
             "kubernetes_requests",
-            "Requests of the daemon to the cluster's API",
+            "Requests to the cluster's API by verb, resource and HTTP status",
             self.requests.clone(),
         );
         registry.register(
