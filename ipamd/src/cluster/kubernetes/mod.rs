@@ -39,7 +39,7 @@ use self::health::{Asked, Health};
 use self::pods::{KnownPods, Wanted};
 use self::requests::Observer;
 pub(crate) use self::writers::Served;
-use self::writers::Writers;
+use self::writers::{OfPods, Writers};
 use super::api_metrics::ApiMetrics;
 use super::warnings::ClusterNews;
 use super::{Cluster, ObjectName};
@@ -88,15 +88,27 @@ impl Kubernetes {
     }
 
     /// Writes what the API says into the view, until `stop`; and what is `served` to the API.
-    pub(crate) async fn run(self, served: Option<Served>, stop: CancellationToken) {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = self.work(served) => {}
+    pub(crate) fn run(
+        self,
+        served: Option<Served>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> {
+        // Now, so that the API is told of the first pod whose ADD fails, though it may be reached
+        // only later.
+        let served = served.map(|served| {
+            let of_pods = OfPods::of(&served);
+            (served, of_pods)
+        });
+        async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = self.work(served) => {}
+            }
         }
     }
 
-    async fn work(self, served: Option<Served>) {
+    async fn work(self, served: Option<(Served, OfPods)>) {
         let health = Health::new(self.news.clone());
         let clients = loop {
             match self.connect(&health).await {
@@ -127,7 +139,7 @@ impl Kubernetes {
         let wanted = (&wanted, &known);
         let pods = pods::follow(clients.pods, &self.node, &self.cluster, &health, wanted);
         let writing = async {
-            if let Some(served) = served {
+            if let Some((served, of_pods)) = served {
                 let writers = Writers {
                     client: clients.writing,
                     settings: self.settings.clone(),
@@ -138,7 +150,7 @@ impl Kubernetes {
                     health: health.clone(),
                     metrics: self.metrics.clone(),
                 };
-                writers.run(served).await;
+                writers.run(served, of_pods).await;
             }
         };
         tokio::join!(node, pods, eni_configs, writing);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::annotations::Annotator;
 use super::health::{Asked, Health};
@@ -20,7 +20,7 @@ use crate::cluster::api_metrics::ApiMetrics;
 use crate::cluster::{Cluster, ObjectName};
 use crate::config::KubernetesSettings;
 use crate::endpoints::Endpoints;
-use crate::events::Events;
+use crate::events::{Event, Events};
 use crate::host::HostWatch;
 use crate::pool::Pool;
 
@@ -45,6 +45,22 @@ pub(crate) struct Served {
     pub(crate) host: Option<HostWatch>,
 }
 
+/// What happens to pods, for those who write of it.
+pub(super) struct OfPods {
+    for_events: broadcast::Receiver<Event>,
+    for_annotations: broadcast::Receiver<Event>,
+}
+
+impl OfPods {
+    /// All that happens from now on.
+    pub(super) fn of(served: &Served) -> Self {
+        Self {
+            for_events: served.events.subscribe(),
+            for_annotations: served.events.subscribe(),
+        }
+    }
+}
+
 /// All that write.
 pub(super) struct Writers {
     pub(super) client: Client,
@@ -60,9 +76,7 @@ pub(super) struct Writers {
 }
 
 impl Writers {
-    pub(super) async fn run(self, mut served: Served) {
-        // Before pods are served, so that the first that fails is told of.
-        let (of_events, of_annotations) = (served.events.subscribe(), served.events.subscribe());
+    pub(super) async fn run(self, mut served: Served, of_pods: OfPods) {
         // The sender is gone when the daemon ends, and then so is this.
         drop(served.serving.wait_for(|serving| *serving).await);
         let (troubles, told) = mpsc::channel(TROUBLES);
@@ -72,12 +86,16 @@ impl Writers {
                 let annotator = Annotator::new(self.client.clone(), self.health.clone());
                 let known = self.known.clone();
                 annotator
-                    .run(&served.endpoints, known, of_annotations)
+                    .run(&served.endpoints, known, of_pods.for_annotations)
                     .await;
             }
         };
         let node = NodeWriter::new(&self, served.clone(), troubles);
-        tokio::join!(node.run(), events.run(of_events, told), annotations);
+        tokio::join!(
+            node.run(),
+            events.run(of_pods.for_events, told),
+            annotations
+        );
     }
 }
 
