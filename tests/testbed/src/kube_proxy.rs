@@ -41,6 +41,7 @@ pub struct KubeProxy {
     folder: PathBuf,
     mode: ProxyMode,
     node: String,
+    pods: Option<String>,
     child: Option<Child>,
 }
 
@@ -72,8 +73,16 @@ impl KubeProxy {
             folder,
             mode,
             node: bed.lab().node(node).name().to_owned(),
+            pods: None,
             child: None,
         }
+    }
+
+    /// Tells it the range that pods' addresses are from (`--cluster-cidr`).
+    #[must_use]
+    pub fn of_pods_in(mut self, range: Option<&str>) -> Self {
+        self.pods = range.map(str::to_owned);
+        self
     }
 
     /// Starts it and waits until it has brought the rules to what the API server says.
@@ -92,6 +101,7 @@ impl KubeProxy {
             .arg(self.folder.join("kubeconfig"))
             .args(["--hostname-override", &self.node])
             .args(["--proxy-mode", mode])
+            .args(self.pods.iter().flat_map(|range| ["--cluster-cidr", range]))
             // The machine's settings of connection tracking stay as they are.
             .args([
                 "--conntrack-max-per-core=0",

@@ -73,7 +73,7 @@ async fn a_dropping_firewall_is_named(cluster: &Cluster) {
 }
 
 async fn stands_beside_kube_proxy(mode: ProxyMode, family: Family) {
-    let mut cluster = Cluster::start(mode, family, &[]).await;
+    let mut cluster = Cluster::start((mode, None), family, &[]).await;
     let node = cluster.bed.node(0).to_owned();
     let tables = cluster.tables().await;
     let mut kept = cluster.holds("kube-proxy was there before Veni").await;
@@ -146,7 +146,7 @@ async fn packets_that_leave_by_the_wrong_link_or_lose_a_mark_would_be_seen() {
         ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "false"),
         ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "true"),
     ];
-    let cluster = Cluster::start(ProxyMode::Nftables, Family::V4, &settings).await;
+    let cluster = Cluster::start((ProxyMode::Nftables, None), Family::V4, &settings).await;
     let node = cluster.bed.node(0).to_owned();
     let thief = "table inet thief { chain marks { type filter hook forward priority 0; \
                  meta mark set 0; ct mark set 0; }; }";
@@ -182,4 +182,17 @@ async fn services_and_pods_are_reached_beside_kube_proxy_s_iptables() {
 #[tokio::test]
 async fn services_and_pods_are_reached_beside_kube_proxy_s_iptables_legacy() {
     stands_beside_kube_proxy(ProxyMode::IptablesLegacy, Family::V4).await;
+}
+
+/// With the range it tells packets of pods from those of others, and translates otherwise.
+#[tokio::test]
+async fn services_and_pods_are_reached_beside_a_kube_proxy_that_knows_pods_by_their_range() {
+    for mode in [ProxyMode::Nftables, ProxyMode::Iptables] {
+        let cluster = Cluster::start((mode, Some("10.0.0.0/16")), Family::V4, &[]).await;
+        let kept = cluster.holds("kube-proxy knows the pods' range").await;
+        assert!(!kept.is_empty());
+        check(&cluster.bed, &[]).await.sound("beside kube-proxy");
+        cluster.sound().await;
+        cluster.end().await;
+    }
 }

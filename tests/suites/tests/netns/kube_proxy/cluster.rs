@@ -13,7 +13,7 @@ use veni_testbed::traffic::SILENCE;
 use veni_testbed::{Bed, BedConfig, PATIENCE, TestPod, eventually, kernel};
 
 use super::calls::HOST_PORT;
-use super::connections::{Connection, PORT, serve};
+use super::connections::{Connection, PORT, datagram, serve};
 use super::observer;
 use super::services::{EARLY, FAR, FAR_LOCAL, LOCAL, OUTSIDE, WEB};
 use crate::netns::traffic::interface_of;
@@ -34,7 +34,12 @@ pub(super) struct Cluster {
 impl Cluster {
     /// kube-proxy's rules are loaded before Veni's. The host asks for strict reverse paths.
     /// The IPv6 addresses of all pods are the primary interface's.
-    pub(super) async fn start(mode: ProxyMode, family: Family, settings: &[(&str, &str)]) -> Self {
+    /// A range of pods' addresses is told to kube-proxy alone.
+    pub(super) async fn start(
+        (mode, pods): (ProxyMode, Option<&str>),
+        family: Family,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut cloud = CloudConfig::aws().instant();
         // Hosts outside of the VPC call its node ports.
         let group = &mut cloud.security_groups[0];
@@ -65,7 +70,7 @@ impl Cluster {
         );
         let other = of(family, bed.lab().node(1).addresses());
         EARLY.put(&api, family, &[(other, Some(bed.lab().node(1).name()))]);
-        let mut proxy = KubeProxy::new(&bed, 0, mode, &api);
+        let mut proxy = KubeProxy::new(&bed, 0, mode, &api).of_pods_in(pods);
         proxy.start().await;
         proxy.serves(EARLY.name, other).await;
         for node in [0, 1] {
@@ -83,9 +88,14 @@ impl Cluster {
         assert!(!interface_of(&bed, web_added.address()).interface.primary);
         let [first_at, web_at, far_at] =
             [first_added, web_added, far_added].map(|added| of(family, &added.addresses));
-        let outside = bed.lab().internet().path();
-        for server in [first.path(), web.path(), far.path(), bed.node(1), outside] {
-            serve(server).await;
+        for (server, address) in [
+            (first.path(), first_at),
+            (web.path(), web_at),
+            (far.path(), far_at),
+            (bed.node(1), other),
+            (bed.lab().internet().path(), internet),
+        ] {
+            serve(server, address).await;
         }
         let mut cluster = Self {
             first: (first, first_at),
@@ -98,16 +108,19 @@ impl Cluster {
             family,
             internet,
         };
-        cluster.put_services().await;
+        cluster.put_services(pods.is_some()).await;
         cluster
     }
 
-    async fn put_services(&mut self) {
+    async fn put_services(&mut self, pods_are_known: bool) {
         let family = self.family;
         let [this, other] = [0, 1].map(|node| self.bed.lab().node(node).name().to_owned());
         let (web, far) = ((self.web.1, Some(&*this)), (self.far.1, Some(&*other)));
         WEB.put(&self.api, family, &[web]);
-        LOCAL.put(&self.api, family, &[web, far]);
+        // Callers within pods' range are led to any endpoint, as from everywhere in a cluster; one
+        // on the caller's own node would answer it past this one.
+        let local: &[_] = if pods_are_known { &[web] } else { &[web, far] };
+        LOCAL.put(&self.api, family, local);
         FAR.put(&self.api, family, &[far]);
         FAR_LOCAL.put(&self.api, family, &[far]);
         OUTSIDE.put(&self.api, family, &[(self.internet, None)]);
@@ -128,7 +141,7 @@ impl Cluster {
         }
     }
 
-    /// Carries all calls out. Fails unless each is answered by who sees the right caller, and
+    /// Carries all calls out, by TCP and by UDP. Fails unless each is answered by who sees the right caller, and
     /// all packets left as they should.
     pub(super) async fn holds(&self, when: &str) -> Vec<Connection> {
         let node = self.bed.node(0);
@@ -142,6 +155,12 @@ impl Cluster {
             let seen = connection.seen;
             assert!(call.seen.contains(&seen), "{name}: seen as {seen}");
             connections.push(connection);
+            // Veni's own port is TCP's alone.
+            if call.to.port() != HOST_PORT {
+                let seen = datagram(&call.from, call.to).await;
+                let seen = seen.unwrap_or_else(|error| panic!("{name} by UDP: {error}"));
+                assert!(call.seen.contains(&seen), "{name} by UDP: seen as {seen}");
+            }
         }
         // That such a port is answered where a pod serves it, the calls have shown.
         let to = SocketAddr::new(self.node(0), FAR_LOCAL.port());

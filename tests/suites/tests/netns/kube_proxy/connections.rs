@@ -2,7 +2,7 @@
 //! and connections to them.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,9 @@ pub(super) const PORT: u16 = 80;
 /// Pause between two words of a connection.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Serves in a namespace, for as long as the test runs.
-pub(super) async fn serve(namespace: &Path) {
+/// Serves in a namespace that has this address, for as long as the test runs.
+pub(super) async fn serve(namespace: &Path, address: IpAddr) {
+    serve_datagrams(namespace, address).await;
     let listener = enter(namespace, || TcpListener::bind(("::", PORT))).await;
     let listener = listener.expect("the server can listen");
     thread::spawn(move || {
@@ -32,6 +33,37 @@ pub(super) async fn serve(namespace: &Path) {
             });
         }
     });
+}
+
+/// Tells who sends a datagram by which address it is seen.
+async fn serve_datagrams(namespace: &Path, address: IpAddr) {
+    let socket = enter(namespace, move || UdpSocket::bind((address, PORT))).await;
+    let socket = socket.expect("the server can listen");
+    thread::spawn(move || {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 16]) {
+            let seen = from.ip().to_canonical().to_string();
+            let _gone = socket.send_to(seen.as_bytes(), from);
+        }
+    });
+}
+
+/// Sends a datagram from a port of its own. Returns whom the server saw.
+pub(super) async fn datagram(from: &Path, to: SocketAddr) -> io::Result<IpAddr> {
+    let own: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let answered = enter(from, move || {
+        let socket = UdpSocket::bind((own, 0))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect(to)?;
+        socket.send(b"who am I?")?;
+        let mut answer = [0; 64];
+        let length = socket.recv(&mut answer)?;
+        let seen = String::from_utf8_lossy(&answer[..length]).into_owned();
+        seen.parse().map_err(io::Error::other)
+    });
+    answered.await
 }
 
 /// An open connection.

@@ -36,8 +36,9 @@ pub(super) async fn load(node: &Path, internet: IpAddr) {
             format!("ct mark and {CONNECTION_MARK} != {CONNECTION_MARK}"),
         ),
     ];
-    let answers =
-        format!("ct direction reply meta l4proto tcp ct original proto-dst {first}-{last}");
+    let answers = format!(
+        "ct direction reply meta l4proto {{ tcp, udp }} ct original proto-dst {first}-{last}"
+    );
     counters.push(("answers_by_primary", format!("oifname eth0 {answers}")));
     counters.push(("answers_by_other", format!("oifname eth1 {answers}")));
     let family = if internet.is_ipv4() { "ip" } else { "ip6" };

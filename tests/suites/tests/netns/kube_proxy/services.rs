@@ -13,7 +13,7 @@ use super::connections::PORT;
 pub(super) const NODE_PORTS: RangeInclusive<u16> = 30080..=30085;
 
 /// A service by its number: it has the address 172.20.0.NUMBER or fd00:20::NUMBER, and
-/// the node port 30080 + NUMBER.
+/// the node port 30080 + NUMBER, for TCP and UDP.
 #[derive(Clone, Copy)]
 pub(super) struct Service {
     number: u8,
@@ -75,9 +75,18 @@ impl Service {
                 "labels": { "kubernetes.io/service-name": name },
             },
             "addressType": kind,
-            "ports": [{ "name": "", "port": PORT, "protocol": "TCP" }],
+            "ports": [
+                { "name": "tcp", "port": PORT, "protocol": "TCP" },
+                { "name": "udp", "port": PORT, "protocol": "UDP" },
+            ],
             "endpoints": endpoints.collect::<Vec<_>>(),
         });
+        let port = |protocol: &str| {
+            json!({
+                "name": protocol.to_lowercase(), "protocol": protocol,
+                "port": 80, "targetPort": PORT, "nodePort": self.port(),
+            })
+        };
         let service = json!({
             "metadata": { "name": name, "namespace": namespace },
             "spec": {
@@ -85,7 +94,7 @@ impl Service {
                 "ipFamilies": [kind], "ipFamilyPolicy": "SingleStack",
                 "externalTrafficPolicy": self.policy, "internalTrafficPolicy": "Cluster",
                 "sessionAffinity": "None",
-                "ports": [{ "port": 80, "targetPort": PORT, "nodePort": self.port(), "protocol": "TCP" }],
+                "ports": [port("TCP"), port("UDP")],
             },
         });
         api.put(Kind::EndpointSlice, slice);
