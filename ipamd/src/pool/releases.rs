@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_provider::InterfaceId;
 
-use super::tombstones::{Judgement, Tombstone, Tombstones};
+use super::tombstones::{Judgement, Tombstone, Tombstones, Unlisted};
 use crate::clock::unix_millis;
 use crate::journal::{Folder, Journal, JournalError, PendingRelease};
 
@@ -166,13 +166,21 @@ impl Releases {
         settle: Duration,
     ) -> Judged {
         Judged {
-            ranges: self
-                .ranges
-                .judge(range_is_listed, range_is_ours, began, settle),
+            ranges: self.ranges.judge(
+                range_is_listed,
+                range_is_ours,
+                Unlisted::ProvesNothing,
+                began,
+                settle,
+            ),
             // No call brings an interface again that was detached.
-            interfaces: self
-                .interfaces
-                .judge(interface_is_listed, |_| false, began, settle),
+            interfaces: self.interfaces.judge(
+                interface_is_listed,
+                |_| false,
+                Unlisted::Proves,
+                began,
+                settle,
+            ),
         }
     }
 

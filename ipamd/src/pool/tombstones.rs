@@ -48,10 +48,26 @@ pub(crate) enum Verdict {
     AssignedSince,
 }
 
+/// What one inventory that lacks something proves of a release whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unlisted {
+    /// Nothing: it may be from before the grant, and what it lacks would be kept for good.
+    ProvesNothing,
+    /// That it is over. An interface is detached only after it has been idle for a while, and
+    /// one that is listed later all the same is found anew.
+    Proves,
+}
+
 impl Tombstone {
     /// Draws the conclusion of an inventory that began at a time. `ours` tells of what is
     /// listed that a call of ours without an answer may have brought it back.
-    fn judge(&mut self, listed: bool, ours: bool, began: Instant, settle: Duration) -> Verdict {
+    fn judge(
+        &mut self,
+        (listed, ours): (bool, bool),
+        unlisted: Unlisted,
+        began: Instant,
+        settle: Duration,
+    ) -> Verdict {
         let Some(ended) = self.ended.filter(|_| !self.under_way) else {
             return Verdict::TooEarly(None);
         };
@@ -63,8 +79,7 @@ impl Tombstone {
         let knows = began >= ended + longest_lag(settle);
         match (self.confirmed, listed) {
             (true, false) => return Verdict::Gone,
-            // One that lacks it may be from before it was granted.
-            (false, false) if knows && agreed => {
+            (false, false) if unlisted == Unlisted::Proves || (knows && agreed) => {
                 self.confirmed = true;
                 return Verdict::Gone;
             }
@@ -186,12 +201,13 @@ impl<K: Ord + Clone> Tombstones<K> {
         &self,
         listed: impl Fn(&K) -> bool,
         ours: impl Fn(&K) -> bool,
+        unlisted: Unlisted,
         began: Instant,
         settle: Duration,
     ) -> Vec<Judgement<K>> {
         let judge = |(key, before): (&K, &Tombstone)| {
             let mut tombstone = *before;
-            let verdict = tombstone.judge(listed(key), ours(key), began, settle);
+            let verdict = tombstone.judge((listed(key), ours(key)), unlisted, began, settle);
             let stays = match verdict {
                 Verdict::TooEarly(_) | Verdict::Open { .. } => true,
                 Verdict::Gone => !tombstone.is_over(began, settle),

@@ -31,7 +31,7 @@ fn judge_ours(
     (listed, ours): (bool, bool),
     began: Instant,
 ) -> Verdict {
-    let judgements = tombstones.judge(|_| listed, |_| ours, began, SETTLE);
+    let judgements = tombstones.judge(|_| listed, |_| ours, Unlisted::ProvesNothing, began, SETTLE);
     let judgement = judgements.into_iter().next().expect("one");
     tombstones.judged(&judgement);
     judgement.verdict
@@ -185,4 +185,16 @@ fn what_was_granted_again_while_the_call_was_under_way_is_ours() {
     tombstones.remove(KEY);
     tombstones.done(&key, Instant::now());
     assert!(tombstones.get(KEY).is_none());
+}
+
+#[test]
+fn an_interface_without_an_answer_is_gone_when_an_inventory_lacks_it() {
+    let (tombstones, ended) = released(false);
+    for (unlisted, is_gone) in [(Unlisted::Proves, true), (Unlisted::ProvesNothing, false)] {
+        let began = ended + SETTLE;
+        let judged = tombstones.judge(|_| false, |_| false, unlisted, began, SETTLE);
+        assert_eq!(judged[0].verdict == Verdict::Gone, is_gone, "{unlisted:?}");
+        let stays = judged[0].tombstone.expect("it may be listed later");
+        assert_eq!(stays.in_doubt(), !is_gone, "{unlisted:?}");
+    }
 }
