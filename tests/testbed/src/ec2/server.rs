@@ -109,10 +109,13 @@ fn start() -> Server {
     }
 }
 
-/// A folder of this process; those of processes that are gone are removed. In
-/// namespaces of their own, tests have a temporary folder of their own too.
+/// A folder of this process among what is built, because nothing runs when a process
+/// has ended that could remove it; those of processes that are gone are removed.
 fn data_folder() -> PathBuf {
-    let all = std::env::temp_dir();
+    let program = std::env::current_exe().expect("the test's own program");
+    // target/PROFILE/deps/PROGRAM
+    let built = program.ancestors().nth(2).expect("a folder of the build");
+    let all = built.join("tmp");
     for old in fs::read_dir(&all).into_iter().flatten().flatten() {
         let name = old.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(FOLDER));
