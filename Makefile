@@ -15,7 +15,7 @@ PLUGIN := cargo rustc --package veni-cni --bin veni-cni --profile plugin \
 PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 
 # What a release can do; Amazon's SDK takes its time to compile.
-FEATURES := ipamd/aws,ipamd/kube,veni/aws
+FEATURES := ipamd/aws,ipamd/azure,ipamd/kube,veni/aws
 
 .PHONY: help demo test histories torture scale lint bench mutants build image localstack clean
 
