@@ -19,6 +19,13 @@ use crate::metrics::{OWN, latency};
 #[cfg(feature = "aws")]
 pub(crate) use requests::Leftover;
 pub use requests::RequestMetrics;
+#[cfg_attr(
+    not(feature = "aws"),
+    allow(
+        unused_imports,
+        reason = "only a real cloud's provider tells of requests"
+    )
+)]
 pub(crate) use requests::RequestSeen;
 
 impl From<Operation> for Failure {

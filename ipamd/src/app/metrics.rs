@@ -22,6 +22,10 @@ pub struct Metrics {
     pub(super) pool: PoolMetrics,
     pub(super) endpoints: EndpointMetrics,
     pub(super) calls: CallMetrics,
+    #[cfg_attr(
+        not(feature = "aws"),
+        allow(dead_code, reason = "only a real cloud's provider tells of requests")
+    )]
     pub(super) requests: RequestMetrics,
     pub(super) repairs: RepairMetrics,
     pub(super) start: StartMetrics,

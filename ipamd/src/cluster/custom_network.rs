@@ -20,6 +20,10 @@ pub(crate) struct EniConfigInForce {
     config: Arc<Mutex<Option<EniConfig>>>,
 }
 
+#[cfg_attr(
+    not(feature = "aws"),
+    allow(dead_code, reason = "only a cloud with ENIConfigs reads it")
+)]
 impl EniConfigInForce {
     pub(crate) fn get(&self) -> Option<EniConfig> {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
