@@ -16,12 +16,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::time::{Instant, sleep};
 use veni_cloudlab::mock::{CloudConfig, NodeConfig};
 use veni_cloudlab::{Lab, LabConfig, PlaneConfig};
 
 use crate::binaries;
 use crate::kube_proxy::ProxyMode;
+use crate::waiting::within;
 use control_plane::ControlPlane;
 pub use image::{IMAGE, build_image, image};
 use machine::Equipment;
@@ -344,22 +344,8 @@ async fn lab(name: &str, config: &ClusterConfig, folder: PathBuf) -> Lab {
 ///
 /// # Panics
 /// When [`PATIENCE`] is over, with the last reason.
-pub async fn eventually<T, E: Display>(
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, E>,
-) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match look().await {
-            Ok(found) => return found,
-            Err(reason) => assert!(
-                Instant::now() < deadline,
-                "{what} did not come about within {} s: {reason}",
-                PATIENCE.as_secs()
-            ),
-        }
-        sleep(PAUSE).await;
-    }
+pub async fn eventually<T, E: Display>(what: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    within(PATIENCE, PAUSE, what, look).await
 }
 
 /// The address of a pod.

@@ -14,20 +14,30 @@ const PAUSE: Duration = Duration::from_millis(25);
 ///
 /// # Panics
 /// When [`PATIENCE`] is over, with the last reason.
-pub async fn eventually<T, E: Display>(
+pub async fn eventually<T, E: Display>(what: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    within(PATIENCE, PAUSE, what, look).await
+}
+
+/// Likewise, with a deadline and a pause of one's own.
+///
+/// # Panics
+/// When the deadline is over, with the last reason.
+pub(crate) async fn within<T, E: Display>(
+    patience: Duration,
+    pause: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match look().await {
             Ok(found) => return found,
             Err(reason) => assert!(
                 Instant::now() < deadline,
                 "{what} did not come about within {} s: {reason}",
-                PATIENCE.as_secs()
+                patience.as_secs()
             ),
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
     }
 }

@@ -286,54 +286,34 @@ pub(crate) fn up(index: u32, name: &str) -> Change {
 
 /// Sets a link's MTU, bytes.
 pub(crate) fn mtu(index: u32, name: &str, mtu: u32) -> Change {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.attributes.push(LinkAttribute::Mtu(mtu));
-    Change::new(
-        RouteNetlinkMessage::SetLink(message),
-        0,
-        format!("set the MTU of {name} to {mtu}"),
-    )
+    let purpose = format!("set the MTU of {name} to {mtu}");
+    set(index, LinkAttribute::Mtu(mtu), purpose)
 }
 
 /// Puts a link into a group.
 pub(crate) fn group(index: u32, name: &str, group: u32) -> Change {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.attributes.push(LinkAttribute::Group(group));
-    Change::new(
-        RouteNetlinkMessage::SetLink(message),
-        0,
-        format!("put {name} into link group {group}"),
-    )
+    let purpose = format!("put {name} into link group {group}");
+    set(index, LinkAttribute::Group(group), purpose)
 }
 
 /// Says what a link is for, to people.
 pub(crate) fn alias(index: u32, name: &str, alias: &str) -> Change {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
-        .attributes
-        .push(LinkAttribute::IfAlias(alias.to_owned()));
-    Change::new(
-        RouteNetlinkMessage::SetLink(message),
-        0,
-        format!("set the alias of {name}"),
-    )
+    let purpose = format!("set the alias of {name}");
+    set(index, LinkAttribute::IfAlias(alias.to_owned()), purpose)
 }
 
 /// Sets a link's MAC.
 pub(crate) fn mac(index: u32, name: &str, mac: [u8; 6]) -> Change {
+    let purpose = format!("set the MAC of {name} to {}", mac_text(&mac));
+    set(index, LinkAttribute::Address(mac.to_vec()), purpose)
+}
+
+/// Sets one thing of a link.
+fn set(index: u32, attribute: LinkAttribute, purpose: String) -> Change {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    message
-        .attributes
-        .push(LinkAttribute::Address(mac.to_vec()));
-    Change::new(
-        RouteNetlinkMessage::SetLink(message),
-        0,
-        format!("set the MAC of {name} to {}", mac_text(&mac)),
-    )
+    message.attributes.push(attribute);
+    Change::new(RouteNetlinkMessage::SetLink(message), 0, purpose)
 }
 
 /// Takes a link down and into the dying group.

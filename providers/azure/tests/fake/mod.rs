@@ -131,7 +131,8 @@ impl Fixture for Cloud {
     }
 
     fn unknown_interface(&self) -> InterfaceId {
-        unknown_interface()
+        let group = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network";
+        InterfaceId::new(format!("{group}/networkInterfaces/of-nobody"))
     }
 
     async fn fill(&self, _: &SubnetId, leave_free: u32) -> bool {
@@ -143,22 +144,13 @@ impl Fixture for Cloud {
     }
 
     async fn lose_answer(&self, _: &TestNode, operation: Operation) -> bool {
-        lose_answer(&self.arm, operation)
+        // Every change of a NIC is a PUT.
+        let of = Matcher::new("PUT", "networkInterfaces");
+        self.arm.inject(Fault::next(of, FaultKind::LoseAnswer));
+        operation.mutates()
     }
 
     async fn finish(&self, node: TestNode) {
         drop(node);
     }
-}
-
-pub(crate) fn unknown_interface() -> InterfaceId {
-    let group = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network";
-    InterfaceId::new(format!("{group}/networkInterfaces/of-nobody"))
-}
-
-/// Every change of a NIC is a PUT.
-pub(crate) fn lose_answer(arm: &Arm, operation: Operation) -> bool {
-    let of = Matcher::new("PUT", "networkInterfaces");
-    arm.inject(Fault::next(of, FaultKind::LoseAnswer));
-    operation.mutates()
 }
