@@ -92,7 +92,7 @@ fn apply_releases(findings: &Findings, holdings: &mut Holdings, news: &mut Inven
     for one in &findings.releases.interfaces {
         match one.verdict {
             Verdict::Gone => drop(holdings.interfaces.remove(&one.key)),
-            Verdict::AssignedSince => news.returned.push(returned(&one.key)),
+            Verdict::AssignedSince => news.returned.push(attached_all_the_same(&one.key)),
             Verdict::TooEarly(_) | Verdict::Open { .. } => {}
         }
     }
@@ -280,6 +280,11 @@ fn returned(what: &dyn fmt::Display) -> String {
     format!(
         "{what} was given back, and the cloud still lists it {seconds} s later: somebody else has assigned it since"
     )
+}
+
+fn attached_all_the_same(id: &InterfaceId) -> String {
+    let seconds = LONGEST_LAG.as_secs();
+    format!("{id} was detached, and the cloud still lists it {seconds} s later: it is attached")
 }
 
 fn in_doubt(what: &str, patience: Patience) -> String {

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use veni_nouns::Family;
 use veni_pool::reasons::Hopeless;
 use veni_pool::{
-    Action, Demand, Holds, InFlight, Plan, PlannedAction, Snapshot, Targets, counts, plan,
+    Action, Demand, Holds, InFlight, Plan, PlannedAction, Scheme, Snapshot, Targets, counts, plan,
 };
 
+use super::handle::Wishes;
 use super::holdings::Holdings;
 use super::interface_setup::free_without_link;
 use super::releases::Releases;
@@ -79,12 +80,12 @@ impl Planning {
         wanted: Wanted,
         now: Instant,
     ) -> Vec<PlannedAction> {
-        let waiting = wanted.demand.waiting;
         let snapshot = self.snapshot(family, holdings, releases, wanted, now);
         let mut plan = plan(&snapshot, self.targets(family));
         if self.aims.interfaces_stay {
+            let waits = self.attaches_for_those_who_wait(family, &snapshot);
             plan.actions.retain(|planned| match planned.action {
-                Action::Attach { .. } => waiting > 0,
+                Action::Attach { .. } => waits,
                 Action::Detach { .. } => false,
                 Action::Assign { .. } | Action::Release { .. } => true,
             });
@@ -95,6 +96,24 @@ impl Planning {
         let actions = plan.actions.clone();
         self.last.insert(family, Last { plan, coming });
         actions
+    }
+
+    /// Whether an interface would come if nothing were kept to spare and no pod were expected.
+    fn attaches_for_those_who_wait(&self, family: Family, snapshot: &Snapshot) -> bool {
+        let none_to_spare = Targets {
+            scheme: Scheme::Aws {
+                warm_eni: 0,
+                warm_ip: None,
+                minimum_ip: None,
+                warm_prefix: None,
+            },
+            ..*self.targets(family)
+        };
+        let mut those_who_wait = snapshot.clone();
+        those_who_wait.demand.expected = 0;
+        let plan = plan(&those_who_wait, &none_to_spare);
+        let mut actions = plan.actions.iter();
+        actions.any(|planned| matches!(planned.action, Action::Attach { .. }))
     }
 
     /// Why no address could come for one more pod, if that is so.
@@ -146,10 +165,10 @@ impl Planning {
     }
 
     /// Aims at something else from the next plan on.
-    pub(super) fn aim_at(&mut self, targets: Targets, max_pods: u32, interfaces_stay: bool) {
-        self.aims.targets = targets;
-        self.aims.max_pods = max_pods;
-        self.aims.interfaces_stay = interfaces_stay;
+    pub(super) fn aim_at(&mut self, wishes: Wishes) {
+        self.aims.targets = wishes.targets;
+        self.aims.max_pods = wishes.max_pods;
+        self.aims.interfaces_stay = wishes.interfaces_stay;
     }
 
     /// Whether interfaces stay because the node is cordoned.
@@ -192,7 +211,6 @@ impl Planning {
 #[cfg(test)]
 mod tests {
     use veni_nouns::SlotKind;
-    use veni_pool::Scheme;
     use veni_provider::{AddressSlots, Grant};
 
     use super::*;
@@ -287,7 +305,11 @@ mod tests {
         let (mut planning, holdings, releases) = (planning(30), holdings(), releases());
         let now = planning.epoch();
         let targets = planning.aims.targets;
-        planning.aim_at(targets, 100, true);
+        planning.aim_at(Wishes {
+            targets,
+            max_pods: 100,
+            interfaces_stay: true,
+        });
         let mut attaches = |waiting| {
             let wanted = wanted(Vec::new(), waiting);
             let actions = planning.plan(Family::V4, &holdings, &releases, wanted, now);
@@ -295,6 +317,10 @@ mod tests {
             actions.any(|one| matches!(one.action, Action::Attach { .. }))
         };
         assert!(!attaches(0), "none to spare");
+        assert!(
+            !attaches(1),
+            "the interfaces that are there have room for it"
+        );
         assert!(attaches(29), "for pods that wait");
     }
 

@@ -1,5 +1,5 @@
 //! What is given back to the cloud: written down before the call, remembered until the
-//! cloud agrees that it is gone, or that it is the node's after all.
+//! cloud agrees that it is gone, or that somebody has assigned it since.
 //!
 //! After a restart these addresses must not be lent until the cloud has told whose they
 //! are, so an entry stays in the journal for as long as anything of it is open.
@@ -199,11 +199,12 @@ impl Releases {
     }
 
     /// Closes what no inventory that begins from now on can list as it was before; none may
-    /// be under way.
-    pub(super) fn expire(&mut self, now: Instant, settle: Duration) {
+    /// be under way. Tells whether there was any.
+    pub(super) fn expire(&mut self, now: Instant, settle: Duration) -> bool {
         let ranges = self.ranges.expire(now, settle);
         let interfaces = self.interfaces.expire(now, settle);
         self.close(&ranges, &interfaces);
+        !(ranges.is_empty() && interfaces.is_empty())
     }
 
     /// What is known of the release of a range; `None` for one that was not given back.

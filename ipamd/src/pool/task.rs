@@ -169,7 +169,10 @@ impl PoolTask {
         self.changes.expire(self.planning.epoch(), now);
         if !self.refresh.is_refreshing() {
             let settle = self.holdings.capabilities.settle_time;
-            self.changes.releases_mut().expire(now, settle);
+            if self.changes.releases_mut().expire(now, settle) {
+                // A daemon that starts later must not doubt what is over.
+                self.keep_assigned();
+            }
         }
         self.queue.serve(&mut self.holdings, now);
         if self.refresh.begin_if_due(now) {
@@ -227,8 +230,7 @@ impl PoolTask {
             }
             Command::Expected(pods) => self.expected.set(pods),
             Command::Wishes(wishes) => {
-                self.planning
-                    .aim_at(wishes.targets, wishes.max_pods, wishes.interfaces_stay);
+                self.planning.aim_at(wishes);
                 self.settings.targets = wishes.targets;
                 self.settings.max_pods = wishes.max_pods;
             }
@@ -280,8 +282,12 @@ impl PoolTask {
         }
     }
 
-    /// Why no address could come for one more pod, if that is so.
+    /// Why no address could come for one more pod, if that is so. It costs a plan of each
+    /// family, so it is asked only where no address is free, and where somebody reads it.
     fn hopeless_for_one_more(&self, now: Instant) -> Option<Hopeless> {
+        if !cfg!(feature = "kube") || report::levels(&self.holdings, now).free > 0 {
+            return None;
+        }
         let (holdings, releases) = (&self.holdings, self.changes.releases());
         let mut families = self.settings.families.iter();
         families.find_map(|family| {
@@ -529,10 +535,9 @@ impl PoolTask {
     }
 
     fn plan_report(&self, now: Instant) -> PlanReport {
-        PlanReport {
-            one_more: self.hopeless_for_one_more(now),
-            ..report::plan_report(&self.changes, self.planning.plans(), self.held_back(now))
-        }
+        let (plans, held_back) = (self.planning.plans(), self.held_back(now));
+        let one_more = self.hopeless_for_one_more(now);
+        report::plan_report(&self.changes, plans, held_back, one_more)
     }
 
     /// What keeps the pool from what it should be.

@@ -53,8 +53,9 @@ pub(crate) enum Verdict {
 pub(crate) enum Unlisted {
     /// Nothing: it may be from before the grant, and what it lacks would be kept for good.
     ProvesNothing,
-    /// That it is over. An interface is detached only after it has been idle for a while, and
-    /// one that is listed later all the same is found anew.
+    /// That it is over. Where the inventory is from before the attachment that is wrong for as
+    /// long as inventories may lag: the interface is on the node, serves nobody, and is found
+    /// anew.
     Proves,
 }
 

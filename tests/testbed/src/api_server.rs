@@ -177,7 +177,8 @@ impl ApiServer {
         self.store.changed.send_replace(());
     }
 
-    /// Answers nothing at all from now on, as an address that drops packets; or answers again.
+    /// Answers no request from now on, as an address that drops packets, or answers again.
+    /// Watches that are open go on.
     pub fn silent(&self, silent: bool) {
         self.store.objects().silent = silent;
         self.store.changed.send_replace(());
@@ -193,6 +194,11 @@ impl ApiServer {
     /// What it has been asked so far, each as `GET /api/v1/nodes`.
     pub fn asked(&self) -> Vec<String> {
         self.store.objects().asked.clone()
+    }
+
+    /// How many requests without an answer their clients have given up.
+    pub fn given_up(&self) -> usize {
+        self.store.objects().given_up
     }
 
     /// Deletes an object.
@@ -220,6 +226,16 @@ struct Objects {
     away: bool,
     silent: bool,
     asked: Vec<String>,
+    given_up: usize,
+}
+
+/// A request without an answer. It ends when its client gives it up.
+struct GivenUp(Arc<Store>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.objects().given_up += 1;
+    }
 }
 
 impl Objects {
@@ -241,8 +257,11 @@ impl Store {
         self.objects.lock().expect("unpoisoned")
     }
 
-    fn change(&self, kind: Kind, name: &str, mut after: Option<Value>) {
-        let mut objects = self.objects();
+    fn change(&self, kind: Kind, name: &str, after: Option<Value>) {
+        self.change_in(&mut self.objects(), kind, name, after);
+    }
+
+    fn change_in(&self, objects: &mut Objects, kind: Kind, name: &str, mut after: Option<Value>) {
         let version = objects.version() + 1;
         let key = (kind, name.to_owned());
         let before = objects.all.remove(&key);
@@ -335,7 +354,8 @@ async fn answer(
         objects.silent
     };
     if is_silent {
-        std::future::pending::<()>().await;
+        let _given_up = GivenUp(store);
+        return std::future::pending().await;
     }
     if store.objects().away {
         return failure(
@@ -394,7 +414,9 @@ fn write(store: &Store, method: &Method, path: &str, body: &[u8]) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "BadRequest", "names");
     };
     let key = (target.kind, name);
-    let before = store.objects().all.get(&key).cloned();
+    // From the look to the change: of two who name one version, one comes too late.
+    let mut objects = store.objects();
+    let before = objects.all.get(&key).cloned();
     let after = match (&before, method) {
         (None, &Method::POST) => Ok(body),
         (None, &Method::PATCH) if target.kind == Kind::NodeNetwork => Ok(body),
@@ -405,7 +427,8 @@ fn write(store: &Store, method: &Method, path: &str, body: &[u8]) -> Response {
     let Ok(after) = after else {
         return failure(StatusCode::CONFLICT, "Conflict", "it has changed");
     };
-    store.change(key.0, &key.1, Some(after));
+    store.change_in(&mut objects, key.0, &key.1, Some(after));
+    drop(objects);
     read(store, &format!("{}/{}", key.0.words().0, key.1))
 }
 

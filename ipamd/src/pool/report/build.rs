@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use veni_nouns::SlotKind;
 use veni_nouns::range::capacity;
+use veni_pool::reasons::Hopeless;
 use veni_pool::{Action, Plan};
 use veni_provider::{Family, Subnet};
 
@@ -66,6 +67,7 @@ pub(in crate::pool) fn plan_report<'a>(
     changes: &Changes,
     plans: impl Iterator<Item = &'a Plan>,
     held_back: Vec<HeldBack>,
+    one_more: Option<Hopeless>,
 ) -> PlanReport {
     let running = changes.running().iter().map(|change| ActionReport {
         action: change.action.clone(),
@@ -83,7 +85,7 @@ pub(in crate::pool) fn plan_report<'a>(
         actions: running.chain(unanswered).collect(),
         notes: notes.collect(),
         held_back,
-        one_more: None,
+        one_more,
     }
 }
 

@@ -37,7 +37,7 @@ fn judge_ours(
     judgement.verdict
 }
 
-/// Inventories as early as each asks for the next, for so many seconds: when they began, and
+/// Inventories as early as each asks for the next, ten at most: the seconds when they began, and
 /// the last verdict.
 fn looks(tombstones: &mut Tombstones<String>, listed: bool, ended: Instant) -> (Vec<u64>, Verdict) {
     let (mut at, mut looks) = (ended, Vec::new());

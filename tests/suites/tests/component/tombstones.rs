@@ -294,6 +294,15 @@ fn what_was_released_is_not_handed_out_after_a_kill_either() {
     }
 }
 
+/// Waits until the cloud is asked to take something back.
+async fn something_is_given_back(world: &World) {
+    let began = Instant::now();
+    while world.calls.of(Operation::Release) == 0 {
+        assert!(began.elapsed() < LONGEST_LAG, "nothing is given back");
+        sleep(SECOND / 10).await;
+    }
+}
+
 /// Deletes all pods but one of an interface that Veni has made. Tells how many addresses of it
 /// the pool has given back.
 async fn release_of_the_second_interface(world: &World, daemon: &Daemon) -> usize {
@@ -306,9 +315,7 @@ async fn release_of_the_second_interface(world: &World, daemon: &Daemon) -> usiz
     for record in on_it.skip(1) {
         assert!(daemon.del(&record.key.container_id).await);
     }
-    while world.calls.of(Operation::Release) == 0 {
-        sleep(SECOND / 10).await;
-    }
+    something_is_given_back(world).await;
     sleep(SECOND).await;
     before - held_in_cloud(world, INSTANCE).len()
 }
@@ -405,9 +412,7 @@ async fn an_address_that_an_administrator_has_put_back_is_known_as_theirs_when_n
     for number in 0..6 {
         daemon.del(&format!("pod-{number}")).await;
     }
-    while world.calls.of(Operation::Release) == 0 {
-        sleep(SECOND / 10).await;
-    }
+    something_is_given_back(&world).await;
     let released = Instant::now();
     let admin = world.other_client();
     let primary = world.interfaces()[0].id.clone();

@@ -109,9 +109,14 @@ fn start() -> Server {
     }
 }
 
-/// A folder of this process among what is built, because nothing runs when a process
-/// has ended that could remove it; those of processes that are gone are removed.
+/// A folder of this process. In namespaces of their own, tests have a temporary folder of
+/// their own too, which is removed behind them. Elsewhere nothing runs behind them that could:
+/// the folder is among what is built, and the next process removes those of dead ones.
 fn data_folder() -> PathBuf {
+    let own = format!("{FOLDER}{}", std::process::id());
+    if std::env::var_os("VENI_TEST_NAMESPACES").is_some() {
+        return std::env::temp_dir().join(own);
+    }
     let program = std::env::current_exe().expect("the test's own program");
     // target/PROFILE/deps/PROGRAM
     let built = program.ancestors().nth(2).expect("a folder of the build");
@@ -123,7 +128,7 @@ fn data_folder() -> PathBuf {
             let _ = fs::remove_dir_all(old.path());
         }
     }
-    all.join(format!("{FOLDER}{}", std::process::id()))
+    all.join(own)
 }
 
 /// Runs something in a thread with a runtime of its own, because the caller may be inside
