@@ -4,6 +4,8 @@
 //! by which ports. No selector and no name is left in it, so that a packet's addresses and
 //! ports decide.
 
+pub mod folder;
+pub mod objects;
 pub mod resolved;
 
 pub use resolved::{Class, Direction, PodPolicy, PortRange, Ports, Protocol, RuleSet, Side};

@@ -1,0 +1,4 @@
+//! NetworkPolicies: what is read, and what the compiler makes of it.
+
+mod folder;
+mod objects;
