@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::objects::{Invalid, Object};
+use crate::objects::{Invalid, Object, Reference};
 
 /// What a folder or a file holds.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ pub enum Problem {
         /// Where it stands for the second time.
         path: PathBuf,
         /// Kind and name.
-        object: String,
+        object: Reference,
     },
 }
 
@@ -101,8 +101,7 @@ fn format_of(path: &Path) -> Option<&'static str> {
 #[derive(Default)]
 struct Reader {
     contents: Contents,
-    /// Kinds and names of the objects so far.
-    seen: BTreeSet<String>,
+    seen: BTreeSet<Reference>,
 }
 
 impl Reader {
@@ -132,12 +131,12 @@ impl Reader {
     fn take(&mut self, path: &Path, result: Result<Object, Invalid>) {
         let path = path.to_owned();
         match result {
-            Ok(object) if self.seen.insert(object.to_string()) => {
+            Ok(object) if self.seen.insert(object.reference()) => {
                 self.contents.objects.push(object)
             }
             Ok(object) => self.refuse(Problem::Twice {
                 path,
-                object: object.to_string(),
+                object: object.reference(),
             }),
             Err(invalid) => self.refuse(Problem::Invalid { path, invalid }),
         }

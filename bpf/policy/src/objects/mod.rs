@@ -96,6 +96,15 @@ impl Object {
         }
     }
 
+    /// Its kind and name.
+    pub fn reference(&self) -> Reference {
+        match self {
+            Self::NetworkPolicy(policy) => Reference::NetworkPolicy(policy.name.clone()),
+            Self::Namespace(namespace) => Reference::Namespace(namespace.name.clone()),
+            Self::Pod(pod) => Reference::Pod(pod.name.clone()),
+        }
+    }
+
     fn read_one(value: Value) -> Result<Self, Invalid> {
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
         match (text("apiVersion"), text("kind")) {
@@ -118,13 +127,24 @@ impl Object {
     }
 }
 
+/// Names an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reference {
+    /// A policy.
+    NetworkPolicy(ObjectName),
+    /// A namespace.
+    Namespace(String),
+    /// A pod.
+    Pod(ObjectName),
+}
+
 /// Kind and name.
-impl fmt::Display for Object {
+impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NetworkPolicy(policy) => write!(f, "NetworkPolicy {}", policy.name),
-            Self::Namespace(namespace) => write!(f, "Namespace {}", namespace.name),
-            Self::Pod(pod) => write!(f, "Pod {}", pod.name),
+            Self::NetworkPolicy(name) => write!(f, "NetworkPolicy {name}"),
+            Self::Namespace(name) => write!(f, "Namespace {name}"),
+            Self::Pod(name) => write!(f, "Pod {name}"),
         }
     }
 }

@@ -13,7 +13,11 @@ spec: {podSelector: {}}
 ";
 
 fn names(contents: &Contents) -> Vec<String> {
-    contents.objects.iter().map(ToString::to_string).collect()
+    contents
+        .objects
+        .iter()
+        .map(|object| object.reference().to_string())
+        .collect()
 }
 
 fn problems(contents: &Contents) -> Vec<String> {

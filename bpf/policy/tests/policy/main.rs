@@ -1,4 +1,7 @@
 //! NetworkPolicies: what is read, and what the compiler makes of it.
 
 mod folder;
+mod generated;
+mod model;
 mod objects;
+mod verdicts;

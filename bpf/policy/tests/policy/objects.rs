@@ -13,7 +13,7 @@ fn policy_with(spec: Value) -> Result<NetworkPolicy, String> {
     });
     match Object::read(object).remove(0) {
         Ok(Object::NetworkPolicy(policy)) => Ok(policy),
-        Ok(other) => panic!("read as {other}"),
+        Ok(other) => panic!("read as {other:?}"),
         Err(invalid) => Err(invalid.to_string()),
     }
 }
@@ -30,7 +30,7 @@ fn pod(spec: Value, status: Value) -> Result<Pod, String> {
     });
     match Object::read(object).remove(0) {
         Ok(Object::Pod(pod)) => Ok(pod),
-        Ok(other) => panic!("read as {other}"),
+        Ok(other) => panic!("read as {other:?}"),
         Err(invalid) => Err(invalid.to_string()),
     }
 }
@@ -340,7 +340,10 @@ fn lists_hold_objects_with_and_without_their_kind() {
         .into_iter()
         .flat_map(Object::read)
         .map(|result| {
-            result.map_or_else(|invalid| invalid.to_string(), |object| object.to_string())
+            result.map_or_else(
+                |invalid| invalid.to_string(),
+                |object| object.reference().to_string(),
+            )
         })
         .collect();
     let expected = [
