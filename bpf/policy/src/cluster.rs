@@ -138,13 +138,14 @@ impl Cluster {
             return BTreeSet::new();
         }
         let mut addresses: BTreeSet<IpAddr> = new.iter().flat_map(peer_addresses).collect();
+        let known = new.is_some();
         let old = match new {
             Some(pod) => self.state.put_pod(pod),
             None => self.state.remove_pod(&name),
         };
         addresses.extend(old.iter().flat_map(peer_addresses));
         let mut changed = self.update(&addresses, |_| true);
-        if self.followed.contains_key(&name) && (self.isolate(&name) || old.is_none()) {
+        if self.followed.contains_key(&name) && (self.isolate(&name) || old.is_some() != known) {
             changed.insert(name);
         }
         changed

@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use proptest::test_runner::RngSeed;
 use serde_json::{Map, Value, json};
 
 pub(crate) const NAMESPACES: [&str; 3] = ["a", "b", "c"];
@@ -38,6 +39,19 @@ const RANGES: [&str; 14] = [
 ];
 const NAMES: [&str; 2] = ["web", "dns"];
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+
+/// The seed is fixed, so a run is repeatable; `VENI_POLICY_SEED` and `PROPTEST_CASES` widen the search.
+pub(crate) fn config() -> ProptestConfig {
+    let variable = |name| std::env::var(name).ok();
+    let seed = variable("VENI_POLICY_SEED").and_then(|seed| seed.parse().ok());
+    let cases = variable("PROPTEST_CASES").and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: cases.unwrap_or(200),
+        rng_seed: RngSeed::Fixed(seed.unwrap_or(20_261)),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 pub(crate) fn any_objects() -> impl Strategy<Value = Vec<Value>> {
     (

@@ -1,5 +1,6 @@
 //! NetworkPolicies: what is read, and what the compiler makes of it.
 
+mod cluster;
 mod folder;
 mod generated;
 mod model;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use veni_policy::objects::{Namespace, NetworkPolicy, Object, Pod};
 use veni_policy::{Direction, compile};
 
-use crate::generated::{ADDRESSES, any_objects};
+use crate::generated::{ADDRESSES, any_objects, config};
 use crate::model::{Flow, Model};
 
 /// Objects sorted by kind, as the compiler takes them.
@@ -87,7 +87,7 @@ pub(crate) fn direction(flow: Flow) -> Direction {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(config())]
 
     #[test]
     fn every_flow_of_made_up_clusters_meets_the_models_verdict(objects in any_objects()) {
