@@ -91,3 +91,15 @@ pub enum Protocol {
     /// Number 132.
     Sctp = 132,
 }
+
+impl Protocol {
+    /// As the API writes it; none means TCP.
+    pub(crate) fn try_new(name: Option<&str>) -> Result<Self, String> {
+        match name {
+            None | Some("" | "TCP") => Ok(Self::Tcp),
+            Some("UDP") => Ok(Self::Udp),
+            Some("SCTP") => Ok(Self::Sctp),
+            Some(other) => Err(format!("must be TCP, UDP or SCTP; it is {other:?}")),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The objects as they are known now. It decides nothing about policies.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use crate::objects::{Labels, Namespace, NetworkPolicy, ObjectName, Pod};
+
+/// Policies, namespaces and pods, each kind by name.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    policies: BTreeMap<ObjectName, NetworkPolicy>,
+    namespaces: BTreeMap<String, Labels>,
+    pods: BTreeMap<String, BTreeMap<String, Pod>>,
+    /// Pods that may be peers, by each of their addresses. Two have one address for a while when the
+    /// news of the former owner's end is late.
+    peers: HashMap<IpAddr, Vec<ObjectName>>,
+}
+
+impl State {
+    pub(crate) fn put_policy(&mut self, policy: NetworkPolicy) -> Option<NetworkPolicy> {
+        self.policies.insert(policy.name.clone(), policy)
+    }
+
+    pub(crate) fn remove_policy(&mut self, name: &ObjectName) -> Option<NetworkPolicy> {
+        self.policies.remove(name)
+    }
+
+    pub(crate) fn put_namespace(&mut self, namespace: Namespace) -> Option<Labels> {
+        self.namespaces.insert(namespace.name, namespace.labels)
+    }
+
+    pub(crate) fn remove_namespace(&mut self, name: &str) -> Option<Labels> {
+        self.namespaces.remove(name)
+    }
+
+    pub(crate) fn put_pod(&mut self, pod: Pod) -> Option<Pod> {
+        let old = self.remove_pod(&pod.name);
+        if pod.may_be_peer() {
+            for &address in &pod.addresses {
+                self.peers
+                    .entry(address)
+                    .or_default()
+                    .push(pod.name.clone());
+            }
+        }
+        let namespace = self.pods.entry(pod.name.namespace.clone()).or_default();
+        namespace.insert(pod.name.name.clone(), pod);
+        old
+    }
+
+    pub(crate) fn remove_pod(&mut self, name: &ObjectName) -> Option<Pod> {
+        let namespace = self.pods.get_mut(&name.namespace)?;
+        let pod = namespace.remove(&name.name)?;
+        if namespace.is_empty() {
+            self.pods.remove(&name.namespace);
+        }
+        for address in &pod.addresses {
+            if let Some(names) = self.peers.get_mut(address) {
+                names.retain(|other| other != name);
+                if names.is_empty() {
+                    self.peers.remove(address);
+                }
+            }
+        }
+        Some(pod)
+    }
+
+    pub(crate) fn pod(&self, name: &ObjectName) -> Option<&Pod> {
+        self.pods.get(&name.namespace)?.get(&name.name)
+    }
+
+    /// The labels of a namespace; `None` while the namespace is unknown.
+    pub(crate) fn labels(&self, namespace: &str) -> Option<&Labels> {
+        self.namespaces.get(namespace)
+    }
+
+    /// Names and labels.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = (&str, &Labels)> {
+        self.namespaces
+            .iter()
+            .map(|(name, labels)| (&name[..], labels))
+    }
+
+    /// The policies of a namespace, by name.
+    pub(crate) fn policies_of(&self, namespace: &str) -> impl Iterator<Item = &NetworkPolicy> {
+        let first = ObjectName::new(namespace, "");
+        let policies = self.policies.range(first..).map(|(_, policy)| policy);
+        policies.take_while(move |policy| policy.name.namespace == namespace)
+    }
+
+    pub(crate) fn policy(&self, name: &ObjectName) -> Option<&NetworkPolicy> {
+        self.policies.get(name)
+    }
+
+    /// Namespaces with their pods, those that are no peers included.
+    pub(crate) fn namespaces_of_pods(
+        &self,
+    ) -> impl Iterator<Item = (&str, impl Iterator<Item = &Pod>)> {
+        self.pods
+            .iter()
+            .map(|(namespace, pods)| (&namespace[..], pods.values()))
+    }
+
+    /// The pods of one namespace.
+    pub(crate) fn pods_of(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
+        self.pods
+            .get(namespace)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+    }
+
+    /// The peers that have an address.
+    pub(crate) fn peers_at(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
+        let names = self.peers.get(&address).into_iter().flatten();
+        names.filter_map(|name| self.pod(name))
+    }
+}

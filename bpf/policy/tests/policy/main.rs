@@ -1,0 +1,8 @@
+//! NetworkPolicies: what is read, and what the compiler makes of it.
+
+mod cluster;
+mod folder;
+mod generated;
+mod model;
+mod objects;
+mod verdicts;
