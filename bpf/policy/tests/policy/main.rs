@@ -5,4 +5,5 @@ mod folder;
 mod generated;
 mod model;
 mod objects;
+mod scenarios;
 mod verdicts;
