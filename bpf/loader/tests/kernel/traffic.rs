@@ -1,0 +1,218 @@
+//! Real packets between pods, the node and what is beyond it.
+
+use std::net::UdpSocket;
+use std::process::Stdio;
+
+use veni_bpf::{Enforcer, MetadataAddress, NodeRules, Reason};
+use veni_policy::Direction;
+
+use crate::world::{Namespace, Pod, await_that, in_new_node, index, ip, node_address, start};
+
+/// How many packets were dropped for a reason, on their way from pods.
+fn dropped(enforcer: &Enforcer, wanted: Reason) -> u64 {
+    let counters = enforcer.counters().expect("counters");
+    let found = counters
+        .drops
+        .iter()
+        .find(|(direction, reason, _)| *direction == Direction::Egress && *reason == wanted);
+    found.expect("a counter").2
+}
+
+/// Whether one packet from a socket arrives at another.
+fn arrives(from: &UdpSocket, to: &UdpSocket) -> bool {
+    let address = to.local_addr().expect("an address");
+    from.send_to(b"x", address).expect("sent");
+    to.recv_from(&mut [0; 8]).is_ok()
+}
+
+#[test]
+fn pods_reach_each_other_and_the_node_by_both_families() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let (one, _two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        node_address("10.9.0.1/32");
+        for address in ["10.0.0.2", "fd00::2", "10.9.0.1"] {
+            await_that(address, || one.inside.pings(address));
+        }
+    });
+}
+
+#[test]
+fn a_pod_without_neighbours_asks_for_them() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let pod = Pod::admitted(&enforcer, 1);
+        std::fs::write("/proc/sys/net/ipv4/conf/pod1/proxy_arp", "1").expect("a setting");
+        node_address("10.9.0.1/32");
+        ip("addr add fe80::1/64 dev pod1 nodad");
+        for gateway in ["169.254.1.1", "fe80::1"] {
+            pod.inside.ip(&format!("neigh del {gateway} dev eth0"));
+        }
+        ip("neigh flush dev pod1");
+        ip("neigh del 10.0.0.1 dev pod1");
+        pod.inside.ip("route add 169.254.1.1 dev eth0");
+        node_address("169.254.1.1/32");
+        await_that("an answer by ARP", || pod.inside.pings("10.9.0.1"));
+        await_that("an answer by neighbour discovery", || {
+            pod.inside.pings("fe80::1%eth0")
+        });
+    });
+}
+
+#[test]
+fn a_packet_with_another_pods_address_is_dropped() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let (one, two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        let server = two.inside.socket("10.0.0.2:7000");
+        one.inside.ip("addr add 10.0.0.9/32 dev eth0");
+        let thief = one.inside.socket("10.0.0.9:7000");
+        thief.send_to(b"x", "10.0.0.2:7000").expect("sent");
+        await_that("the drop", || dropped(&enforcer, Reason::SourceAddress) > 0);
+        let honest = one.inside.socket("10.0.0.1:7000");
+        honest.send_to(b"own", "10.0.0.2:7000").expect("sent");
+        let mut buffer = [0; 8];
+        let (_, from) = server.recv_from(&mut buffer).expect("the honest packet");
+        assert_eq!(from.to_string(), "10.0.0.1:7000", "and nothing before it");
+    });
+}
+
+#[test]
+fn a_further_source_is_allowed_until_it_is_taken_away() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let (mut one, two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        let server = two.inside.socket("10.0.0.2:7000");
+        one.inside.ip("addr add 192.168.7.9/32 dev eth0");
+        let sender = one.inside.socket("192.168.7.9:7000");
+        ip("route add 192.168.7.0/24 dev pod1");
+        one.endpoint.further_sources = vec!["192.168.7.0/24".parse().expect("a prefix")];
+        enforcer.admit(&one.endpoint).expect("admitted");
+        assert!(arrives(&sender, &server));
+        one.endpoint.further_sources.clear();
+        enforcer.admit(&one.endpoint).expect("admitted");
+        sender.send_to(b"x", "10.0.0.2:7000").expect("sent");
+        await_that("the drop", || dropped(&enforcer, Reason::SourceAddress) > 0);
+    });
+}
+
+#[test]
+fn instance_metadata_is_closed_to_a_pod_that_may_not_reach_it() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let address = "169.254.169.254";
+        node_address("169.254.169.254/32");
+        node_address("169.254.170.23/32");
+        enforcer
+            .set_node(&NodeRules {
+                metadata: vec![MetadataAddress {
+                    address: address.parse().expect("an address"),
+                    except_dns: false,
+                }],
+                ..NodeRules::default()
+            })
+            .expect("set");
+        let mut pod = Pod::admitted(&enforcer, 1);
+        await_that("an open address", || pod.inside.pings(address));
+        pod.endpoint.metadata = false;
+        enforcer.admit(&pod.endpoint).expect("admitted");
+        assert!(!pod.inside.pings(address));
+        assert!(dropped(&enforcer, Reason::Metadata) > 0);
+        assert!(pod.inside.pings("169.254.170.23"), "its neighbour is open");
+    });
+}
+
+#[test]
+fn a_link_whose_endpoint_was_dismissed_carries_nothing() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let pod = Pod::admitted(&enforcer, 1);
+        node_address("10.9.0.1/32");
+        await_that("an answer", || pod.inside.pings("10.9.0.1"));
+        for _ in 0..2 {
+            let link = pod.endpoint.host_index;
+            enforcer.dismiss(link).expect("dismissed");
+        }
+        assert!(!pod.inside.pings("10.9.0.1"));
+        assert!(dropped(&enforcer, Reason::UnknownInterface) > 0);
+    });
+}
+
+#[test]
+fn enforcement_goes_on_when_the_process_has_ended() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let (one, two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        enforcer.stop();
+        let server = two.inside.socket("10.0.0.2:7000");
+        one.inside.ip("addr add 10.0.0.9/32 dev eth0");
+        let thief = one.inside.socket("10.0.0.9:7000");
+        thief.send_to(b"x", "10.0.0.2:7000").expect("sent");
+        let honest = one.inside.socket("10.0.0.1:7000");
+        honest.send_to(b"own", "10.0.0.2:7000").expect("sent");
+        let (_, from) = server.recv_from(&mut [0; 8]).expect("a packet");
+        assert_eq!(from.to_string(), "10.0.0.1:7000");
+    });
+}
+
+#[test]
+fn six_restarts_under_ping_lose_nothing() {
+    in_new_node(|settings| {
+        let mut enforcer = start(&settings);
+        let (one, _two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        await_that("an answer", || one.inside.pings("10.0.0.2"));
+        // As many as six starts take on a slow machine; SIGINT ends it with its summary.
+        let arguments = ["-n", "-q", "-i", "0.002", "10.0.0.2"];
+        let ping = one
+            .inside
+            .command("ping")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("ping starts");
+        for _ in 0..6 {
+            enforcer.stop();
+            enforcer = start(&settings);
+        }
+        let process = i32::try_from(ping.id()).ok();
+        let process = process.and_then(rustix::process::Pid::from_raw);
+        let interrupt = rustix::process::Signal::INT;
+        rustix::process::kill_process(process.expect("a process"), interrupt).expect("told");
+        let summary = ping.wait_with_output().expect("ping ends").stdout;
+        let summary = String::from_utf8_lossy(&summary);
+        let counts: Vec<u32> = summary
+            .split([' ', '\n'])
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        // "… 812 packets transmitted, 812 received, 0% packet loss …"
+        assert!(counts.len() >= 2 && counts[0] > 6, "{summary}");
+        assert!(
+            counts[0] - counts[1] <= 1,
+            "the last may be on its way: {summary}"
+        );
+    });
+}
+
+#[test]
+fn a_pod_reaches_a_machine_beyond_an_uplink_and_is_answered() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let pod = Pod::admitted(&enforcer, 1);
+        let wire = Namespace::new();
+        ip(&format!(
+            "link add uplink type veth peer name wire netns {}",
+            wire.path()
+        ));
+        ip("addr add 10.1.0.1/24 dev uplink");
+        ip("link set uplink up");
+        for arguments in [
+            "link set wire up",
+            "addr add 10.1.0.2/24 dev wire",
+            "route add 10.0.0.0/24 via 10.1.0.1",
+        ] {
+            wire.ip(arguments);
+        }
+        enforcer.attach_uplink(index("uplink")).expect("attached");
+        await_that("an answer", || pod.inside.pings("10.1.0.2"));
+    });
+}
