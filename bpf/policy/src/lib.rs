@@ -15,6 +15,7 @@ mod delta;
 pub mod folder;
 mod lookup;
 pub mod objects;
+mod once;
 mod ports;
 pub mod resolved;
 mod set;
