@@ -129,14 +129,14 @@ fn main() -> io::Result<()> {
                     _ => cluster.apply(object),
                 };
             }
-            applying += (processor_time()? - begin);
+            applying += processor_time()? - begin;
             let begin = processor_time()?;
             let newer = ask(&cluster);
-            asking += (processor_time()? - begin);
+            asking += processor_time()? - begin;
             let begin = processor_time()?;
             let changes = delta(&rules, &newer).expect("the classes stay");
             assert!(!changes.put.is_empty() || !changes.removed.is_empty() || size > 1);
-            comparing += (processor_time()? - begin);
+            comparing += processor_time()? - begin;
             rules = newer;
         }
         writeln!(
