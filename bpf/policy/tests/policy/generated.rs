@@ -46,7 +46,7 @@ pub(crate) fn config() -> ProptestConfig {
     let seed = variable("VENI_POLICY_SEED").and_then(|seed| seed.parse().ok());
     let cases = variable("PROPTEST_CASES").and_then(|cases| cases.parse().ok());
     ProptestConfig {
-        cases: cases.unwrap_or(200),
+        cases: cases.unwrap_or(120),
         rng_seed: RngSeed::Fixed(seed.unwrap_or(20_261)),
         failure_persistence: None,
         ..ProptestConfig::default()
