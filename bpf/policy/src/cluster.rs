@@ -143,7 +143,7 @@ impl Cluster {
             Some(pod) => self.state.put_pod(pod),
             None => self.state.remove_pod(&name),
         };
-        addresses.extend(old.iter().flat_map(peer_addresses));
+        addresses.extend(old.iter().flat_map(|pod| peer_addresses(pod)));
         let mut changed = self.update(&addresses, |_| true);
         if self.followed.contains_key(&name) && (self.isolate(&name) || old.is_some() != known) {
             changed.insert(name);

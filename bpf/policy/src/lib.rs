@@ -1,8 +1,12 @@
-//! Kubernetes' NetworkPolicies, resolved.
+//! Kubernetes' NetworkPolicies, resolved. Pure: it watches nothing, and only [`folder`] reads files.
 //!
-//! [`resolved`] is what comes out: for each pod and direction, which addresses it may talk to
-//! by which ports. No selector and no name is left in it, so that a packet's addresses and
-//! ports decide.
+//! [`objects`] are what comes in: policies, namespaces and pods, as the API has them. [`resolved`]
+//! is what comes out: for each pod and direction, which addresses it may talk to by which
+//! ports. No selector and no name is left in it, so that a packet's addresses and ports decide.
+//!
+//! [`compile`] is the function from the one to the other. A [`Cluster`] gives the same while objects
+//! come and go, and says which pods are concerned. [`delta`] says what a kernel that has an older
+//! set must be told. What the node itself sends and receives is no matter of policies.
 
 mod blocks;
 mod cluster;
@@ -11,6 +15,7 @@ mod delta;
 pub mod folder;
 mod lookup;
 pub mod objects;
+mod once;
 mod ports;
 pub mod resolved;
 mod set;

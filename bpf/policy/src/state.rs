@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::objects::{Labels, Namespace, NetworkPolicy, ObjectName, Pod};
+use crate::objects::{ContainerPort, Labels, Namespace, NetworkPolicy, ObjectName, Pod};
+use crate::once::Once;
 
 /// Policies, namespaces and pods, each kind by name.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     policies: BTreeMap<ObjectName, NetworkPolicy>,
     namespaces: BTreeMap<String, Labels>,
-    pods: BTreeMap<String, BTreeMap<String, Pod>>,
+    pods: BTreeMap<String, BTreeMap<Box<str>, Arc<Pod>>>,
     /// Pods that may be peers, by each of their addresses. Two have one address for a while when the
     /// news of the former owner's end is late.
-    peers: HashMap<IpAddr, Vec<ObjectName>>,
+    peers: HashMap<IpAddr, Vec<Arc<Pod>>>,
+    labels: Once<Labels>,
+    ports: Once<[ContainerPort]>,
 }
 
 impl State {
@@ -33,40 +37,48 @@ impl State {
         self.namespaces.remove(name)
     }
 
-    pub(crate) fn put_pod(&mut self, pod: Pod) -> Option<Pod> {
+    pub(crate) fn put_pod(&mut self, mut pod: Pod) -> Option<Arc<Pod>> {
         let old = self.remove_pod(&pod.name);
+        self.labels.keep(&mut pod.labels);
+        self.ports.keep(&mut pod.ports);
+        let pod = Arc::new(pod);
         if pod.may_be_peer() {
             for &address in &pod.addresses {
-                self.peers
+                // Nearly always there is one owner, and a list grows to four by itself.
+                let owners = self
+                    .peers
                     .entry(address)
-                    .or_default()
-                    .push(pod.name.clone());
+                    .or_insert_with(|| Vec::with_capacity(1));
+                owners.push(Arc::clone(&pod));
             }
         }
         let namespace = self.pods.entry(pod.name.namespace.clone()).or_default();
-        namespace.insert(pod.name.name.clone(), pod);
+        namespace.insert(pod.name.name.as_str().into(), pod);
         old
     }
 
-    pub(crate) fn remove_pod(&mut self, name: &ObjectName) -> Option<Pod> {
+    pub(crate) fn remove_pod(&mut self, name: &ObjectName) -> Option<Arc<Pod>> {
         let namespace = self.pods.get_mut(&name.namespace)?;
-        let pod = namespace.remove(&name.name)?;
+        let pod = namespace.remove(&name.name[..])?;
         if namespace.is_empty() {
             self.pods.remove(&name.namespace);
         }
         for address in &pod.addresses {
-            if let Some(names) = self.peers.get_mut(address) {
-                names.retain(|other| other != name);
-                if names.is_empty() {
+            if let Some(owners) = self.peers.get_mut(address) {
+                owners.retain(|owner| owner.name != *name);
+                if owners.is_empty() {
                     self.peers.remove(address);
                 }
             }
         }
+        self.labels.leave(&pod.labels);
+        self.ports.leave(&pod.ports);
         Some(pod)
     }
 
     pub(crate) fn pod(&self, name: &ObjectName) -> Option<&Pod> {
-        self.pods.get(&name.namespace)?.get(&name.name)
+        let namespace = self.pods.get(&name.namespace)?;
+        namespace.get(&name.name[..]).map(|pod| &**pod)
     }
 
     /// The labels of a namespace; `None` while the namespace is unknown.
@@ -96,22 +108,22 @@ impl State {
     pub(crate) fn namespaces_of_pods(
         &self,
     ) -> impl Iterator<Item = (&str, impl Iterator<Item = &Pod>)> {
-        self.pods
-            .iter()
-            .map(|(namespace, pods)| (&namespace[..], pods.values()))
+        let pods = self.pods.iter();
+        pods.map(|(namespace, pods)| (&namespace[..], pods.values().map(|pod| &**pod)))
     }
 
     /// The pods of one namespace.
     pub(crate) fn pods_of(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
-        self.pods
-            .get(namespace)
-            .into_iter()
-            .flat_map(BTreeMap::values)
+        let pods = self.pods.get(namespace).into_iter();
+        pods.flat_map(BTreeMap::values).map(|pod| &**pod)
     }
 
     /// The peers that have an address.
     pub(crate) fn peers_at(&self, address: IpAddr) -> impl Iterator<Item = &Pod> {
-        let names = self.peers.get(&address).into_iter().flatten();
-        names.filter_map(|name| self.pod(name))
+        self.peers
+            .get(&address)
+            .into_iter()
+            .flatten()
+            .map(|pod| &**pod)
     }
 }

@@ -1,6 +1,7 @@
 //! Pods: what policies select them by, their addresses and their ports.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
     /// Its labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Its addresses; none before it has a network.
     pub addresses: Vec<IpAddr>,
     /// It uses the node's network and addresses, so that no policy concerns it.
@@ -22,11 +23,11 @@ pub struct Pod {
     /// It has succeeded or failed: its addresses may be another pod's by now.
     pub ended: bool,
     /// The ports of its containers that have a name; sidecars' included.
-    pub ports: Vec<ContainerPort>,
+    pub ports: Arc<[ContainerPort]>,
 }
 
 /// A named port of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContainerPort {
     /// What policies call it.
     pub name: String,
@@ -80,7 +81,7 @@ impl TryFrom<api::Pod> for Pod {
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            labels: raw.metadata.labels.unwrap_or_default(),
+            labels: Arc::new(raw.metadata.labels.unwrap_or_default()),
             addresses,
             host_network: raw.spec.host_network.unwrap_or(false),
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),

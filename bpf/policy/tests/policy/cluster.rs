@@ -297,3 +297,21 @@ fn a_named_port_of_egress_to_everybody_needs_all_pods() {
     })));
     assert_eq!(cluster.needed(), Needed::Everywhere);
 }
+
+#[test]
+fn pods_are_needed_only_while_a_followed_pod_is_isolated() {
+    let none = Needed::Of(BTreeSet::new());
+    let mut cluster = databases();
+    assert_ne!(cluster.needed(), none);
+    cluster.unfollow(&ObjectName::new("a", "db-0"));
+    assert_ne!(cluster.needed(), none);
+    // It has another label now, by which the policy does not select it.
+    cluster.apply(pod_at("db-1", "cache", "10.0.0.2"));
+    assert_eq!(cluster.needed(), none);
+
+    let mut cluster = databases();
+    for name in ["db-0", "db-1"] {
+        cluster.unfollow(&ObjectName::new("a", name));
+    }
+    assert_eq!(cluster.needed(), none);
+}

@@ -46,7 +46,7 @@ pub(crate) fn config() -> ProptestConfig {
     let seed = variable("VENI_POLICY_SEED").and_then(|seed| seed.parse().ok());
     let cases = variable("PROPTEST_CASES").and_then(|cases| cases.parse().ok());
     ProptestConfig {
-        cases: cases.unwrap_or(200),
+        cases: cases.unwrap_or(120),
         rng_seed: RngSeed::Fixed(seed.unwrap_or(20_261)),
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -57,7 +57,7 @@ pub(crate) fn any_objects() -> impl Strategy<Value = Vec<Value>> {
     (
         vec(namespace(), 0..4),
         vec(pod(), 1..8),
-        vec(policy(), 1..6),
+        vec(policy(), 1..9),
     )
         .prop_map(|(a, b, c)| {
             let mut named = std::collections::BTreeMap::new();
@@ -87,7 +87,7 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
         without_nulls(json!({"name": name, "containerPort": number, "protocol": protocol}))
     });
     (
-        select(&NAMESPACES[..]),
+        namespace_name(),
         select(&PODS[..]),
         labels(),
         subsequence(&ADDRESSES[..], 0..3),
@@ -109,12 +109,12 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
 pub(crate) fn policy() -> impl Strategy<Value = Value> {
     let types = subsequence(&["Ingress", "Egress"][..], 0..3);
     (
-        select(&NAMESPACES[..]),
+        namespace_name(),
         select(&POLICIES[..]),
-        selector(),
+        prop_oneof![Just(json!({})), selector()],
         of(types),
-        of(vec(rule("from"), 0..3)),
-        of(vec(rule("to"), 0..3)),
+        weighted(0.9, vec(rule("from"), 0..4)),
+        weighted(0.8, vec(rule("to"), 0..4)),
     )
         .prop_map(|(namespace, name, pods, types, ingress, egress)| {
             json!({
@@ -128,27 +128,40 @@ pub(crate) fn policy() -> impl Strategy<Value = Value> {
 }
 
 fn rule(peers: &'static str) -> impl Strategy<Value = Value> {
-    (of(vec(peer(), 0..3)), of(vec(port(), 0..3)))
+    (
+        weighted(0.9, vec(peer(), 0..5)),
+        weighted(0.8, vec(port(), 0..4)),
+    )
         .prop_map(move |(who, ports)| without_nulls(json!({peers: who, "ports": ports})))
 }
 
+/// Most are of one namespace, where policies meet pods.
+fn namespace_name() -> impl Strategy<Value = &'static str> {
+    prop_oneof![2 => Just(NAMESPACES[0]), 1 => select(&NAMESPACES[..])]
+}
+
 fn peer() -> impl Strategy<Value = Value> {
-    let block = (select(&RANGES[..]), subsequence(&RANGES[..], 0..4)).prop_map(|(cidr, except)| {
-        let outer: ipnet::IpNet = cidr.parse().expect("a range");
-        let except: Vec<_> = except
-            .into_iter()
-            .filter(|text| {
-                let part: ipnet::IpNet = text.parse().expect("a range");
-                outer.contains(&part) && outer.prefix_len() < part.prefix_len()
-            })
-            .collect();
-        json!({"ipBlock": {"cidr": cidr, "except": except}})
-    });
+    let wide = select(&[RANGES[1], RANGES[2], RANGES[9]][..]);
+    let block = (
+        prop_oneof![wide, select(&RANGES[..])],
+        subsequence(&RANGES[..], 0..8),
+    )
+        .prop_map(|(cidr, except)| {
+            let outer: ipnet::IpNet = cidr.parse().expect("a range");
+            let except: Vec<_> = except
+                .into_iter()
+                .filter(|text| {
+                    let part: ipnet::IpNet = text.parse().expect("a range");
+                    outer.contains(&part) && outer.prefix_len() < part.prefix_len()
+                })
+                .collect();
+            json!({"ipBlock": {"cidr": cidr, "except": except}})
+        });
     prop_oneof![
-        block,
-        selector().prop_map(|pods| json!({"podSelector": pods})),
-        selector().prop_map(|namespaces| json!({"namespaceSelector": namespaces})),
-        (selector(), selector()).prop_map(|(namespaces, pods)| {
+        2 => block,
+        1 => selector().prop_map(|pods| json!({"podSelector": pods})),
+        1 => selector().prop_map(|namespaces| json!({"namespaceSelector": namespaces})),
+        1 => (selector(), selector()).prop_map(|(namespaces, pods)| {
             json!({"namespaceSelector": namespaces, "podSelector": pods})
         }),
     ]

@@ -5,5 +5,6 @@ mod folder;
 mod generated;
 mod model;
 mod objects;
+mod rules;
 mod scenarios;
 mod verdicts;

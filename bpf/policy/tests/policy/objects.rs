@@ -271,7 +271,7 @@ fn a_pod_keeps_its_addresses_and_the_named_ports_of_containers_and_sidecars() {
         named("sql", Protocol::Tcp, 5432),
         named("dns", Protocol::Udp, 53),
     ];
-    assert_eq!(read.ports, ports);
+    assert_eq!(*read.ports, ports);
     assert!(read.may_be_peer());
 }
 
