@@ -1,5 +1,7 @@
 //! A rule set as elements of the maps `peers` and `ports`. Pure.
 
+use std::collections::HashSet;
+
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
 use veni_policy::{Class, PortRange, Ports, RuleSet};
@@ -44,7 +46,8 @@ pub(crate) fn elements(rules: &RuleSet, set: u32, first_class: u32) -> Elements 
 
 /// The elements of a class. Of equal ones the first decides whose rule it was.
 fn ports(number: u32, class: &Class) -> Vec<(Key<ClassPort>, u32)> {
-    let mut elements: Vec<(Key<ClassPort>, u32)> = Vec::new();
+    let mut elements = Vec::new();
+    let mut taken = HashSet::new();
     for PortRange { ports, origin } in &class.ports {
         for (length, protocol, port) in cut(*ports) {
             let port = ClassPort {
@@ -53,10 +56,7 @@ fn ports(number: u32, class: &Class) -> Vec<(Key<ClassPort>, u32)> {
                 zero: 0,
                 port: port.to_be_bytes(),
             };
-            let same = |(key, _): &(Key<ClassPort>, u32)| {
-                key.prefix_len() == OWNER_BITS + length && key.data() == port
-            };
-            if !elements.iter().any(same) {
+            if taken.insert((length, port)) {
                 elements.push((Key::new(OWNER_BITS + length, port), *origin));
             }
         }
