@@ -1,6 +1,7 @@
 //! The programs in the kernel: made-up packets run through them, and real traffic of pods
 //! in namespaces. Needs root: a user namespace may not load programs.
 
+mod agreement;
 mod bed;
 mod flows;
 mod lifecycle;

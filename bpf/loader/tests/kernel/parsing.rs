@@ -230,7 +230,7 @@ fn sources(table: &mut Table) {
         ("fd00::2", Some(Reason::SourceAddress)),
         ("::", Some(Reason::SourceAddress)),
         ("::1", Some(Reason::SourceAddress)),
-        ("::ffff:10.0.0.2", Some(Reason::SourceAddress)),
+        ("::ffff:10.0.0.1", Some(Reason::Malformed)),
         ("fe80::ff:fe00:101", None),
         ("fe80::ff:fe00:102", Some(Reason::SourceAddress)),
         ("fe80::1", Some(Reason::SourceAddress)),

@@ -320,3 +320,25 @@ fn metadata_stays_closed_behind_a_service_that_leads_there() {
         assert_eq!(carry(), Some(Reason::Metadata));
     });
 }
+
+#[test]
+fn all_of_ipv6_is_nothing_of_ipv4() {
+    in_new_node(|settings| {
+        let bed = Bed::new(&settings);
+        let all = &[Ports::All][..];
+        let from = |bed: &Bed, peer, pod, port| {
+            let sent = packet(peer, pod, TCP, (port, 80));
+            bed.carry(Place::Uplink, Place::Pod(2), &sent)
+        };
+        let (peer, peer6) = (address(BEYOND), address("2001:db8::1"));
+        bed.policy(2, allowing(&[("::/0", all)]), Side::Open);
+        assert_eq!(from(&bed, peer, v4(2), 1000), BY_INGRESS);
+        assert_eq!(from(&bed, peer6, v6(2), 1000), None);
+        bed.policy(
+            2,
+            allowing(&[("::/0", all), ("0.0.0.0/0", all)]),
+            Side::Open,
+        );
+        assert_eq!(from(&bed, peer, v4(2), 1001), None);
+    });
+}
