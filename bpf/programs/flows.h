@@ -7,6 +7,7 @@
 #define VENI_FLOWS_H
 
 #include "parse.h"
+#include "policy.h"
 
 #define SECOND 1000000000ull
 /* As long as the kernel waits for the rest of a packet (`ipfrag_time`). */
@@ -86,7 +87,9 @@ INLINE int remember(const struct flow_key *key, const struct endpoint *endpoint,
 		__sync_fetch_and_add(&usage->refused, 1);
 		return 0;
 	}
-	flow.epoch = opened_by == INGRESS ? endpoint->epoch : 0;
+	/* The exit is still to judge what the pod opens. */
+	if (opened_by == INGRESS && origin != NOTHING_ALLOWS)
+		flow.epoch = endpoint->epoch;
 	flow.half_open_at = __sync_fetch_and_add(&usage->opened, 1) % endpoint->half_open_limit;
 	take_place(key, usage, flow.half_open_at);
 	if (map_update(&flows, key, &flow, ANY)) {

@@ -43,8 +43,19 @@ INLINE void tell_opened(const struct hop *hop, const struct packet *p, enum dire
 	tell(hop->skb, p, hop->endpoint, &told);
 }
 
+/* The policy in force allows the flow: it is not asked again. One that passes for the
+ * audit alone is judged with each packet, and ends with the audit. */
+INLINE void settle(struct flow *flow, const struct endpoint *endpoint, __u32 origin)
+{
+	if (origin == NOTHING_ALLOWS)
+		return;
+	flow->origin = origin;
+	flow->epoch = endpoint->epoch;
+}
+
 /* Whether a flow that a peer opened is still allowed; asks the policy once after each
- * change of it. `p` is any packet of the flow. */
+ * change of it. `p` is any packet of the flow. One that is no longer allowed is kept until
+ * it ages: forgotten, the next packet the other way would open it anew. */
 INLINE int still_allowed_in(const struct hop *hop, const struct packet *p,
 			    const struct flow_key *key, struct flow *flow)
 {
@@ -57,13 +68,10 @@ INLINE int still_allowed_in(const struct hop *hop, const struct packet *p,
 		origin = allowed_by(endpoint->ingress_set, &key->remote, key->protocol,
 				    key->local_port);
 		if (origin == NOTHING_ALLOWS &&
-		    refused(hop, p, INGRESS, POLICY_INGRESS, endpoint->ingress_set)) {
-			forget(key, hop->ifindex);
+		    refused(hop, p, INGRESS, POLICY_INGRESS, endpoint->ingress_set))
 			return 0;
-		}
 	}
-	flow->origin = origin;
-	flow->epoch = endpoint->epoch;
+	settle(flow, endpoint, origin);
 	return 1;
 }
 
@@ -85,13 +93,20 @@ INLINE int still_allowed_out(const struct hop *hop, const struct packet *p,
 	}
 	origin = allowed_by(endpoint->egress_set, &key->remote, key->protocol, key->remote_port);
 	if (origin == NOTHING_ALLOWS &&
-	    refused(hop, p, EGRESS, POLICY_EGRESS, endpoint->egress_set)) {
-		forget(key, hop->ifindex);
+	    refused(hop, p, EGRESS, POLICY_EGRESS, endpoint->egress_set))
 		return 0;
-	}
-	flow->origin = origin;
-	flow->epoch = endpoint->epoch;
+	settle(flow, endpoint, origin);
 	return 1;
+}
+
+/* The exit refuses a flow that the pod opened. Nobody may answer to one that never passed;
+ * one that did is kept, so that its answers are refused, too. */
+INLINE void cut(const struct flow_key *key, struct flow *flow, __u32 ifindex)
+{
+	if (flow->flags & (FLOW_DIRECT | FLOW_ANSWERED))
+		flow->flags |= FLOW_DIRECT;
+	else
+		forget(key, ifindex);
 }
 
 /* Judges what a pod sends, where it leaves: by the address that it really goes to. */
@@ -123,13 +138,12 @@ INLINE int may_leave(const struct hop *hop, struct packet *p)
 		if (origin == NOTHING_ALLOWS &&
 		    refused(hop, p, EGRESS, POLICY_EGRESS, endpoint->egress_set)) {
 			if (flow && flow->opened_by == EGRESS)
-				forget(&key, hop->ifindex);
+				cut(&key, flow, hop->ifindex);
 			return 0;
 		}
 		if (flow && flow->opened_by == EGRESS) {
 			flow->flags |= FLOW_DIRECT;
-			flow->origin = origin;
-			flow->epoch = endpoint->epoch;
+			settle(flow, endpoint, origin);
 		}
 	}
 	if (p->shape == SHAPE_FIRST_FRAGMENT)

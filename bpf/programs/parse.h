@@ -98,6 +98,12 @@ INLINE void map_ipv4(struct address *to, __u32 address)
 	to->words[3] = address;
 }
 
+INLINE int is_mapped(const struct address *address)
+{
+	return (address->words[0] | address->words[1]) == 0 &&
+	       address->words[2] == SWAP32(0xffff);
+}
+
 /* Types that tell of another packet (RFC 792, RFC 4443). */
 INLINE int is_icmp_error(__u8 protocol, __u8 type)
 {
@@ -273,6 +279,9 @@ INLINE enum reason parse_ipv6(struct __sk_buff *skb, struct packet *p)
 		return MALFORMED;
 	if (too_long(skb, sizeof(ip) + SWAP16(ip.payload_length)))
 		return TRUNCATED;
+	/* Rules know IPv4 by these addresses; on a wire they are nobody's (RFC 4291, 2.5.5.2). */
+	if (is_mapped(&ip.source) || is_mapped(&ip.destination))
+		return MALFORMED;
 	p->v6 = 1;
 	p->source = ip.source;
 	p->destination = ip.destination;

@@ -29,7 +29,9 @@ INLINE int is_further_source(const struct packet *p, __u32 ifindex)
 	struct source_key key = {
 		.prefix_length = 32 + 128, .ifindex = ifindex, .address = p->source};
 
-	return map_lookup(&sources, &key) != 0;
+	__u32 *allowed = map_lookup(&sources, &key);
+
+	return allowed && *allowed;
 }
 
 /* Before a host has an address: DAD and MLD, a question by ARP, and DHCP. */

@@ -9,8 +9,12 @@ use aya::util::nr_cpus;
 
 use crate::endpoint::Endpoint;
 use crate::layout::{EndpointValue, OwnedAddress, Usage, Verdicts, endpoint_flag};
-use crate::rules::prefix;
+use crate::rules::{guard, prefix};
 use crate::{Error, maps};
+
+/// Values in the map of further sources.
+const NOT_ALLOWED: u32 = 0;
+const ALLOWED: u32 = 1;
 
 pub(crate) struct Endpoints {
     endpoints: Map<MapData, u32, EndpointValue>,
@@ -97,16 +101,14 @@ impl Endpoints {
     /// Makes a link's further sources those of the endpoint.
     fn set_sources(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
         let link = endpoint.host_index;
-        let wanted: Vec<_> = endpoint
-            .further_sources
-            .iter()
-            .map(|p| prefix(link, p))
-            .collect();
-        for key in &wanted {
-            let written = self.sources.insert(key, 1, 0);
+        let further = &endpoint.further_sources;
+        let mut wanted: Vec<_> = further.iter().map(|p| (prefix(link, p), ALLOWED)).collect();
+        wanted.extend(guard(link, further.iter()).map(|key| (key, NOT_ALLOWED)));
+        for (key, value) in &wanted {
+            let written = self.sources.insert(key, value, 0);
             written.map_err(Error::map("add an element to", "sources"))?;
         }
-        self.remove_sources(link, |found| wanted.iter().any(|key| same(key, found)))
+        self.remove_sources(link, |found| wanted.iter().any(|(key, _)| same(key, found)))
     }
 
     fn remove_sources(

@@ -1,7 +1,10 @@
 //! A rule set as elements of the maps `peers` and `ports`. Pure.
 
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+
 use aya::maps::lpm_trie::Key;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use veni_policy::{Class, PortRange, Ports, RuleSet};
 
 use crate::layout::{Address, ClassPort, OwnedAddress};
@@ -16,6 +19,8 @@ pub(crate) struct Elements {
 /// Bits of what stands before the address and the port in their keys.
 const OWNER_BITS: u32 = 32;
 const PROTOCOL_BITS: u32 = 16;
+/// A class without ports; those of sets are numbered from 1.
+const NO_CLASS: u32 = 0;
 
 /// A prefix of something that owns it. One of IPv4 is 96 bits longer in the map.
 pub(crate) fn prefix(owner: u32, prefix: &IpNet) -> Key<OwnedAddress> {
@@ -28,6 +33,23 @@ pub(crate) fn prefix(owner: u32, prefix: &IpNet) -> Key<OwnedAddress> {
     Key::new(length, OwnedAddress { owner, address })
 }
 
+/// All of IPv4. In the map it lies within IPv6, so that a short prefix of that contains it.
+fn all_ipv4() -> IpNet {
+    IpNet::V4(Ipv4Net::default())
+}
+
+/// Keeps IPv4 out of the prefixes of IPv6: a prefix of its own, to which nothing is allowed,
+/// where one of IPv6 contains it and none of IPv4 is as short.
+pub(crate) fn guard<'a>(
+    owner: u32,
+    mut prefixes: impl Iterator<Item = &'a IpNet> + Clone,
+) -> Option<Key<OwnedAddress>> {
+    let mapped = IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+    let contained = prefixes.clone().any(|prefix| prefix.contains(&mapped));
+    let stated = prefixes.any(|prefix| *prefix == all_ipv4());
+    (contained && !stated).then(|| prefix(owner, &all_ipv4()))
+}
+
 /// The elements of a set; its classes get numbers from `first_class`.
 pub(crate) fn elements(rules: &RuleSet, set: u32, first_class: u32) -> Elements {
     let mut elements = Elements::default();
@@ -36,6 +58,8 @@ pub(crate) fn elements(rules: &RuleSet, set: u32, first_class: u32) -> Elements 
             .peers
             .push((prefix(set, peer), first_class + class));
     }
+    let guard = guard(set, rules.peers.keys()).map(|key| (key, NO_CLASS));
+    elements.peers.extend(guard);
     for (number, class) in (first_class..).zip(&rules.classes) {
         elements.ports.extend(ports(number, class));
     }
@@ -44,7 +68,8 @@ pub(crate) fn elements(rules: &RuleSet, set: u32, first_class: u32) -> Elements 
 
 /// The elements of a class. Of equal ones the first decides whose rule it was.
 fn ports(number: u32, class: &Class) -> Vec<(Key<ClassPort>, u32)> {
-    let mut elements: Vec<(Key<ClassPort>, u32)> = Vec::new();
+    let mut elements = Vec::new();
+    let mut taken = HashSet::new();
     for PortRange { ports, origin } in &class.ports {
         for (length, protocol, port) in cut(*ports) {
             let port = ClassPort {
@@ -53,10 +78,7 @@ fn ports(number: u32, class: &Class) -> Vec<(Key<ClassPort>, u32)> {
                 zero: 0,
                 port: port.to_be_bytes(),
             };
-            let same = |(key, _): &(Key<ClassPort>, u32)| {
-                key.prefix_len() == OWNER_BITS + length && key.data() == port
-            };
-            if !elements.iter().any(same) {
+            if taken.insert((length, port)) {
                 elements.push((Key::new(OWNER_BITS + length, port), *origin));
             }
         }
