@@ -237,6 +237,32 @@ impl Journal {
         Ok(current.map(|(_, entry)| entry).collect())
     }
 
+    /// The entries of this boot, for who must miss none; nothing is removed.
+    ///
+    /// # Errors
+    /// The folder or an entry cannot be read, or an entry makes no sense, of whatever boot it is.
+    pub(crate) fn peek_all<T: DeserializeOwned>(
+        &self,
+        folder: Folder,
+    ) -> Result<Vec<T>, JournalError> {
+        let folder = self.folder.join(folder.name());
+        let mut all = Vec::new();
+        for entry in list(&folder)? {
+            let entry = entry.map_err(|source| failed("list", &folder, source))?;
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let bytes = fs::read(&path).map_err(|reason| failed("read", &path, reason))?;
+            let (boot, entry) = decode(&bytes)
+                .map_err(|reason| failed("make sense of", &path, io::Error::other(reason)))?;
+            if boot == self.boot {
+                all.push(entry);
+            }
+        }
+        Ok(all)
+    }
+
     /// The names of a folder's entries of this boot that can be read, and nothing is
     /// removed.
     ///
@@ -393,9 +419,14 @@ mod tests {
         fs::write(damaged, "nonsense").expect("writes");
         let shown = journal.peek::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(shown, [2]);
+        let refused = journal.peek_all::<u32>(Folder::Endpoints);
+        let refused = refused.expect_err("one makes no sense").to_string();
+        assert!(refused.contains("endpoints/damaged.json"), "{refused}");
         let contents = journal.read::<u32>(Folder::Endpoints).expect("reads");
         assert_eq!(names(&contents.damaged), ["damaged"]);
         assert_eq!(names(&contents.earlier), ["old"]);
+        let all = journal.peek_all::<u32>(Folder::Endpoints);
+        assert_eq!(all.expect("the damaged one is gone"), [2]);
     }
 
     #[test]

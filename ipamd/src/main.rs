@@ -10,7 +10,6 @@ use anyhow::Context;
 use clap::Parser;
 use ipamd::config::{Config, TAKE_OVER, in_blocks, in_one_line, misspelt};
 use ipamd::host::uninstall;
-use ipamd::journal::Journal;
 use ipamd::run_dir::RunDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -126,8 +125,7 @@ fn uninstall(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let config = Config::try_new(&providers, &lookup, &host_name())?;
     let run_dir = RunDir::try_new(&arguments.run_dir)?;
-    let journal = Journal::new(run_dir.folder(), run_dir.boot());
-    let removed = uninstall::uninstall(&config.host, &journal)?;
+    let removed = uninstall::uninstall(&config.host, run_dir.folder(), run_dir.boot())?;
     for path in &removed {
         println!("removed {}", path.display());
     }

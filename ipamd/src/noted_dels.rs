@@ -16,6 +16,7 @@ use veni_api::file_names;
 
 use crate::attachment::AttachmentKey;
 use crate::endpoints::{Endpoints, NoteTime};
+use crate::journal::endpoint::Record;
 
 /// Longest note that is read, bytes: a few names.
 const LONGEST_NOTE: u64 = 64 * 1024;
@@ -46,6 +47,20 @@ impl Note {
             boot_ms: self.boot_ms,
         }
     }
+
+    /// Whether it is of this boot, as far as it tells.
+    fn is_of(&self, boot: &str) -> bool {
+        self.boot_id.is_empty() || self.boot_id == boot
+    }
+}
+
+/// Whether the plugin has left a note by which this endpoint goes when a daemon works it off. A
+/// note that cannot be read tells nothing.
+pub(crate) fn is_noted(run_dir: &Path, boot: &str, record: &Record) -> bool {
+    let name = file_names::note(record.key.parts());
+    let text = read(&run_dir.join(veni_api::PENDING_DIR).join(name));
+    let note = text.ok().and_then(|text| parse(&text, &record.key).ok());
+    note.is_some_and(|note| note.is_of(boot) && note.when().is_after(record))
 }
 
 /// Works off the notes about endpoints that are there, and removes those that nobody
@@ -138,7 +153,7 @@ async fn work_off(
             return true;
         }
     };
-    if !note.boot_id.is_empty() && note.boot_id != boot {
+    if !note.is_of(boot) {
         return true;
     }
     match endpoints.delete_noted(key, note.when()).await {

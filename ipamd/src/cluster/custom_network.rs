@@ -2,6 +2,7 @@
 //! this node. Those that exist keep their subnet and their security groups.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,9 @@ pub(crate) struct CustomNetworkTask {
     pub(crate) journal: Journal,
 }
 
+/// Until the journal is written again that could not be.
+const WRITE_AGAIN: Duration = Duration::from_secs(60);
+
 /// The only entry of the journal's folder.
 const FOLLOWED: &str = "followed";
 
@@ -83,28 +87,34 @@ impl CustomNetworkTask {
         loop {
             let now = view.borrow_and_update().clone();
             let followed = self.take(&now);
-            if followed.is_some() && written != followed {
-                self.remember(followed.as_ref());
+            let due = followed.is_some() && written != followed;
+            let failed = due && !self.remember(followed.as_ref());
+            if due && !failed {
                 written = followed;
             }
+            // The view may differ in something else.
+            let another =
+                view.wait_for(|view| view.node != now.node || view.eni_configs != now.eni_configs);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Ok(()) = view.changed() => {}
+                Ok(_) = another => {}
+                () = tokio::time::sleep(WRITE_AGAIN), if failed => {}
             }
         }
     }
 
-    /// A file is there at the next start, too; the cluster's API may not be.
-    fn remember(&self, followed: Option<&EniConfig>) {
+    /// A file is there at the next start, too; the cluster's API may not be. Returns whether
+    /// nothing is left to write.
+    fn remember(&self, followed: Option<&EniConfig>) -> bool {
         if self.settings.configs.is_some() {
-            return;
+            return true;
         }
         let written = self.journal.write(Folder::EniConfig, FOLLOWED, &followed);
-        if let Err(error) = written {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(error, "a restart must wait for the cluster's ENIConfigs");
-        }
+        let Err(error) = written else { return true };
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(error, "a restart must wait for the cluster's ENIConfigs");
+        false
     }
 
     /// Puts into force what the view has for the node, and returns it.
@@ -238,6 +248,33 @@ mod tests {
         running.await.expect("ends");
         let subnet = followed(&journal).map(|config| config.subnet);
         assert_eq!(subnet.as_deref(), Some("subnet-1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_journal_could_not_take_is_written_when_it_can() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let in_the_way = folder.path().join("journal");
+        std::fs::write(&in_the_way, "").expect("writes");
+        let journal = Journal::new(folder.path(), "boot");
+        let (mut task, mut commands) = of_node();
+        task.settings.configs = None;
+        task.journal = journal.clone();
+        let (cluster, stop) = (Cluster::default(), CancellationToken::new());
+        set_subnet(&cluster, "subnet-1");
+        cluster.update(|view| {
+            view.eni_configs.origin = "the cluster's API".to_owned();
+            view.node.uid = "u".to_owned();
+        });
+        let running = tokio::spawn(task.run(cluster.clone(), stop.clone()));
+        let told = commands.recv().await;
+        assert!(matches!(told, Some(Command::PodsNetworkChanged)));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        std::fs::remove_file(&in_the_way).expect("removes");
+        tokio::time::sleep(WRITE_AGAIN).await;
+        let subnet = followed(&journal).map(|config| config.subnet);
+        assert_eq!(subnet.as_deref(), Some("subnet-1"));
+        stop.cancel();
+        running.await.expect("ends");
     }
 
     #[tokio::test(start_paused = true)]

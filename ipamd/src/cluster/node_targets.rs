@@ -149,10 +149,12 @@ impl NodeTargetsTask {
         loop {
             let node = view.borrow_and_update().node.clone();
             self.take(&node, &mut told);
+            // The view may differ in something else.
+            let another_node = view.wait_for(|view| view.node != node);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Ok(()) = view.changed() => {}
+                Ok(_) = another_node => {}
             }
         }
     }

@@ -15,7 +15,7 @@ pub(crate) const MOST_ADDRESSES: u32 = 100_000;
 
 pub(super) static WARM_ENI_TARGET: Setting<u32> = Setting::new(
     "WARM_ENI_TARGET",
-    whole(0..=MANY, 1),
+    whole(0..=MOST_ADDRESSES, 1),
     "Whole spare interfaces to hold; not used when an address target is set or with prefix \
      delegation.",
 )
@@ -23,21 +23,21 @@ pub(super) static WARM_ENI_TARGET: Setting<u32> = Setting::new(
 
 pub(super) static WARM_IP_TARGET: Setting<Option<u32>> = Setting::new(
     "WARM_IP_TARGET",
-    whole_above_zero(0..=MANY, "unset"),
+    whole_above_zero(0..=MOST_ADDRESSES, "unset"),
     "Free addresses to hold; wins over WARM_ENI_TARGET and WARM_PREFIX_TARGET.",
 )
 .needs(&[OF_AWS]);
 
 pub(super) static MINIMUM_IP_TARGET: Setting<Option<u32>> = Setting::new(
     "MINIMUM_IP_TARGET",
-    whole_above_zero(0..=MANY, "unset"),
+    whole_above_zero(0..=MOST_ADDRESSES, "unset"),
     "Addresses to hold in total, used or not; wins over WARM_ENI_TARGET and WARM_PREFIX_TARGET.",
 )
 .needs(&[OF_AWS]);
 
 pub(super) static WARM_PREFIX_TARGET: Setting<Option<u32>> = Setting::new(
     "WARM_PREFIX_TARGET",
-    whole_if_set(0..=MANY, "1 with prefix delegation"),
+    whole_if_set(0..=MOST_ADDRESSES, "1 with prefix delegation"),
     "Free prefixes to hold; only with prefix delegation.",
 )
 .needs(&[OF_AWS, NO_WARM_IP, NO_MINIMUM_IP, WITH_PREFIXES])
@@ -75,7 +75,7 @@ pub(super) static MAX_ENI: Setting<Option<u32>> = Setting::new(
 
 pub(super) static MAX_PODS: Setting<Option<u32>> = Setting::new(
     "MAX_PODS",
-    whole_if_set(1..=MANY, "what the interfaces allow"),
+    whole_if_set(1..=MOST_ADDRESSES, "what the interfaces allow"),
     "Most pods of the node; the pool does not grow beyond. Where it is not set and the cluster's \
      API tells fewer allocatable pods, those.",
 )
@@ -138,9 +138,6 @@ pub(super) static VENI_DETACH_AGE: Setting<Duration> = Setting::new(
 /// The free prefixes to hold where their number is not set.
 const WARM_PREFIXES: u32 = 1;
 
-/// More than any instance type has.
-const MANY: u32 = MOST_ADDRESSES;
-
 /// Azure's targets take the place of these; which apply is known once the cloud has
 /// described the node.
 const OF_AWS: Condition = Condition {
@@ -194,7 +191,7 @@ fn max_eni(text: &str) -> Parsed<Option<u32>> {
     if text == "-1" {
         return Ok(None);
     }
-    let number = whole_number(text, &(0..=MANY))?;
+    let number = whole_number(text, &(0..=MOST_ADDRESSES))?;
     Ok((number > 0).then_some(number))
 }
 

@@ -14,7 +14,7 @@ pub struct NoteTime {
 impl NoteTime {
     /// Whether the DEL came after an endpoint's ADD. The clock that people set tells only
     /// where one of the two is of an older build.
-    pub(super) fn is_after(self, record: &Record) -> bool {
+    pub(crate) fn is_after(self, record: &Record) -> bool {
         match self.boot_ms {
             Some(boot_ms) if record.created_boot_ms > 0 => record.created_boot_ms <= boot_ms,
             _ => record.created_ms <= self.unix_ms,

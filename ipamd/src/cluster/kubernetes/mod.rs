@@ -12,6 +12,7 @@ mod annotations;
 mod availability;
 mod client;
 mod eni_configs;
+mod event_queue;
 mod health;
 mod node;
 mod node_writer;

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use veni_api::timestamp::rfc_3339;
 
 use super::availability::{Availability, Reason, Status, judge, troubles};
+use super::event_queue::Told;
 use super::health::{Asked, Health};
-use super::pod_events::Told;
 use super::summary::{self, Beside};
-use super::taints::TaintWish;
-use super::writers::{MANAGER, Served, Writers, Written, written};
+use super::taints::{NO_ADDRESSES, TaintWish};
+use super::writers::{MANAGER, REFUSED, Served, Writers, Written, written};
 use crate::cluster::{Cluster, NodeObject};
 use crate::pool::{PlanReport, PoolReport};
 
@@ -29,12 +29,14 @@ const LOOK: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 /// Between two summaries.
 const SUMMARY: Duration = Duration::from_secs(60);
+/// Between two writes of a summary that has not changed: somebody may have deleted it.
+const SUMMARY_HEARTBEAT: Duration = Duration::from_secs(600);
 /// So long must it be that no address can come before the node is tainted.
 const TAINT_AFTER: Duration = Duration::from_secs(60);
 /// Until a trouble that lasts is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
-/// What the API refuses is tried again after this: somebody may have granted it.
-const REFUSED: Duration = Duration::from_secs(300);
+/// Until taints are asked for again that are as they shall be, though the watch tells otherwise.
+const WATCH_LAGS: Duration = Duration::from_secs(60);
 
 /// Writes what is seen of the node.
 pub(super) struct NodeWriter {
@@ -57,18 +59,22 @@ pub(super) struct NodeWriter {
     known: BTreeMap<Reason, Instant>,
 }
 
-/// The condition as it was written last.
+/// The condition as it was at the last look.
 struct ConditionWritten {
-    status: Option<Status>,
-    reason: Option<Reason>,
+    now: Option<(Status, Reason)>,
     /// Since when it has this status.
     since: String,
+    /// Whether the last write failed: a change, too, waits for the next.
+    failed: bool,
     next: Instant,
 }
 
 struct SummaryWritten {
-    status: Value,
+    /// As it was written last; null where the write failed.
+    object: Value,
     next: Instant,
+    /// Until when the same is not written again.
+    heartbeat: Instant,
 }
 
 impl NodeWriter {
@@ -86,14 +92,15 @@ impl NodeWriter {
             troubles,
             ready_since: rfc_3339(SystemTime::now()),
             condition: ConditionWritten {
-                status: None,
-                reason: None,
+                now: None,
                 since: String::new(),
+                failed: false,
                 next: now,
             },
             summary: SummaryWritten {
-                status: Value::Null,
+                object: Value::Null,
                 next: now,
+                heartbeat: now,
             },
             without: None,
             taints_again: now,
@@ -147,14 +154,16 @@ impl NodeWriter {
 
     async fn write_condition(&mut self, judged: &Availability) {
         let (last, now) = (&mut self.condition, Instant::now());
-        let unchanged = (last.status, last.reason) == (Some(judged.status), Some(judged.reason));
-        // A failed write of another condition has set the next time, too.
-        if now < last.next && (unchanged || last.status.is_none()) {
-            return;
-        }
         let heartbeat = rfc_3339(SystemTime::now());
-        if last.status != Some(judged.status) {
+        let before = last.now.replace((judged.status, judged.reason));
+        if before.is_none_or(|(status, _)| status != judged.status) {
             last.since.clone_from(&heartbeat);
+        }
+        if before != last.now && !last.failed {
+            last.next = now;
+        }
+        if now < last.next {
+            return;
         }
         let condition = json!({
             "type": CONDITION,
@@ -169,19 +178,9 @@ impl NodeWriter {
         let params = params();
         let write = self.nodes.patch_status(&self.node, &params, &patch);
         match written(&self.health, Asked::Condition, write).await {
-            Written::Done(_) => {
-                last.status = Some(judged.status);
-                last.reason = Some(judged.reason);
-                last.next = now + HEARTBEAT;
-            }
-            Written::Refused(_) => {
-                last.status = None;
-                last.next = now + REFUSED;
-            }
-            Written::TryAgain(pause) => {
-                last.status = None;
-                last.next = now + pause;
-            }
+            Written::Done(_) => (last.failed, last.next) = (false, now + HEARTBEAT),
+            Written::Refused(_) => (last.failed, last.next) = (true, now + REFUSED),
+            Written::TryAgain(pause) => (last.failed, last.next) = (true, now + pause),
         }
     }
 
@@ -193,7 +192,11 @@ impl NodeWriter {
             (Status::True, _) | (_, Reason::SubnetExhausted) => None,
             (Status::False, _) => self.without.or(Some(now)),
         };
-        let lasts = self.without.is_some_and(|since| now >= since + TAINT_AFTER);
+        let ends = judged.status == Status::True || judged.reason == Reason::SubnetExhausted;
+        // A daemon before has seen it last.
+        let is_tainted = node.taints.iter().any(|taint| taint.key == NO_ADDRESSES);
+        let is_over = self.without.is_some_and(|since| now >= since + TAINT_AFTER);
+        let lasts = is_over || (is_tainted && !ends);
         let wish = TaintWish {
             startup: self.startup_taint.as_deref(),
             no_addresses: lasts && self.taints_without_addresses,
@@ -205,9 +208,10 @@ impl NodeWriter {
         }
         let write = change_taints(&self.nodes, &self.node, wish);
         match written(&self.health, Asked::Taints, write).await {
-            Written::Done(keys) => {
+            Written::Done(Some(keys)) => {
                 tracing::info!(taints = keys.join(","), "changed the node's taints");
             }
+            Written::Done(None) => self.taints_again = now + WATCH_LAGS,
             // Somebody else has changed the node meanwhile: at the next look.
             Written::Refused(kube::Error::Api(status)) if status.is_conflict() => {}
             Written::Refused(_) => self.taints_again = now + REFUSED,
@@ -232,16 +236,20 @@ impl NodeWriter {
             warnings: report.node_warnings.len() + self.host_warnings().await,
         };
         let status = summary::status(report, plan, judged, &beside);
-        if status == self.summary.status {
+        let object = summary::object(&self.node, &node.uid, status);
+        if object == self.summary.object && now < self.summary.heartbeat {
+            self.summary.next = now + SUMMARY;
             return;
         }
-        let object = summary::object(&self.node, &node.uid, &status);
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
         let write = self.summaries.patch(&self.node, &params, &patch);
-        let (pause, missing) = match written(&self.health, Asked::Summary, write).await {
+        let written = written(&self.health, Asked::Summary, write).await;
+        self.summary.object = Value::Null;
+        let (pause, missing) = match written {
             Written::Done(_) => {
-                self.summary.status = status;
+                self.summary.object = object;
+                self.summary.heartbeat = now + SUMMARY_HEARTBEAT;
                 (SUMMARY, false)
             }
             Written::Refused(error) => (REFUSED, super::is_missing(&error)),
@@ -274,20 +282,17 @@ fn params() -> PatchParams {
 }
 
 /// Changes the taints of the node as it is now. The list is replaced as a whole, so the change
-/// names the version that it is about: the API refuses it if somebody else has come between.
+/// names the version that it is about: the API refuses it if somebody else has come between. Tells
+/// the keys of the list if it was changed.
 async fn change_taints(
     nodes: &Api<Node>,
     name: &str,
     wish: TaintWish<'_>,
-) -> kube::Result<Vec<String>> {
+) -> kube::Result<Option<Vec<String>>> {
     let node = nodes.get(name).await?;
     let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
-    let keys = |taints: &[k8s_openapi::api::core::v1::Taint]| {
-        let keys = taints.iter().map(|taint| taint.key.clone());
-        keys.collect::<Vec<String>>()
-    };
     if wish.is_met(taints.iter().map(|taint| taint.key.as_str())) {
-        return Ok(keys(&taints));
+        return Ok(None);
     }
     let taints = wish.apply(taints);
     let patch = Patch::Merge(json!({
@@ -295,5 +300,6 @@ async fn change_taints(
         "spec": { "taints": taints },
     }));
     nodes.patch(name, &params(), &patch).await?;
-    Ok(keys(&taints))
+    let keys = taints.iter().map(|taint| taint.key.clone());
+    Ok(Some(keys.collect()))
 }

@@ -6,8 +6,13 @@ use serde_json::{Value, json};
 use super::availability::{Availability, held_back};
 use crate::pool::{PlanReport, PoolReport};
 
-/// Bytes of the text of what holds the pool back, so that the summary has 1 KiB at most.
+/// Bytes of the text of what holds the pool back.
 const LONGEST_TEXT: usize = 400;
+/// Bytes of the summary. Where the node's name is long, that text is shorter.
+const LONGEST: usize = 1024;
+
+/// The field of that text.
+const HELD_BACK: &str = "heldBack";
 
 /// The kind, as its definition in the chart has it.
 pub(super) fn resource() -> ApiResource {
@@ -54,15 +59,15 @@ pub(super) fn status(
     });
     let held_back = held_back(plan);
     if !held_back.is_empty() {
-        status["heldBack"] = shortened(&held_back, LONGEST_TEXT).into();
+        status[HELD_BACK] = shortened(&held_back, LONGEST_TEXT).into();
     }
     status
 }
 
 /// The object, owned by the node's: it goes with the node.
-pub(super) fn object(node: &str, node_uid: &str, status: &Value) -> Value {
+pub(super) fn object(node: &str, node_uid: &str, status: Value) -> Value {
     let resource = resource();
-    json!({
+    let mut object = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
         "metadata": {
@@ -72,12 +77,26 @@ pub(super) fn object(node: &str, node_uid: &str, status: &Value) -> Value {
             ],
         },
         "status": status,
-    })
+    });
+    let over = object.to_string().len().saturating_sub(LONGEST);
+    if let (Some(fields), true) = (object["status"].as_object_mut(), over > 0) {
+        let text = fields.remove(HELD_BACK);
+        let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
+        // In JSON, a byte of the text is one or more.
+        let text = shortened(text, text.len().saturating_sub(over));
+        if !text.is_empty() {
+            fields.insert(HELD_BACK.to_owned(), text.into());
+        }
+    }
+    object
 }
 
 /// At most so many bytes of a text, whole letters; what is cut shows by an ellipsis.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     const CUT: &str = "…";
+    if most < CUT.len() {
+        return String::new();
+    }
     if text.len() <= most {
         return text.to_owned();
     }
@@ -87,20 +106,42 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cluster::kubernetes::availability::judge;
-    use crate::pool::HeldBack;
+    use crate::config::MOST_ADDRESSES;
+    use crate::pool::{CallKind, HeldBack, LevelCounts};
     use crate::serve::fixtures::pool_report;
 
     #[test]
     fn a_summary_has_a_kibibyte_at_most() {
-        let (report, plan) = (
-            pool_report(),
-            PlanReport {
-                held_back: vec![HeldBack::Cordoned; 100],
-                ..PlanReport::default()
+        let many = MOST_ADDRESSES;
+        let report = PoolReport {
+            instance_type: "u7inh-32tb.480xlarge".to_owned(),
+            max_pods: many,
+            waiting: 100_000,
+            counts: LevelCounts {
+                assigned: many,
+                free: many,
+                cooling: many,
+                total: many,
+                interfaces: many,
+                ..LevelCounts::default()
             },
-        );
+            ..pool_report()
+        };
+        let quoted = |reason: &str| HeldBack::BackingOff {
+            calls: CallKind::Inventory,
+            since: Duration::from_secs(60),
+            left: Duration::from_secs(5),
+            reason: reason.to_owned(),
+            denied: None,
+        };
+        let plan = PlanReport {
+            held_back: vec![quoted(r#"said the cloud: "\no""#); 100],
+            ..PlanReport::default()
+        };
         let judged = judge(&report, &plan);
         let beside = Beside {
             ready_since: "2026-01-01T00:00:00.000Z",
@@ -108,17 +149,24 @@ mod tests {
             warnings: 100,
         };
         let status = status(&report, &plan, &judged, &beside);
-        let name = "ip-10-100-100-100.ap-southeast-2.compute.internal";
         let uid = "00000000-0000-0000-0000-000000000000";
-        let object = object(name, uid, &status).to_string();
-        assert!(object.len() <= 1024, "{}: {object}", object.len());
-        let text = status["heldBack"].as_str().expect("text");
-        assert!(text.len() <= LONGEST_TEXT && text.ends_with('…'), "{text}");
+        let usual = "ip-10-100-100-100.ap-southeast-2.compute.internal";
+        // RFC 1123 has no longer one.
+        let longest = "n".repeat(253);
+        for (name, left) in [(usual, 300), (longest.as_str(), 0)] {
+            let object = object(name, uid, status.clone());
+            let size = object.to_string().len();
+            assert!(size <= LONGEST, "{size}: {object}");
+            let text = object["status"]["heldBack"].as_str().unwrap_or_default();
+            assert!((left..=LONGEST_TEXT).contains(&text.len()), "{text}");
+            assert!(text.is_empty() || text.ends_with('…'), "{text}");
+        }
     }
 
     #[test]
     fn a_text_is_cut_between_letters() {
         assert_eq!(shortened("as it is", 8), "as it is");
         assert_eq!(shortened("ääää", 7), "ää…");
+        assert_eq!(shortened("ääää", 2), "");
     }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Taint;
 
 /// On a node to which no address can come.
-const NO_ADDRESSES: &str = "veni.dev/no-addresses";
+pub(super) const NO_ADDRESSES: &str = "veni.dev/no-addresses";
 
 /// What shall become of the node's taints; all others stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,8 @@ pub(super) struct Asked {
 #[derive(Debug, Default)]
 struct State {
     asked: Vec<Asked>,
+    /// Reads since the start.
+    reads: usize,
     /// What a GET of the node answers.
     node: Value,
     /// How paths that end so are refused.
@@ -53,6 +55,11 @@ impl MemoryApi {
     /// What has been asked since the last call, reads excepted.
     pub(super) fn take(&self) -> Vec<Asked> {
         self.with(|state| std::mem::take(&mut state.asked))
+    }
+
+    /// How often it was read since the start.
+    pub(super) fn reads(&self) -> usize {
+        self.with(|state| state.reads)
     }
 
     pub(super) fn set_node(&self, node: Value) {
@@ -97,7 +104,13 @@ impl MemoryApi {
                 });
                 (status, failure)
             }
-            (None, &Method::GET) => (200, self.with(|state| state.node.clone())),
+            (None, &Method::GET) => {
+                let node = self.with(|state| {
+                    state.reads += 1;
+                    state.node.clone()
+                });
+                (200, node)
+            }
             (None, _) => {
                 let answer = match body["kind"].is_string() {
                     true => body.clone(),

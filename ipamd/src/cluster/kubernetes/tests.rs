@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use veni_pool::reasons::{Hopeless, Obstacle};
 
-use super::availability::{Reason, Trouble};
+use super::event_queue::Told;
 use super::health::Health;
 use super::node_writer::NodeWriter;
-use super::pod_events::{EventWriter, Told};
 use super::pods::KnownPods;
 use super::testing::{Asked, MemoryApi};
 use super::writers::{Served, Writers};
-use crate::attachment::PodName;
 use crate::cluster::api_metrics::ApiMetrics;
 use crate::cluster::{Cluster, ClusterNews, ClusterWarnings, NodeObject, ObjectName, Taint};
 use crate::config::KubernetesSettings;
 use crate::endpoints::fixtures::endpoints;
-use crate::events::{EventKind, Events, PodNews};
+use crate::events::Events;
 use crate::pool::{Command, LevelCounts, PlanReport, Pool, PoolReport};
 use crate::serve::fixtures::pool_report;
+
+mod pods;
+mod summary;
 
 const NODE: &str = "n1";
 const STATUS: &str = "/api/v1/nodes/n1/status";
@@ -208,6 +208,43 @@ async fn the_condition_is_written_when_it_changes_and_as_a_slow_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_fails_moves_no_transition_and_is_made_good() {
+    let bed = Bed::new(false);
+    let _told = bed.write_node();
+    let since = |patches: &[Value]| {
+        let conditions = patches
+            .iter()
+            .map(|patch| &patch["status"]["conditions"][0]);
+        let since: Vec<Value> = conditions
+            .map(|condition| condition["lastTransitionTime"].clone())
+            .collect();
+        since
+    };
+    let first = since(&bed.written(STATUS, SECOND).await);
+    assert_eq!(first.len(), 1);
+    // Conditions have the time of day, which goes on while the tests' clock is paused.
+    std::thread::sleep(Duration::from_millis(5));
+    bed.api.refuse("/status", Some(500));
+    assert_eq!(bed.written(STATUS, 6 * MINUTE).await.len(), 0);
+    bed.api.refuse("/status", None);
+    assert_eq!(since(&bed.written(STATUS, MINUTE).await), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_that_changes_while_writes_fail_is_written_once_they_work() {
+    let bed = Bed::new(false);
+    bed.api.refuse("/status", Some(403));
+    let _told = bed.write_node();
+    bed.written(STATUS, SECOND).await;
+    bed.nothing_can_come(full());
+    bed.api.refuse("/status", None);
+    assert_eq!(bed.written(STATUS, 4 * MINUTE).await.len(), 0, "too early");
+    let written = bed.written(STATUS, 2 * MINUTE).await;
+    let reasons: Vec<&str> = written.iter().map(|one| condition(one)[2]).collect();
+    assert_eq!(reasons, ["NodeIsFull"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_startup_taint_goes_once_pods_are_served_and_other_taints_stay() {
     let bed = Bed::new(false);
     bed.tainted(&["other", "veni.dev/not-ready"]);
@@ -249,6 +286,31 @@ async fn a_node_to_which_no_address_can_come_for_a_minute_is_tainted_until_one_c
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_begins_tainted_stays_so_until_an_address_can_come() {
+    let bed = Bed::new(true);
+    bed.tainted(&["veni.dev/no-addresses"]);
+    bed.nothing_can_come(full());
+    let _told = bed.write_node();
+    let patches = bed.written("/api/v1/nodes/n1", 5 * MINUTE).await;
+    assert_eq!(patches, Vec::<Value>::new());
+    bed.something_can_come();
+    let patches = bed.written("/api/v1/nodes/n1", 10 * SECOND).await;
+    assert_eq!(keys(&patches[0]), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn taints_that_are_right_at_the_api_are_not_asked_for_at_each_look() {
+    let bed = Bed::new(false);
+    bed.tainted(&["veni.dev/not-ready"]);
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": NODE } });
+    bed.api.set_node(node);
+    let _told = bed.write_node();
+    let patches = bed.written("/api/v1/nodes/n1", 5 * MINUTE).await;
+    assert_eq!(patches, Vec::<Value>::new());
+    assert!((2..=6).contains(&bed.api.reads()), "{}", bed.api.reads());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_subnet_taints_no_node_and_neither_does_a_node_where_nobody_asked_for_it() {
     let exhausted = || {
         vec![Obstacle::Exhausted {
@@ -265,40 +327,6 @@ async fn a_full_subnet_taints_no_node_and_neither_does_a_node_where_nobody_asked
         let patches = bed.written("/api/v1/nodes/n1", 5 * MINUTE).await;
         assert_eq!(patches, Vec::<Value>::new());
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_summary_is_written_when_it_changes_and_once_a_minute_at_most() {
-    let bed = Bed::new(false);
-    let _told = bed.write_node();
-    let first = bed.written(SUMMARY, SECOND).await;
-    assert_eq!(first.len(), 1);
-    assert_eq!(first[0]["metadata"]["ownerReferences"][0]["uid"], "u-1");
-    assert_eq!(first[0]["status"]["addresses"]["free"], 2);
-    assert_eq!(bed.written(SUMMARY, 5 * MINUTE).await.len(), 0, "no change");
-    for free in 3..23 {
-        bed.pool
-            .send_modify(|(report, _)| report.counts.free = free);
-        tokio::time::sleep(6 * SECOND).await;
-    }
-    let written = bed.written(SUMMARY, MINUTE).await;
-    assert!((2..=3).contains(&written.len()), "{}", written.len());
-    let last = &written.last().expect("some")["status"]["addresses"]["free"];
-    assert_eq!(*last, 22, "the last state is written in the end");
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_the_definition_of_summaries_it_is_said_and_all_else_goes_on() {
-    let bed = Bed::new(false);
-    bed.api.refuse("nodenetworks/n1", Some(404));
-    let _told = bed.write_node();
-    let conditions = bed.written(STATUS, SECOND).await;
-    assert_eq!(conditions.len(), 1);
-    let said = |bed: &Bed| bed.warnings.get().join("; ");
-    assert!(said(&bed).contains("definition nodenetworks.veni.dev"));
-    bed.api.refuse("nodenetworks/n1", None);
-    assert_eq!(bed.written(SUMMARY, 6 * MINUTE).await.len(), 1);
-    assert_eq!(said(&bed), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,119 +357,4 @@ async fn an_api_that_does_not_answer_keeps_nobody_from_looking_at_the_pool() {
     let conditions = bed.written(STATUS, 2 * MINUTE).await;
     let reasons: Vec<&str> = conditions.iter().map(|one| condition(one)[2]).collect();
     assert_eq!(reasons, ["NodeIsFull"]);
-}
-
-fn pod(name: &str) -> PodName {
-    PodName {
-        namespace: "shop".to_owned(),
-        name: name.to_owned(),
-        uid: format!("u-{name}"),
-    }
-}
-
-fn fails(events: &Events, name: &str) {
-    let news = PodNews::Failed {
-        lacks_address: true,
-        why: "no address for it; wait".to_owned(),
-    };
-    let about = Some((pod(name), news));
-    events.emit_of_pod(EventKind::Add, "said".to_owned(), about);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pod_whose_add_fails_again_and_again_has_one_event_a_minute() {
-    let bed = Bed::new(false);
-    let (_troubles, told) = mpsc::channel(1);
-    let writer = EventWriter::new(&bed.writers);
-    tokio::spawn(writer.run(bed.events.subscribe(), told));
-    for _ in 0..12 {
-        fails(&bed.events, "web-0");
-        tokio::time::sleep(5 * SECOND).await;
-    }
-    tokio::time::sleep(SECOND).await;
-    let asked = bed.api.take();
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    assert_eq!(
-        asked[0].path,
-        "/apis/events.k8s.io/v1/namespaces/shop/events"
-    );
-    let event = &asked[0].body;
-    assert_eq!(event["regarding"]["uid"], "u-web-0");
-    assert_eq!(
-        (&event["reason"], &event["type"]),
-        (&json!("NoAddress"), &json!("Warning"))
-    );
-    assert_eq!(event["note"], "no address for it; wait");
-    fails(&bed.events, "web-0");
-    tokio::time::sleep(SECOND).await;
-    let again = bed.api.take();
-    assert_eq!(again.len(), 1);
-    assert_eq!(
-        again[0].method,
-        http::Method::PATCH,
-        "the same event, counted"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn events_wait_while_the_api_fails_and_what_it_refuses_is_not_repeated() {
-    let bed = Bed::new(false);
-    let (troubles, told) = mpsc::channel(1);
-    let writer = EventWriter::new(&bed.writers);
-    tokio::spawn(writer.run(bed.events.subscribe(), told));
-    bed.api.refuse("/events", Some(500));
-    fails(&bed.events, "web-0");
-    tokio::time::sleep(MINUTE).await;
-    assert_eq!(bed.api.take(), []);
-    bed.api.refuse("/events", None);
-    tokio::time::sleep(MINUTE).await;
-    assert_eq!(bed.api.take().len(), 1);
-    bed.api.refuse("/events", Some(403));
-    fails(&bed.events, "web-1");
-    tokio::time::sleep(MINUTE).await;
-    bed.api.refuse("/events", None);
-    let trouble = Trouble {
-        reason: Reason::SubnetExhausted,
-        note: "subnet-1 is full".to_owned(),
-    };
-    let sent = troubles.send(Told::trouble(&trouble)).await;
-    sent.expect("somebody listens");
-    let began = Instant::now();
-    tokio::time::sleep(MINUTE).await;
-    let asked = bed.api.take();
-    assert_eq!(asked.len(), 1, "{:?}: {asked:?}", began.elapsed());
-    let about = &asked[0].body["regarding"];
-    assert_eq!(
-        (&about["name"], &about["uid"]),
-        (&json!("veni-x"), &json!("u-own"))
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pod_s_annotation_follows_its_network() {
-    let bed = Bed::new(false);
-    let annotator =
-        super::annotations::Annotator::new(bed.api.client(), bed.writers.health.clone());
-    let (known, events) = (bed.writers.known.clone(), bed.events.subscribe());
-    let endpoints = std::sync::Arc::clone(&bed.served.endpoints);
-    tokio::spawn(async move { annotator.run(&endpoints, known, events).await });
-    let path = "/api/v1/namespaces/shop/pods/web-0";
-    let addresses = vec![[10, 0, 0, 5].into()];
-    let tell = |news| {
-        let about = Some((pod("web-0"), news));
-        bed.events
-            .emit_of_pod(EventKind::Add, "said".to_owned(), about);
-    };
-    for (news, text) in [
-        (PodNews::Added(addresses.clone()), "10.0.0.5"),
-        (PodNews::Deleted(addresses), ""),
-    ] {
-        tell(news);
-        let patches = bed.written(path, SECOND).await;
-        let expected = json!({ "metadata": {
-            "uid": "u-web-0",
-            "annotations": { "vpc.amazonaws.com/pod-ips": text },
-        } });
-        assert_eq!(patches, [expected]);
-    }
 }

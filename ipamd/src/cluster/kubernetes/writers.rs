@@ -30,6 +30,10 @@ pub(super) const MANAGER: &str = "veni";
 /// So long may a write take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// What the API refuses for want of a right, or of a definition, is tried again after this:
+/// somebody may have granted it.
+pub(super) const REFUSED: Duration = Duration::from_secs(300);
+
 /// Events about the node that may wait; more are dropped.
 const TROUBLES: usize = 16;
 

@@ -35,8 +35,8 @@ pub(in crate::app) async fn find(
     let place = place(start.config, settings, start.remembered).await;
     let mut view = observers.cluster.watch();
     loop {
-        let found = view.borrow_and_update().eni_config(wanted, &place);
-        match found {
+        let now = view.borrow_and_update().clone();
+        match now.eni_config(wanted, &place) {
             Ok((choice, found)) => {
                 observers.eni_config.set(&choice, &found);
                 return Ok(());
@@ -48,8 +48,10 @@ pub(in crate::app) async fn find(
                 observers.progress.waits_for(text);
             }
         }
+        let another =
+            view.wait_for(|view| view.node != now.node || view.eni_configs != now.eni_configs);
         // The view lives as long as its observers.
-        drop(view.changed().await);
+        drop(another.await);
     }
 }
 

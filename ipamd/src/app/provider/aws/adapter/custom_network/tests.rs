@@ -1,6 +1,7 @@
 //! The node's ENIConfig with and without an answer of instance metadata.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
@@ -13,6 +14,7 @@ use super::*;
 use crate::app::observers::Observers;
 use crate::app::provider::aws::AwsChoice;
 use crate::cloud_metrics::RequestMetrics;
+use crate::cluster::ObjectName;
 use crate::cluster::files::Files;
 
 const CONFIGS: &str = r#"{ "kind": "List", "apiVersion": "v1", "items": [
@@ -139,13 +141,28 @@ async fn a_new_node_waits_until_the_cluster_has_an_eni_config_for_it() {
         let cluster = &observers.cluster;
         cluster.update(|view| view.node.uid = "u".to_owned());
         cluster.update(|view| view.eni_configs.origin = "the cluster's API".to_owned());
-        while !observers
-            .progress
-            .text()
-            .contains("no ENIConfig eu-west-1a")
-        {
+        let is_said = || {
+            let said = observers.progress.text();
+            said.contains("no ENIConfig eu-west-1a")
+        };
+        let said = async {
+            while !is_said() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let said = tokio::time::timeout(Duration::from_secs(30), said).await;
+        said.expect("it says what it waits for");
+        observers.progress.waits_for("nothing that is new");
+        let pod = ObjectName {
+            namespace: "shop".to_owned(),
+            name: "web-0".to_owned(),
+        };
+        cluster.update(|view| view.expected_pods.extend([pod]));
+        for _ in 0..100 {
+            // Whoever looks at the view is of the same task.
             tokio::task::yield_now().await;
         }
+        assert!(!is_said(), "a pod changes nothing about it");
         let spec = serde_json::json!({ "subnet": "subnet-api" });
         cluster.update(|view| {
             let specs = &mut view.eni_configs.specs;
