@@ -81,6 +81,7 @@ static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
 static long (*map_delete)(void *map, const void *key) = (void *)3;
 static __u64 (*monotonic_ns)(void) = (void *)5;
+static long (*redirect_to)(__u32 ifindex, __u64 flags) = (void *)23;
 static long (*load_bytes)(const void *skb, __u32 offset, void *to, __u32 length) = (void *)26;
 static void *(*ring_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
 static void (*ring_submit)(void *data, __u64 flags) = (void *)132;

@@ -54,7 +54,8 @@ struct endpoint {
 	__u16 flags;
 	__u32 half_open_limit;
 	__u32 flow_limit;
-	__u32 spare[5];
+	__u32 redirect; /* an ifb device that what the pod sends passes; 0: none */
+	__u32 spare[4];
 };
 
 /* Rules of the node as a whole; element 0 of `node`. */

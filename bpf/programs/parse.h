@@ -230,7 +230,7 @@ INLINE enum reason parse_extensions(struct __sk_buff *skb, struct packet *p, __u
 		__u32 id;
 	} header;
 
-	for (int i = 0; i < MOST_EXTENSIONS; i++) {
+	for (int i = 0; i <= MOST_EXTENSIONS; i++) {
 		switch (p->protocol) {
 		case PROTOCOL_HOP_BY_HOP:
 		case PROTOCOL_DESTINATION:

@@ -103,7 +103,10 @@ int from_pod(struct __sk_buff *skb)
 	if (!judge_sent(&hop, &p, &mark))
 		return VERDICT_DROP;
 	skb->mark = mark;
-	return pass(skb, ifindex, EGRESS);
+	pass(skb, ifindex, EGRESS);
+	/* The device limits the pod's bandwidth. The kernel then goes on with the packet as
+	 * having come by this link, without asking the link's filters again. */
+	return endpoint->redirect ? redirect_to(endpoint->redirect, 0) : VERDICT_NEXT;
 }
 
 /* Whether policies do not apply: the node's own packets, the pod's to itself, and those

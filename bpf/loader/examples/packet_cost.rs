@@ -76,6 +76,7 @@ fn endpoint() -> Endpoint {
         mark: None,
         policy_known: true,
         audit: false,
+        redirect: None,
     }
 }
 

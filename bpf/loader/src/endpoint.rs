@@ -35,6 +35,9 @@ pub struct Endpoint {
     pub policy_known: bool,
     /// What policies forbid passes, and is counted and recorded.
     pub audit: bool,
+    /// Index of an ifb device that what the pod sends passes, because its bandwidth is
+    /// limited.
+    pub redirect: Option<u32>,
 }
 
 impl Endpoint {
@@ -50,6 +53,7 @@ impl Endpoint {
             generation: self.generation,
             epoch: 1,
             mac: self.pod_mac,
+            redirect: self.redirect.unwrap_or_default(),
             half_open_limit: HALF_OPEN,
             flow_limit,
             ..EndpointValue::default()

@@ -137,7 +137,8 @@ pub(crate) struct EndpointValue {
     pub(crate) flags: u16,
     pub(crate) half_open_limit: u32,
     pub(crate) flow_limit: u32,
-    pub(crate) spare: [u32; 5],
+    pub(crate) redirect: u32,
+    pub(crate) spare: [u32; 4],
 }
 
 /// Flags of [`NodeValue`].

@@ -108,12 +108,19 @@ pub(crate) struct NodeTables {
 }
 
 impl NodeTables {
+    /// Opens them, with the default rules where none were ever set.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
-        Ok(Self {
+        let mut tables = Self {
             node: maps::array(folder, "node")?,
             special: maps::hash(folder, "special")?,
             mark_mask: 0,
-        })
+        };
+        let before = tables.node.get(&0, 0).map_err(Error::map("read", "node"))?;
+        if before == NodeValue::default() {
+            // Without its mark no answer passes a policy of the one who answers.
+            tables.set(&NodeRules::default())?;
+        }
+        Ok(tables)
     }
 
     pub(crate) fn mark_mask(&self) -> u32 {

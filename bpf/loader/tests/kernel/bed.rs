@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use veni_bpf::{Enforcer, NodeRules, Program, Reason, Settings, TestPacket};
+use veni_bpf::{Enforcer, Program, Reason, Settings, TestPacket};
 use veni_policy::{Class, PodPolicy, PortRange, Ports, Protocol, RuleSet, Side};
 
 use crate::packets::{Fate, fate, framed, ip, pod_mac, transport};
@@ -35,7 +35,6 @@ pub(crate) enum Place {
 impl Bed {
     pub(crate) fn new(settings: &Settings) -> Self {
         let enforcer = start(settings);
-        enforcer.set_node(&NodeRules::default()).expect("set");
         let (one, two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
         run_ip("link add uplink type veth peer name wire");
         let uplink = index("uplink");

@@ -205,7 +205,7 @@ fn ipv6_headers(table: &mut Table) {
     let packet = ipv6(from, to, (43, 64), &routing);
     table.own("a routing header of type 0", &packet, Reason::RoutingHeader);
     table.own("no next header", &ipv6(from, to, (59, 64), &[]), None);
-    for (count, fate) in [(7, None), (8, Some(Reason::ExtensionHeaders))] {
+    for (count, fate) in [(8, None), (9, Some(Reason::ExtensionHeaders))] {
         let mut chain = Vec::new();
         for _ in 1..count {
             chain.extend([60, 0, 0, 0, 0, 0, 0, 0]);

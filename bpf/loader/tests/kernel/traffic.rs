@@ -1,12 +1,16 @@
 //! Real packets between pods, the node and what is beyond it.
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
 
 use veni_bpf::{Enforcer, MetadataAddress, NodeRules, Reason};
-use veni_policy::Direction;
+use veni_policy::{Direction, PodPolicy, Ports, Side};
 
-use crate::world::{Namespace, Pod, await_that, in_new_node, index, ip, node_address, start};
+use crate::bed::{allowing, closed, tcp_port};
+use crate::world::{
+    Namespace, PATIENCE, Pod, await_that, in_new_node, index, ip, node_address, start,
+};
 
 /// How many packets were dropped for a reason, on their way from pods.
 fn dropped(enforcer: &Enforcer, wanted: Reason) -> u64 {
@@ -214,5 +218,121 @@ fn a_pod_reaches_a_machine_beyond_an_uplink_and_is_answered() {
         }
         enforcer.attach_uplink(index("uplink")).expect("attached");
         await_that("an answer", || pod.inside.pings("10.1.0.2"));
+    });
+}
+
+#[test]
+fn what_a_limited_pod_sends_passes_its_ifb_device_once() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let mut pod = Pod::admitted(&enforcer, 1);
+        node_address("10.9.0.1/32");
+        ip("link add limit type ifb");
+        ip("link set limit up");
+        let carried = || {
+            let links = crate::world::ip_json("-s link show limit");
+            links[0]["stats64"]["tx"]["packets"]
+                .as_u64()
+                .expect("a counter")
+        };
+        await_that("an answer", || pod.inside.pings("10.9.0.1"));
+        assert_eq!(carried(), 0);
+        pod.endpoint.redirect = Some(index("limit"));
+        enforcer.admit(&pod.endpoint).expect("admitted");
+        let link = pod.endpoint.host_index;
+        let judged = || enforcer.counters().expect("counters").endpoints[&link].passed[1];
+        let before = judged();
+        assert!(pod.inside.pings("10.9.0.1"));
+        let (carried, judged) = (carried(), judged() - before);
+        assert!(carried > 0);
+        // Neighbour discovery is judged and not led through the device.
+        assert!(
+            judged >= carried && judged < 2 * carried + 8,
+            "{judged}, {carried}"
+        );
+    });
+}
+
+/// A policy that lets pod 1 talk to port 7000 of pod 2 changes under a stream, and then
+/// forbids it.
+#[test]
+fn a_stream_goes_on_while_its_policy_changes_and_ends_when_that_forbids_it() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let (one, two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        await_that("an answer", || one.inside.pings("10.0.0.2"));
+        let set = |ingress: Side| {
+            let policy = PodPolicy {
+                ingress,
+                egress: closed(),
+            };
+            let link = two.endpoint.host_index;
+            enforcer.set_policy(link, &policy).expect("a policy");
+        };
+        let ports = [tcp_port(7000), tcp_port(7001)];
+        set(allowing(&[("10.0.0.1/32", &ports[..1])]));
+        let listener = two
+            .inside
+            .within(|| TcpListener::bind("10.0.0.2:7000").expect("listen"));
+        let mut sender = one
+            .inside
+            .within(|| TcpStream::connect("10.0.0.2:7000").expect("connect"));
+        let (mut receiver, _) = listener.accept().expect("accept");
+        let (mut block, mut echo) = ([7; 4096], [0; 4096]);
+        sender.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        for turn in 0..100 {
+            set(allowing(&[("10.0.0.1/32", &ports[..1 + turn % 2])]));
+            sender.write_all(&block).expect("sent");
+            receiver.read_exact(&mut echo).expect("received");
+            receiver.write_all(&echo).expect("answered");
+            sender.read_exact(&mut block).expect("the answer");
+        }
+        set(allowing(&[("10.0.0.1/32", &ports[1..])]));
+        let before = dropped_by_policy(&enforcer);
+        sender.write_all(&block).expect("into the socket's buffer");
+        await_that("the drop", || dropped_by_policy(&enforcer) > before);
+        receiver.set_nonblocking(true).expect("set");
+        let nothing = receiver.read(&mut echo).expect_err("nothing arrives");
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    });
+}
+
+fn dropped_by_policy(enforcer: &Enforcer) -> u64 {
+    let counters = enforcer.counters().expect("counters");
+    let of = |(_, reason, count): &(Direction, Reason, u64)| match reason {
+        Reason::PolicyIngress => *count,
+        _ => 0,
+    };
+    counters.drops.iter().map(of).sum()
+}
+
+#[test]
+fn large_packets_arrive_in_fragments_by_both_families() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let (one, two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
+        for (pod, peer) in [
+            (&one, ["10.0.0.2/32", "fd00::2/128"]),
+            (&two, ["10.0.0.1/32", "fd00::1/128"]),
+        ] {
+            let rules = || allowing(&[(peer[0], &[Ports::All]), (peer[1], &[Ports::All])]);
+            let policy = PodPolicy {
+                ingress: rules(),
+                egress: rules(),
+            };
+            let link = pod.endpoint.host_index;
+            enforcer.set_policy(link, &policy).expect("a policy");
+        }
+        let block = vec![7; 20_000];
+        for (from, to) in [
+            ("10.0.0.1:7000", "10.0.0.2:7000"),
+            ("[fd00::1]:7000", "[fd00::2]:7000"),
+        ] {
+            let (sender, receiver) = (one.inside.socket(from), two.inside.socket(to));
+            sender.send_to(&block, to).expect("sent");
+            let mut buffer = vec![0; 30_000];
+            let (length, _) = receiver.recv_from(&mut buffer).expect("received");
+            assert_eq!(length, block.len(), "{to}");
+        }
     });
 }

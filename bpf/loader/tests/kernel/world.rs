@@ -152,6 +152,7 @@ impl Pod {
             mark: None,
             policy_known: true,
             audit: false,
+            redirect: None,
         };
         ip(&format!(
             "link add {link} address {} type veth peer name eth0 address {} netns {}",
