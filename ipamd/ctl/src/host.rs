@@ -5,6 +5,7 @@ mod primary;
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -15,6 +16,8 @@ use veni_terminal::println;
 const SHIPPED: &str = "/usr/share/veni/host";
 /// What goes where, in the folder of the files.
 const LIST: &str = "files";
+/// Of the files: programs without root's rights read some, whatever this process's umask is.
+const MODE: u32 = 0o644;
 /// In files whose names end in `.in`.
 const PLACE: &str = "@PRIMARY_NAME@";
 
@@ -140,6 +143,7 @@ impl Installer<'_> {
         // A program that reads meanwhile finds the whole file or none.
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&unfinished, text))
+            .and_then(|()| fs::set_permissions(&unfinished, fs::Permissions::from_mode(MODE)))
             .and_then(|()| fs::rename(&unfinished, folder.join(name)))
             .with_context(|| format!("failed to write {place} below {}", self.root.display()))?;
         Ok(place)

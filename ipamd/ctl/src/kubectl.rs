@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use bundle::BundleArguments;
 use client::{ClusterArguments, Kubectl};
@@ -90,36 +90,39 @@ pub(crate) fn is_plugin(program: Option<&OsStr>) -> bool {
 ///
 /// # Errors
 /// kubectl cannot be executed or refuses, or the archive cannot be written.
-pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    let matches = Arguments::command().get_matches();
-    let arguments = Arguments::from_arg_matches(&matches)?;
+pub(crate) async fn run() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
     let kubectl = Kubectl::new(arguments.cluster);
     match arguments.command.unwrap_or(Command::Nodes) {
-        Command::Nodes => nodes::run(&kubectl),
-        Command::Status(asked) => on_node(&kubectl, "status", &asked),
-        Command::Check(asked) => on_node(&kubectl, "check", &asked),
-        Command::Events(asked) => on_node(&kubectl, "events", &asked),
-        Command::Config(asked) => on_node(&kubectl, "config", &asked),
-        Command::Endpoints(asked) => endpoints(&kubectl, asked),
-        Command::Bundle(asked) => bundle::run(&kubectl, &asked),
+        Command::Nodes => nodes::run(&kubectl).await,
+        Command::Status(asked) => on_node(&kubectl, "status", &asked).await,
+        Command::Check(asked) => on_node(&kubectl, "check", &asked).await,
+        Command::Events(asked) => on_node(&kubectl, "events", &asked).await,
+        Command::Config(asked) => on_node(&kubectl, "config", &asked).await,
+        Command::Endpoints(asked) => endpoints(&kubectl, asked).await,
+        Command::Bundle(asked) => bundle::run(&kubectl, &asked).await,
     }
 }
 
-fn on_node(kubectl: &Kubectl, command: &str, asked: &NodeArguments) -> anyhow::Result<ExitCode> {
-    let daemon = kubectl.daemon_on(&asked.node)?;
+async fn on_node(
+    kubectl: &Kubectl,
+    command: &str,
+    asked: &NodeArguments,
+) -> anyhow::Result<ExitCode> {
+    let daemon = kubectl.daemon_on(&asked.node).await?;
     let mut line = vec![command];
     line.extend(asked.options.iter().map(String::as_str));
-    kubectl.hand_over(&daemon, &line)
+    kubectl.hand_over(&daemon, &line).await
 }
 
-fn endpoints(kubectl: &Kubectl, asked: EndpointsArguments) -> anyhow::Result<ExitCode> {
+async fn endpoints(kubectl: &Kubectl, asked: EndpointsArguments) -> anyhow::Result<ExitCode> {
     let mut line = vec!["endpoints".to_owned()];
     if asked.json {
         line.push("--json".to_owned());
     }
     let node = match (asked.pod, asked.node) {
         (Some(pod), _) => {
-            let found = kubectl.pod(&pod, asked.namespace.as_deref())?;
+            let found = kubectl.pod(&pod, asked.namespace.as_deref()).await?;
             let whole = format!("{}/{pod}", found.namespace);
             line.extend(["--pod".to_owned(), whole]);
             found.node
@@ -127,13 +130,15 @@ fn endpoints(kubectl: &Kubectl, asked: EndpointsArguments) -> anyhow::Result<Exi
         // clap has seen to it that one of the two is there.
         (None, node) => node.unwrap_or_default(),
     };
-    let daemon = kubectl.daemon_on(&node)?;
+    let daemon = kubectl.daemon_on(&node).await?;
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
-    kubectl.hand_over(&daemon, &line)
+    kubectl.hand_over(&daemon, &line).await
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<Arguments, clap::Error> {

@@ -65,7 +65,7 @@ fn succeeded(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
 #[tokio::main]
 async fn main() -> ExitCode {
     if kubectl::is_plugin(std::env::args_os().next().as_deref()) {
-        return ended("kubectl-veni", kubectl::run());
+        return ended("kubectl-veni", kubectl::run().await);
     }
     let outcome = match Arguments::parse().command {
         Command::Status(arguments) => succeeded(status::run(arguments).await),

@@ -4,6 +4,8 @@
 mod deploy {
     mod aws_values;
     mod chart;
+    mod documentation;
+    mod host;
     mod refusals;
     mod rendering;
 }

@@ -12,6 +12,8 @@ mod failures;
 mod image;
 #[path = "kubernetes/installation.rs"]
 mod installation;
+#[path = "kubernetes/multus.rs"]
+mod multus;
 #[path = "kubernetes/plugin.rs"]
 mod plugin;
 #[path = "kubernetes/role.rs"]

@@ -216,6 +216,16 @@ impl Cluster {
         }
     }
 
+    /// The administrator's kubeconfig, which nodes see under the same path.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.control_plane.configuration().join("admin.kubeconfig")
+    }
+
+    /// kubectl by the administrator, for a call that goes on.
+    pub fn kubectl_command(&self) -> Command {
+        self.control_plane.kubectl()
+    }
+
     /// A call of kubectl that finds plugins in a folder.
     pub fn kubectl_with_plugins(&self, plugins: &Path) -> Command {
         self.control_plane.kubectl_with_plugins(plugins)

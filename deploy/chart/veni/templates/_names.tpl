@@ -27,6 +27,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
+{{/* What the pods of the daemon and of an uninstallation have in common: both run on the same nodes. */}}
+{{- define "veni.pod" -}}
+priorityClassName: {{ .Values.priorityClassName }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity | default (include "veni.preset" . | fromYaml).affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "veni.image" -}}
 {{- $image := .Values.image -}}
 {{- $tag := default .Chart.AppVersion $image.tag -}}
@@ -63,8 +88,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- range $name, $value := $kept -}}
 {{- if not (kindIs "invalid" $value) }}
-{{- /* A number of a values file is a float, which prints 1000000 as 1e+06. */}}
-{{ $name }}: {{ ternary (int64 $value | toString) (toString $value) (kindIs "float64" $value) | quote }}
+{{- /* A number of a values file is a float, which prints 1000000 as 1e+06. One that is not whole stays as it is, for the daemon to judge. */}}
+{{- $whole := and (kindIs "float64" $value) (eq (toString $value) (int64 $value | float64 | toString)) }}
+{{ $name }}: {{ ternary (int64 $value | toString) (toString $value) $whole | quote }}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -1,6 +1,7 @@
 //! `kubectl veni bundle`: an archive for whoever helps. It has what operators may see
 //! anyway, without secrets, and notes what could not be had.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use veni_api::timestamp::rfc_3339;
 use veni_terminal::{eprintln, println};
 
-use super::client::Kubectl;
+use super::client::{DAEMON_SETS, Kubectl, by_node};
 use super::redaction::without_secrets;
 
 /// Lines of a daemon's log.
@@ -52,21 +53,22 @@ struct Bundle {
 ///
 /// # Errors
 /// The daemons cannot be listed, or the archive cannot be written.
-pub(super) fn run(kubectl: &Kubectl, asked: &BundleArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(kubectl: &Kubectl, asked: &BundleArguments) -> anyhow::Result<ExitCode> {
     let time = rfc_3339(SystemTime::now());
-    let daemons = kubectl.daemons()?;
+    let pods = kubectl.daemons().await?;
     let mut bundle = Bundle::default();
-    bundle.of_cluster(kubectl);
-    let chosen = |node: &String| asked.nodes.is_empty() || asked.nodes.contains(node);
-    for (node, daemon) in daemons.iter().filter(|(node, _)| chosen(node)) {
+    let nodes = bundle.of_cluster(kubectl).await;
+    let daemons: BTreeMap<String, String> = by_node(&pods).into_iter().collect();
+    let known = nodes.iter().chain(daemons.keys()).chain(&asked.nodes);
+    let chosen = known.filter(|node| asked.nodes.is_empty() || asked.nodes.contains(node));
+    for node in chosen.collect::<BTreeSet<_>>() {
         eprintln!("{node}");
-        bundle.of_node(kubectl, node, daemon);
-    }
-    for node in &asked.nodes {
-        if !daemons.iter().any(|(there, _)| there == node) {
-            bundle.lack(&format!("nodes/{node}"), "no daemon of Veni runs there");
+        match daemons.get(node) {
+            Some(daemon) => bundle.of_node(kubectl, node, daemon).await,
+            None => bundle.lack(&format!("nodes/{node}"), "no daemon of Veni runs there"),
         }
     }
+    bundle.take("cluster/pods.json", pods);
     let path = asked.output.clone().unwrap_or_else(|| default_name(&time));
     let lacking = bundle.missing.len();
     let packed = bundle.packed()?;
@@ -96,15 +98,31 @@ fn default_name(time: &str) -> PathBuf {
     ))
 }
 
+/// Of a list's objects.
+fn names(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().into_iter().flatten();
+    let names = items.filter_map(|item| item["metadata"]["name"].as_str());
+    names.map(str::to_owned).collect()
+}
+
 impl Bundle {
-    fn of_cluster(&mut self, kubectl: &Kubectl) {
+    /// Answers with the nodes' names, as far as they can be had.
+    async fn of_cluster(&mut self, kubectl: &Kubectl) -> Vec<String> {
         let namespace = kubectl.namespace();
+        let mut nodes = Vec::new();
         for (file, line) in [
             ("nodenetworks.json", vec!["get", "nodenetworks.veni.dev"]),
             ("nodes.json", vec!["get", "nodes"]),
             (
                 "daemonsets.json",
-                vec!["get", "daemonsets", "--namespace", namespace],
+                vec![
+                    "get",
+                    "daemonsets",
+                    "--namespace",
+                    namespace,
+                    "--selector",
+                    DAEMON_SETS,
+                ],
             ),
             (
                 "eniconfigs.json",
@@ -113,17 +131,26 @@ impl Bundle {
             ("version.json", vec!["version"]),
         ] {
             let name = format!("cluster/{file}");
-            match kubectl.objects(&line) {
-                Ok(objects) => self.take(&name, objects),
+            match kubectl.objects(&line).await {
+                Ok(objects) => {
+                    if file == "nodes.json" {
+                        nodes = names(&objects);
+                    }
+                    self.take(&name, objects);
+                }
                 Err(error) => self.lack(&name, &format!("{error:#}")),
             }
         }
+        nodes
     }
 
-    fn of_node(&mut self, kubectl: &Kubectl, node: &str, daemon: &str) {
-        for (file, line) in ASKED {
+    async fn of_node(&mut self, kubectl: &Kubectl, node: &str, daemon: &str) {
+        // At once: a daemon that is frozen costs one deadline.
+        let [status, check, config, events] = ASKED.map(|(_, line)| kubectl.answered(daemon, line));
+        let answers = <[_; 4]>::from(tokio::join!(status, check, config, events));
+        for ((file, _), answer) in ASKED.iter().zip(answers) {
             let name = format!("nodes/{node}/{file}");
-            match kubectl.answered(daemon, line) {
+            match answer {
                 Ok(text) => self.take_lines(&name, &text),
                 Err(error) => self.lack(&name, &format!("{error:#}")),
             }
@@ -138,7 +165,7 @@ impl Bundle {
         for (file, further) in [("log.txt", None), ("log-before.txt", Some("--previous"))] {
             let name = format!("nodes/{node}/{file}");
             let line: Vec<&str> = of.into_iter().chain(further).collect();
-            match kubectl.text(&line) {
+            match kubectl.text(&line).await {
                 Ok(text) => self.files.push((name, text.into_bytes())),
                 Err(error) => self.lack(&name, &format!("{error:#}")),
             }
@@ -200,8 +227,10 @@ impl Bundle {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::fs;
     use std::io::Read;
+    use std::path::Path;
+    use std::time::Duration;
 
     use flate2::read::GzDecoder;
     use serde_json::json;
@@ -259,6 +288,66 @@ mod tests {
             files["veni-bundle/nodes/n1/events.jsonl"].lines().count(),
             2
         );
+    }
+
+    /// A kubectl of a cluster of three nodes: the daemon of one answers, that of another is
+    /// frozen, and that of the third does not run.
+    const CLUSTER: &str = r#"case "$*" in
+  *"get pods"*"--selector veni.dev/component=daemon"*) echo '{"items": [
+    {"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}},
+    {"metadata": {"name": "b"}, "spec": {"nodeName": "n2"}, "status": {"phase": "Running"}},
+    {"metadata": {"name": "c"}, "spec": {"nodeName": "n3"}, "status": {"phase": "Pending"}}]}' ;;
+  *"get nodes "*) echo '{"items": [{"metadata": {"name": "n1"}},
+    {"metadata": {"name": "n2"}}, {"metadata": {"name": "n3"}}]}' ;;
+  *"get daemonsets"*"--selector veni.dev/component"*) echo '{"items": ["of Veni"]}' ;;
+  *"get daemonsets"*) echo '{"items": ["of others"]}' ;;
+  *exec*" b "*) exec sleep 1000 ;;
+  *exec*) echo '{"answers": true}' ;;
+  *logs*) echo 'a line' ;;
+  *) echo '{}' ;;
+esac
+"#;
+
+    async fn bundle_of_cluster(folder: &Path, nodes: &[&str]) -> BTreeMap<String, String> {
+        let script = folder.join("kubectl");
+        fs::write(&script, CLUSTER).expect("is written");
+        let output = folder.join("bundle.tar.gz");
+        let asked = BundleArguments {
+            nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+            output: Some(output.clone()),
+        };
+        let kubectl = Kubectl::of_test(&script, Duration::from_secs(15));
+        run(&kubectl, &asked).await.expect("is written");
+        unpacked(&fs::read(output).expect("is there"))
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_daemon_is_frozen_or_does_not_run_is_named_beside_what_others_tell() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = bundle_of_cluster(folder.path(), &[]).await;
+        let of = |name: &str| files[&format!("veni-bundle/{name}")].as_str();
+        assert!(of("nodes/n1/check.json").contains("answers"), "{files:?}");
+        assert_eq!(of("nodes/n2/log.txt"), "a line\n");
+        let missing: Vec<&str> = of("missing.txt").lines().collect();
+        let frozen = missing.iter().filter(|line| {
+            line.starts_with("nodes/n2/") && line.ends_with("has not ended within 15s")
+        });
+        assert_eq!(frozen.count(), ASKED.len(), "{missing:?}");
+        let down = "nodes/n3: no daemon of Veni runs there";
+        assert!(missing.contains(&down), "{missing:?}");
+        assert_eq!(missing.len(), ASKED.len() + 1, "{missing:?}");
+        assert!(of("cluster/pods.json").contains("Pending"), "{files:?}");
+        let daemonsets = of("cluster/daemonsets.json");
+        assert!(daemonsets.contains("of Veni"), "{daemonsets}");
+    }
+
+    #[tokio::test]
+    async fn nodes_that_are_not_asked_for_are_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = bundle_of_cluster(folder.path(), &["n1", "n9"]).await;
+        let missing = &files["veni-bundle/missing.txt"];
+        assert_eq!(missing, "nodes/n9: no daemon of Veni runs there\n");
+        assert!(files.contains_key("veni-bundle/nodes/n1/status.json"));
     }
 
     #[test]

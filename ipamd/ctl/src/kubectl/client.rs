@@ -2,18 +2,25 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{ExitCode, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
 
-/// What the chart labels the daemons' pods with.
-const DAEMONS: &str = "app.kubernetes.io/name=veni";
+/// What the chart labels the daemons' pods with, whatever the values name them.
+const DAEMONS: &str = "veni.dev/component=daemon";
+/// What the chart labels its DaemonSets with.
+pub(super) const DAEMON_SETS: &str = "veni.dev/component";
 /// The daemon's container there.
 const CONTAINER: &str = "ipamd";
 /// The tool in the image.
 const TOOL: &str = "veni";
+/// How long a call whose answer is read may take: a check asks the cloud, which may be slow.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Which cluster, as kubectl's options have it.
 #[derive(Debug, Default, Args)]
@@ -40,6 +47,7 @@ pub(super) struct Kubectl {
     program: OsString,
     options: Vec<OsString>,
     namespace: String,
+    deadline: Duration,
 }
 
 /// A pod, and where it runs.
@@ -63,6 +71,18 @@ impl Kubectl {
             program: std::env::var_os("KUBECTL").unwrap_or_else(|| "kubectl".into()),
             options,
             namespace: cluster.daemon_namespace,
+            deadline: DEADLINE,
+        }
+    }
+
+    /// A shell with a script in kubectl's place.
+    #[cfg(test)]
+    pub(super) fn of_test(script: &std::path::Path, deadline: Duration) -> Self {
+        Self {
+            program: "/bin/sh".into(),
+            options: vec![script.into()],
+            namespace: "kube-system".to_owned(),
+            deadline,
         }
     }
 
@@ -84,18 +104,23 @@ impl Kubectl {
         )
     }
 
-    fn output(&self, line: &[&str]) -> anyhow::Result<Output> {
+    async fn output(&self, line: &[&str]) -> anyhow::Result<Output> {
         let mut command = self.command(line);
-        let output = command.stdin(Stdio::null()).output();
-        output.with_context(|| self.started())
+        // A call that is given up is dropped, and its process killed.
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let Ok(ended) = timeout(self.deadline, output).await else {
+            let words = line.join(" ");
+            bail!("kubectl {words} has not ended within {:?}", self.deadline);
+        };
+        ended.with_context(|| self.started())
     }
 
     /// What a call prints.
     ///
     /// # Errors
     /// It cannot be executed, or fails; the error has its own words.
-    pub(super) fn text(&self, line: &[&str]) -> anyhow::Result<String> {
-        let output = self.output(line)?;
+    pub(super) async fn text(&self, line: &[&str]) -> anyhow::Result<String> {
+        let output = self.output(line).await?;
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -110,10 +135,10 @@ impl Kubectl {
     ///
     /// # Errors
     /// As of [`Kubectl::text`].
-    pub(super) fn objects(&self, line: &[&str]) -> anyhow::Result<Value> {
+    pub(super) async fn objects(&self, line: &[&str]) -> anyhow::Result<Value> {
         let mut whole = line.to_vec();
         whole.extend(["--output", "json"]);
-        let text = self.text(&whole)?;
+        let text = self.text(&whole).await?;
         serde_json::from_str(&text).with_context(|| format!("kubectl {}", whole.join(" ")))
     }
 
@@ -121,18 +146,20 @@ impl Kubectl {
     ///
     /// # Errors
     /// There is none; the error says what to look at.
-    pub(super) fn daemon_on(&self, node: &str) -> anyhow::Result<String> {
+    pub(super) async fn daemon_on(&self, node: &str) -> anyhow::Result<String> {
         let on = format!("spec.nodeName={node}");
-        let pods = self.objects(&[
-            "get",
-            "pods",
-            "--namespace",
-            &self.namespace,
-            "--selector",
-            DAEMONS,
-            "--field-selector",
-            &on,
-        ])?;
+        let pods = self
+            .objects(&[
+                "get",
+                "pods",
+                "--namespace",
+                &self.namespace,
+                "--selector",
+                DAEMONS,
+                "--field-selector",
+                &on,
+            ])
+            .await?;
         let serving = by_node(&pods).into_iter().next();
         let serving = serving.map(|(_, daemon)| daemon);
         serving.with_context(|| {
@@ -145,27 +172,30 @@ impl Kubectl {
         })
     }
 
-    /// The pods of all daemons that serve, each behind its node's name.
+    /// The pods of all daemons, also of those that do not serve.
     ///
     /// # Errors
     /// They cannot be listed.
-    pub(super) fn daemons(&self) -> anyhow::Result<Vec<(String, String)>> {
+    pub(super) async fn daemons(&self) -> anyhow::Result<Value> {
         let line = ["get", "pods", "--namespace", &self.namespace];
         let chosen = ["--selector", DAEMONS];
-        let pods = self.objects(&[line.as_slice(), &chosen].concat())?;
-        Ok(by_node(&pods))
+        self.objects(&[line.as_slice(), &chosen].concat()).await
     }
 
     /// Where a pod runs.
     ///
     /// # Errors
     /// There is no such pod, or it runs nowhere yet.
-    pub(super) fn pod(&self, name: &str, namespace: Option<&str>) -> anyhow::Result<PlacedPod> {
+    pub(super) async fn pod(
+        &self,
+        name: &str,
+        namespace: Option<&str>,
+    ) -> anyhow::Result<PlacedPod> {
         let mut line = vec!["get", "pod", name];
         if let Some(namespace) = namespace {
             line.extend(["--namespace", namespace]);
         }
-        placed(&self.objects(&line)?)
+        placed(&self.objects(&line).await?)
     }
 
     /// What the tool beside a daemon prints for a line, whatever its exit status tells: a
@@ -173,8 +203,8 @@ impl Kubectl {
     ///
     /// # Errors
     /// It prints nothing.
-    pub(super) fn answered(&self, daemon: &str, line: &[&str]) -> anyhow::Result<String> {
-        let output = self.output(&self.beside(daemon, line))?;
+    pub(super) async fn answered(&self, daemon: &str, line: &[&str]) -> anyhow::Result<String> {
+        let output = self.output(&self.beside(daemon, line)).await?;
         let error = String::from_utf8_lossy(&output.stderr);
         let is_answer = output.status.success() || !output.stdout.is_empty();
         ensure!(
@@ -191,11 +221,12 @@ impl Kubectl {
     ///
     /// # Errors
     /// kubectl cannot be executed.
-    pub(super) fn hand_over(&self, daemon: &str, line: &[&str]) -> anyhow::Result<ExitCode> {
+    pub(super) async fn hand_over(&self, daemon: &str, line: &[&str]) -> anyhow::Result<ExitCode> {
         let mut command = self.command(&self.beside(daemon, line));
         let status = command
             .stdin(Stdio::null())
             .status()
+            .await
             .with_context(|| self.started())?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
@@ -210,7 +241,7 @@ impl Kubectl {
 }
 
 /// The pods of a list that run and are not about to end, each behind its node's name.
-fn by_node(pods: &Value) -> Vec<(String, String)> {
+pub(super) fn by_node(pods: &Value) -> Vec<(String, String)> {
     let pods = pods["items"].as_array().map(Vec::as_slice);
     let running = pods.unwrap_or_default().iter().filter(|pod| {
         pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()
@@ -277,15 +308,41 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_kubectl_that_is_not_there_is_named() {
+    #[tokio::test]
+    async fn a_kubectl_that_is_not_there_is_named() {
         let kubectl = Kubectl {
             program: "/none/kubectl".into(),
             options: Vec::new(),
             namespace: "kube-system".to_owned(),
+            deadline: DEADLINE,
         };
-        let error = kubectl.text(&["version"]).expect_err("is not there");
+        let error = kubectl.text(&["version"]).await.expect_err("is not there");
         let words = "failed to execute /none/kubectl: install kubectl";
         assert!(error.to_string().starts_with(words), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_does_not_end_is_given_up_and_its_process_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (script, file) = (folder.path().join("kubectl"), folder.path().join("pid"));
+        let words = format!("echo $$ > {}; exec sleep 1000", file.display());
+        std::fs::write(&script, words).expect("is written");
+        let kubectl = Kubectl::of_test(&script, Duration::from_secs(15));
+        let error = kubectl.text(&["logs"]).await.expect_err("never ends");
+        let told = "kubectl logs has not ended within 15s";
+        assert_eq!(error.to_string(), told);
+        let pid = std::fs::read_to_string(file).expect("it has begun");
+        let process = format!("/proc/{}/stat", pid.trim());
+        let ended = || match std::fs::read_to_string(&process) {
+            // Between its end and the runtime's look at it.
+            Ok(text) => text.contains(") Z "),
+            Err(_) => true,
+        };
+        let gone = timeout(Duration::from_secs(10), async {
+            while !ended() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        gone.await.expect("the process is killed");
     }
 }

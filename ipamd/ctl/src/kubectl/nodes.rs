@@ -69,8 +69,9 @@ struct Addresses {
 ///
 /// # Errors
 /// The list cannot be had, or is none of summaries.
-pub(super) fn run(kubectl: &Kubectl) -> anyhow::Result<ExitCode> {
-    let list = kubectl.objects(&["get", "nodenetworks.veni.dev"]).context(
+pub(super) async fn run(kubectl: &Kubectl) -> anyhow::Result<ExitCode> {
+    let list = kubectl.objects(&["get", "nodenetworks.veni.dev"]).await;
+    let list = list.context(
         "failed to list the nodes' summaries; the chart installs their definition (crds/), and \
          the role `view` may read them",
     )?;

@@ -3,7 +3,7 @@
 use super::rendering::{block, judged, rendered, settings};
 
 /// `env` of that chart's own values.
-const ENV: [(&str, &str); 24] = [
+pub(super) const ENV: [(&str, &str); 24] = [
     ("ADDITIONAL_ENI_TAGS", "{}"),
     ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "true"),
     ("AWS_VPC_ENI_MTU", "9001"),
@@ -37,7 +37,7 @@ const ENV: [(&str, &str); 24] = [
 ];
 
 /// What such a file has besides, as far as Veni does it.
-const FURTHER: &str = r#"
+pub(super) const FURTHER: &str = r#"
 preset: eks
 init:
   env: {DISABLE_TCP_EARLY_DEMUX: "true", ENABLE_IPv6: "false"}

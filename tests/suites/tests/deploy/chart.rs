@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use veni_testbed::binaries;
+use veni_testbed::cluster::IMAGE;
 
 use super::rendering::{deploy, judged, rendered, rendered_for, settings};
 
@@ -20,6 +21,8 @@ fn the_manifests_are_what_the_chart_renders() {
         let file = format!("{preset}.yaml");
         let shipped = fs::read_to_string(deploy("manifests").join(&file)).expect("is shipped");
         let made = fs::read_to_string(folder.path().join(&file)).expect("is made");
+        let version = "# For Kubernetes 1.32 and later.";
+        assert!(shipped.contains(version), "{file} names no version");
         assert!(
             shipped == made,
             "run deploy/manifests/render: {file} differs"
@@ -40,7 +43,7 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 
 #[test]
 fn the_daemon_accepts_the_settings_of_a_preset() {
-    for preset in ["eks", "mock"] {
+    for preset in ["eks", "aks", "mock"] {
         let manifest = rendered(&format!("preset: {preset}\n")).expect("is rendered");
         let settings = settings(&manifest);
         assert!(settings.contains_key("VENI_PROVIDER"), "{settings:?}");
@@ -57,6 +60,50 @@ fn a_setting_of_the_values_wins_over_the_preset_s_and_null_takes_it_away() {
     assert_eq!(settings["VENI_PROVIDER"], "aws");
     assert_eq!(settings["MAX_ENI"], "1000000");
     assert!(!settings.contains_key("VENI_MOCK_ENDPOINT"), "{settings:?}");
+}
+
+#[test]
+fn a_number_reaches_the_daemon_as_it_is_written() {
+    let values = "preset: eks\nenv: {A: 1000000, B: 1.5, C: -3, D: 1.0e+30, E: 0.25, F: 2.0}\n";
+    let settings = settings(&rendered(values).expect("is rendered"));
+    let expected = [
+        ("A", "1000000"),
+        ("B", "1.5"),
+        ("C", "-3"),
+        ("D", "1e+30"),
+        ("E", "0.25"),
+        ("F", "2"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(settings[name], value, "{name}");
+    }
+    let values = "preset: eks\nenv: {MAX_ENI: 1.5}\n";
+    let manifest = rendered(values).expect("is rendered");
+    let told = judged(&self::settings(&manifest)).expect_err("is refused");
+    assert!(told.contains("MAX_ENI=1.5"), "{told}");
+}
+
+#[test]
+fn the_image_is_called_what_its_recipe_calls_it() {
+    let named = format!("image: \"{IMAGE}\"");
+    let manifest = rendered("preset: eks\n").expect("is rendered");
+    assert!(manifest.contains(&named), "{manifest}");
+    let recipe = fs::read_to_string(deploy("image/build")).expect("is shipped");
+    let by_recipe = IMAGE.replace(env!("CARGO_PKG_VERSION"), "$version");
+    let default = format!("name={by_recipe} ");
+    assert!(recipe.contains(&default), "{default} in\n{recipe}");
+}
+
+#[test]
+fn the_tool_knows_a_daemon_whatever_the_values_name_it() {
+    let values = "preset: eks\nnameOverride: pods\nfullnameOverride: network\n";
+    let daemon = rendered(values).expect("is rendered");
+    // Of the DaemonSet, and of its pods.
+    let label = "veni.dev/component: daemon\n";
+    assert_eq!(daemon.matches(label).count(), 2, "{daemon}");
+    let values = format!("{values}uninstall: {{enabled: true}}\n");
+    let uninstallation = rendered(&values).expect("is rendered");
+    assert!(!uninstallation.contains(label), "{uninstallation}");
 }
 
 #[test]
@@ -136,6 +183,30 @@ fn an_uninstallation_runs_in_place_of_the_daemon_and_may_do_less() {
     for line in ["NET_ADMIN", "SYS_ADMIN", "name: ipamd"] {
         assert!(!manifest.contains(line), "{line} in\n{manifest}");
     }
+}
+
+#[test]
+fn an_uninstallation_runs_where_the_daemon_ran_and_looks_where_it_installed() {
+    let values = "preset: eks\nuninstall: {enabled: true}\nnodeSelector: {pool: blue}\n\
+                  podSecurityContext: {fsGroup: 7}\nimagePullSecrets: [{name: registry}]\n\
+                  env: {HOST_CNI_BIN_PATH: /host/bin, HOST_CNI_CONFDIR_PATH: /host/net.d, MAX_ENI: 3}\n\
+                  extraVolumes: [{name: folders, hostPath: {path: /var/lib/cni}}]\n\
+                  extraVolumeMounts: [{name: folders, mountPath: /host/bin}]\n";
+    let manifest = rendered(values).expect("is rendered");
+    for line in [
+        "pool: blue",
+        "fsGroup: 7",
+        "- name: registry",
+        "path: /var/lib/cni",
+        "mountPath: /host/bin",
+    ] {
+        assert!(manifest.contains(line), "{line} in\n{manifest}");
+    }
+    let settings = settings(&manifest);
+    assert_eq!(settings["HOST_CNI_BIN_PATH"], "/host/bin");
+    assert_eq!(settings["HOST_CNI_CONFDIR_PATH"], "/host/net.d");
+    // Nothing else of the daemon's could keep it from starting.
+    assert!(!settings.contains_key("MAX_ENI"), "{settings:?}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! What the daemons' role permits, beside what the API server has been asked.
+//! What the daemons' role permits, beside what the API server has been asked, and what is
+//! refused to a daemon all the same.
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use veni_testbed::cluster::{Cluster, ClusterConfig, eventually};
 
 use crate::objects::{deployment, idle};
@@ -82,4 +83,26 @@ async fn the_role_permits_what_the_daemons_ask_for_and_no_more() {
     let lacking: Vec<Right> = used(&cluster).difference(&granted).cloned().collect();
     assert_eq!(lacking, [], "asked for without a right");
     veni::assert_nothing_refused(&cluster);
+    writes_to_its_own_node_alone(&cluster).await;
+}
+
+/// With what a daemon's pod has in its hand, its own node can be changed and no other.
+async fn writes_to_its_own_node_alone(cluster: &Cluster) {
+    let other = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "other" } });
+    cluster.apply(&other).await;
+    let daemon = veni::daemon_of(cluster, cluster.node(0)).await;
+    let daemon = daemon.expect("a daemon serves");
+    let account = ["create", "token", "veni", "--namespace", veni::NAMESPACE];
+    let bound = ["--bound-object-kind=Pod", "--bound-object-name", &daemon];
+    let token = cluster.must(&[&account[..], &bound].concat()).await;
+    let token = format!("--token={}", token.trim());
+    let written = async |node: &str| {
+        let patch = r#"{"metadata":{"annotations":{"example.com/written":"yes"}}}"#;
+        let line = ["patch", "node", node, "--type=merge", "--patch", patch];
+        cluster.kubectl(&[&line[..], &[&token]].concat()).await
+    };
+    written("node1").await.expect("it is the daemon's own");
+    let refused = written("other").await.expect_err("it is another's");
+    let words = "may write to its own node (node1) and not to other";
+    assert!(refused.contains(words), "{refused}");
 }

@@ -143,7 +143,10 @@ pub(crate) async fn sound(cluster: &Cluster, node: &Machine) {
 }
 
 /// Name of the pod of a node's daemon.
-async fn daemon_of(cluster: &Cluster, node: &Machine) -> Result<String, String> {
+///
+/// # Errors
+/// None is ready.
+pub(crate) async fn daemon_of(cluster: &Cluster, node: &Machine) -> Result<String, String> {
     let on_node = format!("spec.nodeName={}", node.name());
     let selected = [
         "pods",
@@ -249,7 +252,7 @@ async fn why_not_ready(cluster: &Cluster) -> String {
 }
 
 /// The manifests as they are shipped, with settings of the daemon.
-fn manifests(settings: &[(&str, &str)]) -> String {
+pub(crate) fn manifests(settings: &[(&str, &str)]) -> String {
     let shipped = include_str!("../../../../deploy/manifests/mock.yaml");
     assert!(
         shipped.contains(&format!("image: \"{IMAGE}\"")),

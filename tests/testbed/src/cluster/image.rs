@@ -7,8 +7,8 @@ use tokio::sync::OnceCell;
 
 use crate::binaries;
 
-/// The image's name.
-pub const IMAGE: &str = "localhost/veni:0.1.0";
+/// The image's name, as the recipe and the chart have it by themselves.
+pub const IMAGE: &str = concat!("localhost/veni:", env!("CARGO_PKG_VERSION"));
 
 static ARCHIVE: OnceCell<PathBuf> = OnceCell::const_new();
 
@@ -37,7 +37,7 @@ pub fn build_image(into: &Path) {
     let output = Command::new(&recipe)
         .args(["--programs".as_ref(), binaries::folder().as_os_str()])
         .args(["--into".as_ref(), into.as_os_str()])
-        .args(["--name", IMAGE, "--compression", "1"])
+        .args(["--compression", "1"])
         .output()
         .expect("the recipe can be executed");
     assert!(
