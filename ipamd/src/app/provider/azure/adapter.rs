@@ -131,14 +131,18 @@ mod tests {
 
     use super::*;
 
-    fn chosen(set: &[(&str, &str)]) -> AzureSettings {
+    fn config(set: &[(&str, &str)]) -> Config {
         let lookup = |name: &str| {
             let found = set.iter().find(|(known, _)| *known == name);
             let given = found.map(|(_, value)| (*value).to_owned());
             given.or_else(|| (name == "VENI_PROVIDER").then(|| "azure".to_owned()))
         };
         let config = Config::try_new(&crate::app::providers(), &lookup, "node");
-        let config = config.expect("is good");
+        config.expect("is good")
+    }
+
+    fn chosen(set: &[(&str, &str)]) -> AzureSettings {
+        let config = config(set);
         let choice = config.provider.settings::<AzureChoice>().expect("is Azure");
         settings(&config, choice).expect("makes settings")
     }
@@ -201,6 +205,32 @@ mod tests {
         assert!(provider.capabilities().ipv4_prefixes);
         let error = provider.inventory().await.expect_err("nobody answers");
         assert_eq!(error.class, ErrorClass::Transient, "{error}");
+    }
+
+    #[test]
+    fn metadata_that_gives_the_node_s_rights_is_closed_to_pods_or_warned_of() {
+        let setting = "VENI_BLOCK_POD_METADATA";
+        let workload = [
+            ("AZURE_TENANT_ID", "tenant"),
+            ("AZURE_CLIENT_ID", "client"),
+            ("AZURE_FEDERATED_TOKEN_FILE", "/token"),
+        ];
+        for (set, closed, warned) in [
+            (&[][..], true, false),
+            (&[(setting, "false")], false, true),
+            (&workload, false, false),
+            (
+                &[(setting, "true"), workload[0], workload[1], workload[2]],
+                true,
+                false,
+            ),
+        ] {
+            let config = config(set);
+            assert_eq!(config.network.metadata_closed, closed, "{set:?}");
+            let about = |remark: &&crate::config::Remark| remark.name == setting;
+            let remark = config.remarks.iter().find(about);
+            assert_eq!(remark.is_some_and(|one| one.warning), warned, "{set:?}");
+        }
     }
 
     #[test]
