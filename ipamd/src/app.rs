@@ -243,7 +243,7 @@ impl App {
         let egress = egress(&config, &own);
         let of_pods = node_local(&journal)?;
         let translated = egress.or_else(|| egress_of_pods(of_pods, &own));
-        let node_plan = node_plan(&config, &first.memory, &own, translated);
+        let node_plan = node_plan(&config, &rules, &first.memory, &own, translated);
         let report = (progress, &observers.node);
         // What changes while all is compared for the first time is compared once more.
         let watch = kernel.watch();

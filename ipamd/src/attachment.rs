@@ -95,7 +95,8 @@ pub fn mac_text(mac: [u8; 6]) -> String {
     format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
 }
 
-fn hex_of(bytes: impl AsRef<[u8]>) -> String {
+/// Two lower-case hexadecimal digits for each byte.
+pub(crate) fn hex_of(bytes: impl AsRef<[u8]>) -> String {
     bytes
         .as_ref()
         .iter()

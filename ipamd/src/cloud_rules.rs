@@ -11,6 +11,7 @@ mod azure;
 
 pub use aws::AWS;
 pub use azure::AZURE;
+use veni_dataplane::plan::ClosedAddress;
 use veni_pool::Scheme;
 use veni_provider::Node;
 
@@ -29,6 +30,9 @@ pub struct CloudRules {
     pub max_pods: fn(&PodLimits<'_>) -> u32,
     /// What to do where IPv6 is refused because the instance type has no IPv6 for pods.
     pub instead_of_ipv6: &'static str,
+    /// Where the cloud serves the node itself, by address, and the port that pods may reach
+    /// all the same: what is closed to pods if the settings say so.
+    pub metadata: &'static [ClosedAddress],
 }
 
 /// What limits the pods of a node.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use veni_dataplane::NodePlan;
 use veni_provider::{Family, Inventory, Node};
 
+use crate::cloud_rules::CloudRules;
 use crate::cluster::{Place, region_of};
 use crate::config::Config;
 use crate::journal::CloudMemory;
@@ -68,6 +69,7 @@ pub(crate) fn egress_of_pods(
 
 pub(crate) fn node_plan(
     config: &Config,
+    rules: &CloudRules,
     memory: &CloudMemory,
     own: &[IpAddr],
     egress: Option<IpAddr>,
@@ -95,6 +97,10 @@ pub(crate) fn node_plan(
         external_services: config.kernel.external_services.clone(),
         no_tcp_early_demux: config.kernel.no_tcp_early_demux,
         egress,
+        closed_to_pods: match config.network.metadata_closed {
+            true => rules.metadata.to_vec(),
+            false => Vec::new(),
+        },
         veth_prefix: config.network.veth_prefix.clone(),
     }
 }

@@ -187,6 +187,7 @@ mod tests {
             source_routing: SourceRouting::BySource,
             release: true,
             batch: 50,
+            lists_own_alone: false,
             settle_time: Duration::ZERO,
         }
     }

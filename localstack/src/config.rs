@@ -30,6 +30,8 @@ pub enum PlaneConfig {
         /// The nodes, in order.
         nodes: Vec<NodeConfig>,
     },
+    /// A Resource Manager with rules, in the lab's own process.
+    Arm(Box<crate::arm::ArmConfig>),
     /// LocalStack's EC2.
     #[cfg(feature = "aws")]
     Ec2(crate::ec2::Ec2Config),
@@ -53,6 +55,16 @@ impl LabConfig {
                 cloud: Box::new(cloud),
                 nodes,
             },
+        }
+    }
+
+    /// A lab whose control plane is a Resource Manager with rules, in the default folder of
+    /// its name.
+    pub fn arm(name: &str, config: crate::arm::ArmConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            folder: default_folder(name),
+            plane: PlaneConfig::Arm(Box::new(config)),
         }
     }
 

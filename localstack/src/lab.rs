@@ -113,14 +113,14 @@ impl Lab {
     /// The mock cloud of a lab that has one.
     ///
     /// # Panics
-    /// When the lab's control plane is LocalStack's EC2.
+    /// When the lab's control plane is another one.
     #[expect(
         clippy::expect_used,
         reason = "who asks has chosen the control plane; a lab without is the asker's mistake"
     )]
     pub fn cloud(&self) -> &MockCloud {
         let mock = self.plane.mock();
-        mock.expect("the control plane of this lab is LocalStack's EC2: use Lab::ec2")
+        mock.expect("the control plane of this lab is no mock cloud: use Lab::ec2 or Lab::arm")
     }
 
     /// Socket on which a mock cloud is served.
@@ -128,12 +128,20 @@ impl Lab {
         self.folder.path().join(CLOUD_SOCKET)
     }
 
+    /// The Resource Manager, on a lab whose control plane it is.
+    pub fn arm(&self) -> Option<&crate::ArmCloud> {
+        match &self.plane {
+            ControlPlane::Arm(cloud) => Some(cloud),
+            _ => None,
+        }
+    }
+
     /// EC2, on a lab whose control plane it is.
     #[cfg(feature = "aws")]
     pub fn ec2(&self) -> Option<&crate::Ec2Cloud> {
         match &self.plane {
             ControlPlane::Ec2(cloud) => Some(cloud),
-            ControlPlane::Mock(_) => None,
+            ControlPlane::Mock(_) | ControlPlane::Arm(_) => None,
         }
     }
 

@@ -12,10 +12,12 @@
 //! from. So a wrong route or a lost address loses packets here, too.
 //!
 //! The wires follow a change some 20 ms after the control plane has made it.
-//! LocalStack holds its answer until then. The mock cloud makes a change in the middle
+//! LocalStack holds its answer until then. An operation of the Resource Manager ends before
+//! its caller asks for the end. The mock cloud makes a change in the middle
 //! of a call's latency, so the wires are ready before the answer comes. If your mock
 //! cloud has no latency, await [`Lab::settled`] after a change.
 
+mod arm;
 mod command;
 mod config;
 #[cfg(feature = "aws")]
@@ -42,6 +44,7 @@ mod source_check;
 mod vpc;
 mod wiring;
 
+pub use arm::{ArmCloud, ArmConfig};
 pub use config::{LabConfig, PlaneConfig, with_ipv6};
 #[cfg(feature = "aws")]
 pub use ec2::{Ec2Cloud, Ec2Config, Ec2Subnet, LocalStack};
@@ -59,6 +62,8 @@ pub use rewiring::Wires;
 pub use source_check::Dropped;
 pub use wiring::{Peers, SecurityRule, WiredInterface, Wiring};
 
+/// The Resource Manager with rules: its configuration and its faults.
+pub use veni_arm;
 pub use veni_provider::{Operation, SubnetId};
 /// The control plane: the mock cloud, its configuration, faults and dump.
 pub use veni_provider_mock as mock;

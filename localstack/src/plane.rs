@@ -1,6 +1,7 @@
-//! A lab's control plane: the mock cloud in this process, or LocalStack's EC2. The rest
+//! A lab's control plane: the mock cloud or a Resource Manager with rules in this process, or
+//! LocalStack's EC2. The rest
 //! of a lab asks here which nodes there are, what must be plugged in, and how a daemon
-//! reaches its cloud, and does not know which of the two it is.
+//! reaches its cloud, and does not know which of them it is.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use veni_provider_mock::config::SecurityGroup;
 use veni_provider_mock::{Change, CloudConfig, MockCloud, NodeConfig};
 
+use crate::arm::{self, ArmCloud};
 use crate::config::PlaneConfig;
 use crate::error::LabError;
 use crate::feed;
@@ -32,6 +34,8 @@ pub(crate) const CLOUD_SOCKET: &str = "cloud.sock";
 pub(crate) enum ControlPlane {
     /// The mock cloud.
     Mock(Box<MockPlane>),
+    /// A Resource Manager with rules.
+    Arm(Box<ArmCloud>),
     /// LocalStack's EC2.
     #[cfg(feature = "aws")]
     Ec2(Box<Ec2Cloud>),
@@ -72,6 +76,7 @@ impl ControlPlane {
             PlaneConfig::Mock { cloud, nodes } => {
                 Ok(Self::Mock(Box::new(MockPlane::start(*cloud, &nodes)?)))
             }
+            PlaneConfig::Arm(config) => Ok(Self::Arm(Box::new(ArmCloud::start(*config)?))),
             #[cfg(feature = "aws")]
             PlaneConfig::Ec2(config) => {
                 let cloud = Ec2Cloud::start(config, folder, processes).await?;
@@ -87,6 +92,7 @@ impl ControlPlane {
                 internet: mock.config.internet.clone(),
                 instances: mock.nodes.clone(),
             },
+            Self::Arm(cloud) => cloud.network(),
             #[cfg(feature = "aws")]
             Self::Ec2(cloud) => cloud.network(),
         }
@@ -96,6 +102,7 @@ impl ControlPlane {
     pub(crate) fn mock(&self) -> Option<&MockCloud> {
         match self {
             Self::Mock(mock) => Some(&mock.cloud),
+            Self::Arm(_) => None,
             #[cfg(feature = "aws")]
             Self::Ec2(_) => None,
         }
@@ -110,6 +117,7 @@ impl ControlPlane {
                 cloud: mock.cloud.clone(),
                 groups: mock.config.security_groups.clone(),
             },
+            Self::Arm(cloud) => Source::Arm(cloud.follow()),
             #[cfg(feature = "aws")]
             Self::Ec2(cloud) => Source::Ec2(cloud.follow()),
         };
@@ -117,10 +125,6 @@ impl ControlPlane {
     }
 
     /// Opens it to the nodes, by a socket in the lab's folder or over the network.
-    #[cfg_attr(
-        not(feature = "aws"),
-        expect(unused_variables, reason = "the mock cloud needs less than EC2")
-    )]
     pub(crate) async fn open(
         &mut self,
         folder: &Path,
@@ -134,6 +138,7 @@ impl ControlPlane {
                 mock.serving = Some(feed::serve(&mock.cloud, &socket, stop)?);
                 Ok(())
             }
+            Self::Arm(cloud) => cloud.open(vpc, internet, stop).await,
             #[cfg(feature = "aws")]
             Self::Ec2(cloud) => cloud.open(vpc, internet).await,
         }
@@ -150,6 +155,7 @@ impl ControlPlane {
                 ),
                 ("VENI_INSTANCE_ID", node.instance_id().to_owned()),
             ],
+            Self::Arm(_) => ArmCloud::environment(&node.host_root()),
             #[cfg(feature = "aws")]
             Self::Ec2(cloud) => cloud.environment(&node.host_root()),
         };
@@ -162,7 +168,7 @@ impl ControlPlane {
     /// Removes what the lab has made in a cloud that outlives it.
     pub(crate) async fn clear(&mut self) -> Result<(), LabError> {
         match self {
-            Self::Mock(_) => Ok(()),
+            Self::Mock(_) | Self::Arm(_) => Ok(()),
             #[cfg(feature = "aws")]
             Self::Ec2(cloud) => cloud.clear().await,
         }
@@ -179,6 +185,7 @@ impl ControlPlane {
                 }
                 Ok(())
             }
+            Self::Arm(_) => Ok(()),
             #[cfg(feature = "aws")]
             Self::Ec2(cloud) => cloud.end().await,
         }
@@ -209,6 +216,7 @@ enum Source {
         groups: Vec<SecurityGroup>,
         changes: broadcast::Receiver<Change>,
     },
+    Arm(arm::Follow),
     #[cfg(feature = "aws")]
     Ec2(Follow),
 }
@@ -229,6 +237,7 @@ impl Follower {
         let Self { source, instances } = self;
         match source {
             Source::Mock { cloud, groups, .. } => Ok(mock_update(cloud, groups, instances)),
+            Source::Arm(follow) => Ok(follow.now(instances)),
             #[cfg(feature = "aws")]
             Source::Ec2(follow) => follow.now(instances).await,
         }
@@ -250,6 +259,7 @@ impl Follower {
                 }
                 Err(broadcast::error::RecvError::Closed) => None,
             },
+            Source::Arm(follow) => Some(follow.changed(instances).await),
             #[cfg(feature = "aws")]
             Source::Ec2(follow) => follow.changed(instances).await,
         }

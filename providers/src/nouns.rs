@@ -90,6 +90,11 @@ pub struct Capabilities {
     pub release: bool,
     /// Most addresses or prefixes in one assign or release call.
     pub batch: u32,
+    /// All addresses and prefixes that [`crate::Provider::inventory`] lists were assigned by
+    /// Veni, not necessarily by this daemon: the cloud tells whose they are, and those of
+    /// others are left out.
+    #[serde(default)]
+    pub lists_own_alone: bool,
     /// After this time a change shows in [`crate::Provider::inventory`].
     pub settle_time: Duration,
 }

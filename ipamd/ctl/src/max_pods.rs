@@ -1,4 +1,4 @@
-//! `veni max-pods`: how many pods an instance type can have. The arithmetic and the
+//! `veni max-pods`: how many pods an instance type can have, or a node on Azure. The arithmetic and the
 //! table are the planner's, so the command works offline. It takes the options of the
 //! EKS calculator script, so that scripts that set up nodes keep working.
 
@@ -43,6 +43,11 @@ pub(crate) struct MaxPodsArguments {
     /// All known types
     #[arg(long)]
     all: bool,
+    /// A node on Azure, where the type changes nothing
+    #[arg(long, conflicts_with_all = [
+        "types", "instance_type", "from_imds", "all", "cni_custom_networking_enabled", "cni_max_eni",
+    ])]
+    azure: bool,
     /// Pods have subnets of their own: the primary interface gives no addresses
     #[arg(long)]
     cni_custom_networking_enabled: bool,
@@ -69,7 +74,16 @@ pub(crate) struct MaxPodsArguments {
     format: Option<Tool>,
 }
 
+/// A number of pods, and whose it is.
+type Known = (&'static str, MaxPods);
+
+/// What stands for the type of a node on Azure.
+const AZURE: &str = "Azure";
+
 pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode> {
+    if arguments.azure {
+        return arguments.of_azure();
+    }
     let names: Vec<String> = if arguments.all {
         instance_types::all()
             .map(|one| one.name.to_owned())
@@ -91,7 +105,7 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
     let mut seen = BTreeSet::new();
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         match instance_types::find(name) {
-            Some(found) => known.push((found, arguments.calculate(&found))),
+            Some(found) => known.push((found.name, arguments.calculate(&found))),
             None => {
                 wrong = true;
                 eprintln!("veni: {}", not_known(name));
@@ -102,12 +116,7 @@ pub(crate) async fn run(arguments: MaxPodsArguments) -> anyhow::Result<ExitCode>
         // A file for the types that are known could be too much for the one that is not.
         return Ok(ExitCode::from(USAGE));
     }
-    let text = arguments.show(&known, names.len())?;
-    if arguments.json {
-        write_json(&text);
-    } else {
-        print!("{text}");
-    }
+    arguments.print(&known, names.len())?;
     Ok(if wrong {
         ExitCode::from(USAGE)
     } else {
@@ -123,7 +132,7 @@ fn not_known(name: &str) -> String {
     if name.to_ascii_lowercase().starts_with("standard_") {
         return format!(
             "instance type {name} is not known: the table has AWS's types; a node on Azure takes \
-             250 pods whatever its type (docs/pool.md)"
+             as many pods whatever its type: veni max-pods --azure"
         );
     }
     let near = instance_types::nearest(name, SUGGESTIONS).join(", ");
@@ -131,6 +140,33 @@ fn not_known(name: &str) -> String {
 }
 
 impl MaxPodsArguments {
+    fn of_azure(&self) -> anyhow::Result<ExitCode> {
+        if let Some(Tool::Nodeadm | Tool::Karpenter) = self.format {
+            eprintln!(
+                "veni: nodeadm and Karpenter's EC2NodeClass make nodes on AWS: --format kubelet is \
+                 for those on Azure; AKS takes the number as az aks nodepool add --max-pods"
+            );
+            return Ok(ExitCode::from(USAGE));
+        }
+        let mode = match self.cni_prefix_delegation_enabled {
+            true => SlotKind::Prefix,
+            false => SlotKind::Address,
+        };
+        let result = max_pods::azure(mode, self.show_max_allowed);
+        self.print(&[(AZURE, result)], 1)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, known: &[Known], asked: usize) -> anyhow::Result<()> {
+        let text = self.show(known, asked)?;
+        if self.json {
+            write_json(&text);
+        } else {
+            print!("{text}");
+        }
+        Ok(())
+    }
+
     fn calculate(&self, found: &InstanceType) -> MaxPods {
         let prefixes = self.cni_prefix_delegation_enabled && found.supports_prefixes();
         let mut settings = Settings::new(if prefixes {
@@ -157,11 +193,11 @@ impl MaxPodsArguments {
     }
 
     /// One number where one type was asked for, as scripts expect it; a table for several.
-    fn show(&self, known: &[(InstanceType, MaxPods)], asked: usize) -> anyhow::Result<String> {
+    fn show(&self, known: &[Known], asked: usize) -> anyhow::Result<String> {
         if self.json {
             let all: Vec<Value> = known
                 .iter()
-                .map(|(found, result)| as_json(found, result))
+                .map(|(name, result)| as_json(name, result))
                 .collect();
             return Ok(serde_json::to_string_pretty(&all)?);
         }
@@ -178,8 +214,8 @@ impl MaxPodsArguments {
                 headings.extend(self.explain.then_some("because"));
                 render(
                     &headings,
-                    several.iter().map(|(found, result)| {
-                        let mut row = vec![found.name.to_owned(), result.pods.to_string()];
+                    several.iter().map(|(name, result)| {
+                        let mut row = vec![(*name).to_owned(), result.pods.to_string()];
                         row.extend(self.explain.then(|| result.explanation.clone()));
                         row
                     }),
@@ -189,9 +225,9 @@ impl MaxPodsArguments {
     }
 }
 
-fn as_json(found: &InstanceType, result: &MaxPods) -> Value {
+fn as_json(name: &str, result: &MaxPods) -> Value {
     json!({
-        "instanceType": found.name,
+        "instanceType": name,
         "maxPods": result.pods,
         "byAddresses": result.by_addresses,
         "recommended": result.recommended,

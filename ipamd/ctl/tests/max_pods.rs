@@ -175,6 +175,26 @@ fn a_reader_that_stops_early_is_no_failure() {
 }
 
 #[test]
+fn a_node_on_azure_is_counted_without_a_type() {
+    assert_eq!(good("--azure"), "250\n");
+    assert_eq!(good("--azure --show-max-allowed"), "255\n");
+    assert_eq!(good("--azure --cni-prefix-delegation-enabled"), "250\n");
+    let explained = good("--azure --explain");
+    let sum = "256 − 1 addresses = 255; recommended at most 250";
+    assert!(explained.contains(sum), "{explained}");
+    assert!(good("--azure --format kubelet").contains("maxPods: 250\n"));
+    for (line, reason) in [
+        ("--azure m5.large", "cannot be used with"),
+        ("--azure --cni-max-eni 2", "cannot be used with"),
+        ("--azure --format karpenter", "--format kubelet"),
+    ] {
+        let said = run(line, &[]);
+        assert_eq!(said.code, 2, "{line}");
+        assert!(said.error.contains(reason), "{line}: {}", said.error);
+    }
+}
+
+#[test]
 fn an_unknown_type_names_its_neighbours_once_and_the_known_ones_are_still_told() {
     for line in ["", "--explain", "--json"] {
         let said = run(&format!("--instance-type m5.lagre,m5.lagre {line}"), &[]);

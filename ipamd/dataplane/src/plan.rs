@@ -88,6 +88,15 @@ pub enum SourceNatPorts {
     Keep,
 }
 
+/// An address that pods may open no flows to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The TCP and UDP port that pods may reach all the same.
+    pub but_port: Option<u16>,
+}
+
 /// What the whole node needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePlan {
@@ -124,6 +133,8 @@ pub struct NodePlan {
     /// The node's own address that node-local addresses of its family
     /// ([`egress_range`]) are translated to; `None` where pods have none.
     pub egress: Option<IpAddr>,
+    /// Where pods may open no flows to.
+    pub closed_to_pods: Vec<ClosedAddress>,
     /// Prefix of the host ends' names. nftables knows them by [`POD_GROUP`], which
     /// names chosen by others cannot imitate.
     pub veth_prefix: String,

@@ -5,6 +5,8 @@
 pub(super) mod aws;
 mod azure;
 mod mock;
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod patience;
 
 use super::adapter::Adapter;
 use crate::config::declare::{Parsed, wrong};

@@ -33,6 +33,7 @@ const RULES: CloudRules = CloudRules {
     followed: |_| vec![("MADE_UP_BATCH", 3)],
     max_pods: |_| 7,
     instead_of_ipv6: "wait",
+    metadata: &[],
 };
 
 const PLUGIN: OtherPlugin = OtherPlugin {

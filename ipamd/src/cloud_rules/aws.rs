@@ -1,5 +1,8 @@
 //! The rules of AWS: the targets of the AWS VPC CNI.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use veni_dataplane::plan::ClosedAddress;
 use veni_pool::max_pods::{self, Machine, Settings};
 use veni_pool::{Scheme, SlotKind};
 
@@ -14,7 +17,20 @@ pub const AWS: CloudRules = CloudRules {
     max_pods,
     instead_of_ipv6: "use a type that runs on the Nitro hypervisor or on bare metal, or set \
                       ENABLE_IPv6=false",
+    metadata: &[
+        closed(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254))),
+        closed(IpAddr::V6(Ipv6Addr::new(
+            0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254,
+        ))),
+    ],
 };
+
+const fn closed(address: IpAddr) -> ClosedAddress {
+    ClosedAddress {
+        address,
+        but_port: None,
+    }
+}
 
 fn scheme(targets: &TargetSettings) -> Scheme {
     Scheme::Aws {

@@ -10,6 +10,12 @@ pub trait ProviderSettings: Any + Debug + Send + Sync {
     fn hands_off(&self) -> Option<&'static str> {
         None
     }
+
+    /// Whether whoever reaches instance metadata may change the cloud as the node does, so
+    /// that pods' way there is closed unless the settings say otherwise.
+    fn metadata_gives_its_rights(&self) -> bool {
+        false
+    }
 }
 
 /// The provider that is chosen, and what it is told.
@@ -37,6 +43,11 @@ impl ProviderChoice {
     /// The setting by which nothing is ever changed in the cloud.
     pub(super) fn hands_off(&self) -> Option<&'static str> {
         self.settings.hands_off()
+    }
+
+    /// Whether whoever reaches instance metadata may change the cloud as the node does.
+    pub(super) fn metadata_gives_its_rights(&self) -> bool {
+        self.settings.metadata_gives_its_rights()
     }
 
     /// Whether pods may live in the subnets that ENIConfigs name.

@@ -155,6 +155,8 @@ pub struct NetworkSettings {
     pub untranslated: Vec<IpNet>,
     /// Whether answers to node-port traffic leave by the primary interface.
     pub node_ports: bool,
+    /// Whether pods' way to instance metadata is closed.
+    pub metadata_closed: bool,
 }
 
 /// What the node's kernel is told beside pods' addresses and routes.

@@ -87,9 +87,10 @@ impl Config {
         let mut reader = Reader::new(lookup);
         let provider = ReadProviders::new(&mut reader, providers, host_name).choose(&mut reader);
         let hands_off = provider.hands_off().is_some();
-        let network = network::read(&mut reader);
+        let network = network::read(&mut reader, &provider);
         let kubernetes = kubernetes::read(&mut reader);
         let api = kubernetes::is_watched(kubernetes.as_ref());
+        let open = network::remark(&network, &provider);
         let mut config = Self {
             node_name: reader.read(&daemon::MY_NODE_NAME),
             host_name: host_name.to_owned(),
@@ -111,6 +112,7 @@ impl Config {
             remarks: not_honoured::read(&mut reader),
             given: Given::new(),
         };
+        config.remarks.extend(open);
         check_together(&mut reader, &config);
         let (problems, given) = reader.finish();
         if problems.is_empty() {

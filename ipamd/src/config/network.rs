@@ -3,10 +3,12 @@
 use ipnet::IpNet;
 use veni_dataplane::plan::SourceNatPorts;
 
+use super::choice::ProviderChoice;
 use super::groups::NetworkSettings;
 use super::parse::{Parsed, ranges, wrong};
 use super::reader::Reader;
-use super::setting::{Setting, one_of, read_by, truth, whole, whole_if_set};
+use super::remark::Remark;
+use super::setting::{Setting, one_of, read_by, truth, truth_if_set, whole, whole_if_set};
 use super::variable::{Condition, Decided, DefaultValue};
 
 pub(super) static ENABLE_IPV4: Setting<bool> =
@@ -53,6 +55,17 @@ pub(super) static AWS_VPC_CNI_NODE_PORT_SUPPORT: Setting<bool> = Setting::new(
      of others, as bridges and tunnels, follow the node's own routes.",
 );
 
+pub(super) static VENI_BLOCK_POD_METADATA: Setting<Option<bool>> = Setting::new(
+    "VENI_BLOCK_POD_METADATA",
+    truth_if_set("true on Azure with the machine's managed identity, else false"),
+    "Pods open no flows to instance metadata, nor, on Azure, to the wire server but for its DNS; \
+     pods of the node's own network do.",
+)
+.unset_means(|now| {
+    let closed = now.config.network.metadata_closed;
+    Some(Decided::new(closed, now.config.provider.name()))
+});
+
 pub(super) static AWS_VPC_K8S_CNI_VETHPREFIX: Setting<String> = Setting::new(
     "AWS_VPC_K8S_CNI_VETHPREFIX",
     read_by(veth_prefix, DefaultValue::Text("eni")),
@@ -97,7 +110,7 @@ fn veth_prefix(text: &str) -> Parsed<String> {
     Err(wrong(text, reason))
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> NetworkSettings {
+pub(super) fn read(reader: &mut Reader<'_>, provider: &ProviderChoice) -> NetworkSettings {
     let ipv4 = reader.read(&ENABLE_IPV4);
     let ipv6 = reader.read(&ENABLE_IPV6);
     if !ipv4 && !ipv6 {
@@ -115,6 +128,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> NetworkSettings {
     };
     let interface_mtu = reader.read(&AWS_VPC_ENI_MTU.at_least(smallest));
     let pod_mtu = reader.read(&POD_MTU.at_least(smallest));
+    let closed = reader.read(&VENI_BLOCK_POD_METADATA);
     NetworkSettings {
         ipv4,
         ipv6,
@@ -125,5 +139,17 @@ pub(super) fn read(reader: &mut Reader<'_>) -> NetworkSettings {
         source_nat_ports: reader.read(&AWS_VPC_K8S_CNI_RANDOMIZESNAT),
         untranslated: reader.read(&AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS),
         node_ports: reader.read(&AWS_VPC_CNI_NODE_PORT_SUPPORT),
+        metadata_closed: closed.unwrap_or(provider.metadata_gives_its_rights()),
     }
+}
+
+/// What an operator should hear who leaves the node's rights to its pods.
+pub(super) fn remark(network: &NetworkSettings, provider: &ProviderChoice) -> Option<Remark> {
+    let open = !network.metadata_closed && provider.metadata_gives_its_rights();
+    open.then(|| {
+        let text = "every pod can take a token of the node's managed identity from instance \
+                    metadata, and with it write the node's NIC: leave this unset, or give the \
+                    node a workload identity";
+        Remark::warning(VENI_BLOCK_POD_METADATA.variable.name, text.to_owned())
+    })
 }

@@ -51,6 +51,11 @@ pub(crate) const fn truth(default: bool) -> Value<bool> {
     }
 }
 
+/// A truth value, or none; `words` say what then holds.
+pub(crate) const fn truth_if_set(words: &'static str) -> Value<Option<bool>> {
+    optional(Kind::Truth(Some), DefaultValue::InWords(words))
+}
+
 /// A whole number of a range.
 pub(crate) const fn whole(range: RangeInclusive<u32>, default: u32) -> Value<u32> {
     assert_within(&range, default);

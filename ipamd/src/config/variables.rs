@@ -68,6 +68,7 @@ static HONOURED: &[&Variable] = &[
     &network::AWS_VPC_K8S_CNI_RANDOMIZESNAT.variable,
     &network::AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS.variable,
     &network::AWS_VPC_CNI_NODE_PORT_SUPPORT.variable,
+    &network::VENI_BLOCK_POD_METADATA.variable,
     &kernel::AWS_EXTERNAL_SERVICE_CIDRS.variable,
     &kernel::AWS_VPC_K8S_CNI_CONNMARK.variable,
     &kernel::DISABLE_TCP_EARLY_DEMUX.variable,

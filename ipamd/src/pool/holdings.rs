@@ -249,6 +249,7 @@ impl Holdings {
         let context = Context {
             now,
             provisioning,
+            own_alone: self.capabilities.lists_own_alone,
             released: &released,
             held: &|id: &InterfaceId, range: &IpNet| {
                 let known = known.get(id);

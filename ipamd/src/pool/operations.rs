@@ -11,6 +11,7 @@ use veni_provider::{
 };
 
 use super::change::{Change, request};
+use crate::attachment::hex_of;
 use crate::clock::{millis, unix_millis};
 use crate::journal::{Call, Folder, Journal, RunningChange};
 
@@ -134,11 +135,10 @@ async fn asked_until_ended(
 /// A file name: an operation's id may be a path, or a URL of some thousand bytes where a name
 /// has 255. A long one is named by its digest: the entry itself holds the id.
 fn entry_name(operation: &OperationId) -> String {
-    let id = operation.as_str().as_bytes();
-    let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = operation.as_str();
     match id.len() {
-        0..=100 => hexadecimal(id),
-        _ => hexadecimal(&Sha1::digest(id)),
+        0..=100 => hex_of(id),
+        _ => hex_of(Sha1::digest(id)),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     /// Veni assigns at all; where it does not, whatever comes is for pods.
     pub(crate) provisioning: bool,
+    /// The cloud itself tells whose ranges are, and lists Veni's alone.
+    pub(crate) own_alone: bool,
     /// Given back by Veni, and listed still.
     pub(crate) released: &'a dyn Fn(&IpNet) -> bool,
     /// The pool counts with it.
@@ -261,8 +263,14 @@ impl Origins {
             .into_iter()
             .filter(|cidr| !holding.ranges.contains_key(cidr) && !(context.released)(cidr))
             .collect();
-        let brought = self.brought_by_calls(id, &unknown);
         let mut told = Vec::new();
+        if context.own_alone {
+            for cidr in unknown {
+                self.set(id, cidr, Origin::Veni);
+            }
+            return told;
+        }
+        let brought = self.brought_by_calls(id, &unknown);
         for cidr in unknown {
             let origin = if brought.contains(&cidr) || (made_for_pods && (young || cut)) {
                 Origin::Veni

@@ -56,6 +56,7 @@ pub(super) fn empty() -> Holdings {
         source_routing: SourceRouting::BySource,
         release: true,
         batch: 50,
+        lists_own_alone: false,
         settle_time: SETTLE,
     };
     Holdings::new(

@@ -32,7 +32,7 @@ impl State {
                 Ok(())
             }
             Err(refusal) => {
-                nic.configurations = failed(before);
+                nic.configurations = failed(before, self.config.all_show_the_nic_s_state);
                 nic.state = Provisioning::Failed;
                 Err(refusal)
             }
@@ -139,13 +139,13 @@ impl State {
 /// After a failure all that was there is there, and what was to come stays without an
 /// address. No document says what of a failed write is kept; this is the harsher
 /// possibility, and a next write that still names those fails like the first.
-fn failed(shown: Vec<IpConfiguration>) -> Vec<IpConfiguration> {
+fn failed(shown: Vec<IpConfiguration>, all: bool) -> Vec<IpConfiguration> {
     shown
         .into_iter()
         .map(|one| IpConfiguration {
             state: match one.range {
-                Some(_) => Provisioning::Succeeded,
-                None => Provisioning::Failed,
+                Some(_) if !all => Provisioning::Succeeded,
+                _ => Provisioning::Failed,
             },
             ..one
         })

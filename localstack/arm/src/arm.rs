@@ -217,8 +217,8 @@ impl State {
             Resource::Network(_) => "Microsoft.Network/virtualNetworks",
             Resource::Usages(_) => "Microsoft.Network/virtualNetworks/usages",
             Resource::Subnet(..) => "Microsoft.Network/virtualNetworks/subnets",
-            // Who began an operation may ask for it.
-            Resource::Operation(_) | Resource::OperationResult(_) => return Ok(()),
+            Resource::Operation(_) => "Microsoft.Network/locations/operations",
+            Resource::OperationResult(_) => "Microsoft.Network/locations/operationResults",
         };
         let action = format!("{kind}/{verb}");
         if !self.denied.contains(&action) {

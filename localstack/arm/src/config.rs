@@ -49,6 +49,10 @@ pub struct Config {
     pub metadata_lag: Duration,
     /// Budgets of calls; `None` refuses nobody.
     pub buckets: Option<Buckets>,
+    /// Whether all configurations of a NIC show its own state: `Updating` while a write
+    /// runs, `Failed` after one that has failed. No document says so, and none says that only
+    /// what a write changes does.
+    pub all_show_the_nic_s_state: bool,
     /// Whether /28 blocks are to be had at all.
     pub blocks: bool,
     /// How long a token is good for.
@@ -81,6 +85,7 @@ impl Default for Config {
             release_lag: Duration::ZERO,
             metadata_lag: Duration::from_secs(1),
             buckets: None,
+            all_show_the_nic_s_state: false,
             blocks: true,
             token_life: Duration::from_secs(86_400),
             page: 50,

@@ -38,7 +38,7 @@ impl State {
                 &self.machine(name).ok_or_else(missing)?,
             )),
             Resource::Network(name) if self.is_network(name) => {
-                Ok(Response::json(200, &self.network(now)))
+                Ok(Response::json(200, &self.network()))
             }
             Resource::Usages(name) if self.is_network(name) => {
                 Ok(Response::json(200, &self.usages(now)))
@@ -95,7 +95,7 @@ impl State {
         }))
     }
 
-    fn network(&self, _: Instant) -> Value {
+    fn network(&self) -> Value {
         let subnets = self.subnets.iter();
         let subnets: Vec<Value> = subnets
             .filter_map(|one| self.show_subnet(&one.name))

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{self, HeaderMap, Method, Uri};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
@@ -38,6 +40,42 @@ pub async fn serve(
     };
     let router = Router::new().fallback(answer);
     axum::serve(listener, router)
+        .with_graceful_shutdown(cancellation.cancelled_owned())
+        .await
+}
+
+/// Serves the instance metadata of all machines on a listener until it is cancelled. Who asks
+/// is known by its address, which must be the primary one of a machine's NIC: others are not
+/// answered, as in Azure.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve_metadata(
+    arm: Arm,
+    listener: TcpListener,
+    cancellation: CancellationToken,
+) -> io::Result<()> {
+    let answer = move |ConnectInfo(caller): ConnectInfo<SocketAddr>,
+                       method: Method,
+                       uri: Uri,
+                       headers: HeaderMap,
+                       body: Bytes| {
+        let arm = arm.clone();
+        async move {
+            let machine = match caller.ip().to_canonical() {
+                IpAddr::V4(address) => arm.machine_at(address),
+                IpAddr::V6(_) => None,
+            };
+            let request = request(&method, &uri, &headers, &body);
+            http_response(match machine {
+                Some(machine) => arm.handle_metadata(&machine, &request).await,
+                None => None,
+            })
+        }
+    };
+    let router = Router::new().fallback(answer);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
         .with_graceful_shutdown(cancellation.cancelled_owned())
         .await
 }

@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) denied: BTreeSet<String>,
     /// What instance metadata shows of each NIC's network, and since when it is so.
     pub(crate) published: BTreeMap<String, Vec<(Instant, Value)>>,
-    /// How many requests came, by method and kind of resource.
+    /// How many requests came, by method.
     pub(crate) counts: BTreeMap<String, u64>,
     etags: u64,
 }

@@ -88,9 +88,13 @@ impl State {
         now: Instant,
     ) -> Response {
         let etag = self.next_etag();
+        let all = self.config.all_show_the_nic_s_state;
         if let Some(nic) = self.nics.get_mut(name) {
             nic.etag = etag;
             nic.state = Provisioning::Updating;
+            for one in nic.configurations.iter_mut().filter(|_| all) {
+                one.state = Provisioning::Updating;
+            }
             // What is new shows at once, without an address.
             for one in &goal.configurations {
                 if nic.configuration(&one.name).is_none() {

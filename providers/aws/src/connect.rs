@@ -154,6 +154,7 @@ pub(crate) fn capabilities(settings: &AwsSettings, facts: TypeFacts) -> Capabili
         source_routing: SourceRouting::BySource,
         release: !settings.metadata_only,
         batch: BATCH,
+        lists_own_alone: false,
         settle_time: settings.settle_time,
     }
 }

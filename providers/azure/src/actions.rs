@@ -58,11 +58,15 @@ impl Action {
                 "Microsoft.Network/networkSecurityGroups/join/action",
                 "Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action",
                 "Microsoft.Network/loadBalancers/backendAddressPools/join/action",
+                "Microsoft.Network/loadBalancers/inboundNatRules/join/action",
                 "Microsoft.Network/publicIPAddresses/join/action",
             ],
             Self::GetNetwork => &["Microsoft.Network/virtualNetworks/read"],
             Self::ListUsages => &["Microsoft.Network/virtualNetworks/usages/read"],
-            Self::GetOperation => &["Microsoft.Network/locations/operations/read"],
+            Self::GetOperation => &[
+                "Microsoft.Network/locations/operations/read",
+                "Microsoft.Network/locations/operationResults/read",
+            ],
             Self::Metadata => &[],
         }
     }

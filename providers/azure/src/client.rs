@@ -129,17 +129,20 @@ impl Client {
     }
 
     async fn send(&self, action: Action, request: Request) -> Result<Answer, Failure> {
-        let first = self.send_once(action, request.clone()).await;
-        match first {
-            Err(refused) if refused.status == Some(401) => {
-                self.credential.renew().await;
-                self.send_once(action, request).await
-            }
-            answer => answer,
+        let mut response = self.send_once(action, request.clone()).await?;
+        // The Resource Manager itself refuses the token; that none was given is another matter.
+        if u16::from(response.status()) == 401 {
+            self.credential.renew().await;
+            response = self.send_once(action, request).await?;
         }
+        answer(action, &response)
     }
 
-    async fn send_once(&self, action: Action, mut request: Request) -> Result<Answer, Failure> {
+    async fn send_once(
+        &self,
+        action: Action,
+        mut request: Request,
+    ) -> Result<RawResponse, Failure> {
         let context = Context::new();
         let options = PipelineSendOptions {
             skip_checks: true,
@@ -147,7 +150,7 @@ impl Client {
         };
         let call = self.pipeline.send(&context, &mut request, Some(options));
         match timeout(self.call_timeout, call).await {
-            Ok(Ok(response)) => answer(action, &response),
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(unanswered(action, &error)),
             Err(_) => {
                 let message = format!("no answer within {:?}", self.call_timeout);

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::configurations::Nic;
 use crate::credentials::Renewing;
 use crate::identity;
-use crate::inventory::VERSION;
+use crate::inventory::{Good, VERSION};
 use crate::metadata::Metadata;
 use crate::network::Network;
 use crate::plan::SLOTS;
@@ -50,15 +50,18 @@ impl AzureProvider {
             transport,
             Arc::new(credential),
             secured(endpoint)?,
-            // Tokens are for the cloud, also where a fake stands in for it.
-            &format!("{}/.default", instance.cloud.endpoint),
+            &scope(&settings, instance.cloud.endpoint),
             settings.call_timeout,
         );
         let machine = instance.machine.id();
         let remembered = settings.remembered.clone();
-        let (nic_id, subnet) = match remembered.filter(|one| same_id(&one.machine, machine)) {
-            Some(known) => (known.nic, known.subnet),
-            None => found(&client, &instance.machine).await?,
+        let remembered = remembered.filter(|one| same_id(&one.machine, machine));
+        let (nic_id, subnet, good) = match remembered {
+            Some(known) => (known.nic, known.subnet, Good::Ranges(known.ranges)),
+            None => {
+                let (nic, subnet) = found(&client, &instance.machine).await?;
+                (nic, subnet, Good::default())
+            }
         };
         let core = Core {
             client,
@@ -70,7 +73,7 @@ impl AzureProvider {
             network: Network::default(),
             metadata,
             writer: Writer::default(),
-            seen: Mutex::default(),
+            good: Mutex::new(good),
         };
         Ok(Self {
             core: Arc::new(core),
@@ -93,6 +96,15 @@ async fn found(client: &Client, machine: &Machine) -> Result<(String, String), P
     let nic = client.get(Action::GetNic, &nic_id, VERSION).await;
     let nic = Nic::of(&nic.map_err(|failure| failure.error(None))?.body)?;
     Ok((nic.id, nic.subnet))
+}
+
+/// What tokens are for: the Resource Manager that is called, whatever cloud it is of; and
+/// the cloud's, where a fake by plain http stands in for it.
+fn scope(settings: &AzureSettings, cloud: &str) -> String {
+    let named = settings.endpoint.as_deref();
+    let named = named.filter(|url| url.starts_with("https://"));
+    let resource = named.unwrap_or(cloud).trim_end_matches('/');
+    format!("{resource}/.default")
 }
 
 /// The Resource Manager's URL as https: [`crate::transport`] makes it what it was.
@@ -132,15 +144,16 @@ async fn primary_nic(client: &Client, machine: &str) -> Result<String, ProviderE
     })
 }
 
-fn capabilities(settings: &AzureSettings) -> Capabilities {
+pub(crate) fn capabilities(settings: &AzureSettings) -> Capabilities {
     Capabilities {
         attach_while_running: false,
-        ipv4_prefixes: settings.blocks,
+        ipv4_prefixes: true,
         ipv6_prefixes: false,
         ipv6_addresses: false,
         source_routing: SourceRouting::None,
         release: settings.release && settings.may_change,
         batch: SLOTS,
+        lists_own_alone: true,
         settle_time: settings.settle_time,
     }
 }
@@ -148,6 +161,28 @@ fn capabilities(settings: &AzureSettings) -> Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_for_the_resource_manager_that_is_called() {
+        let of = |endpoint: Option<&str>| {
+            let settings = AzureSettings {
+                endpoint: endpoint.map(str::to_owned),
+                ..AzureSettings::default()
+            };
+            scope(&settings, "https://management.azure.com")
+        };
+        let public = "https://management.azure.com/.default";
+        assert_eq!(of(None), public);
+        // A fake.
+        assert_eq!(of(Some("http://127.0.0.1:8080")), public);
+        let china = "https://management.chinacloudapi.cn/.default";
+        for endpoint in [
+            "https://management.chinacloudapi.cn",
+            "https://management.chinacloudapi.cn/",
+        ] {
+            assert_eq!(of(Some(endpoint)), china);
+        }
+    }
 
     #[test]
     fn above_the_transport_every_url_is_https() {

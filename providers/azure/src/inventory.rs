@@ -28,7 +28,7 @@ impl Core {
 
     pub(crate) async fn inventory(&self) -> Result<Inventory, ProviderError> {
         let nic = self.nic().await?;
-        let held = self.usable(&nic);
+        let held = self.usable(&nic)?;
         let ranges = self.network.ranges(&self.client, &nic.subnet).await;
         let ranges = ranges.map_err(|failure| failure.error(None))?;
         let known = ranges.subnet(&nic.subnet).cloned();
@@ -66,33 +66,65 @@ impl Core {
     }
 
     /// What pods may have: ranges of configurations of ours that have `Succeeded`. While a
-    /// write is under way ARM may show all of them as updating, so those that were good
-    /// before stay so; and so do those that the first look of a daemon finds, as pods of the
-    /// daemon before it may have them.
-    fn usable(&self, nic: &Nic) -> Grant {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let updating = nic.state == Provisioning::Underway;
-        let good = |name: &str, state: Provisioning| match state {
-            Provisioning::Succeeded => true,
-            _ if updating => seen.as_ref().is_none_or(|seen| seen.contains(name)),
-            _ => false,
-        };
+    /// write is under way, and after one that has failed, ARM may show all of them in the
+    /// NIC's state, so those that were good before stay so.
+    ///
+    /// # Errors
+    /// `Transient`: a write is under way, and this daemon cannot know whether an address that
+    /// shows was good before it.
+    fn usable(&self, nic: &Nic) -> Result<Grant, ProviderError> {
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !matches!(*good, Good::Names(_));
         let mut grant = Grant::default();
         let mut names = BTreeSet::new();
         for one in nic.configurations.iter().filter(|one| one.ours.is_some()) {
-            let Some(range) = one.range.filter(|_| good(&one.name, one.state)) else {
-                continue;
-            };
-            add(&mut grant, range);
-            names.insert(one.name.clone());
+            let Some(range) = one.range else { continue };
+            if one.state == Provisioning::Succeeded || good.has(&one.name, &range) {
+                add(&mut grant, range);
+                names.insert(one.name.clone());
+            } else if first && nic.state == Provisioning::Underway {
+                let reason = format!(
+                    "{} has not succeeded, and a write of {} is under way: what was good before \
+                     it shows when it has ended",
+                    one.name, nic.id
+                );
+                let operation = Action::GetNic.label();
+                return Err(ProviderError::new(ErrorClass::Transient, operation, reason));
+            }
         }
-        *seen = Some(names);
-        grant
+        *good = Good::Names(names);
+        Ok(grant)
     }
 
     /// Notes what is good, for the time of the next write.
     pub(crate) fn remember(&self, nic: &Nic) {
-        self.usable(nic);
+        // What cannot be told now the next look tells.
+        let _ = self.usable(nic);
+    }
+}
+
+/// Which configurations of ours were good.
+#[derive(Debug)]
+pub(crate) enum Good {
+    /// Those with these ranges, as a daemon before has seen them; none where nothing is
+    /// remembered.
+    Ranges(BTreeSet<IpNet>),
+    /// Those of these names, at this daemon's last look.
+    Names(BTreeSet<String>),
+}
+
+impl Default for Good {
+    fn default() -> Self {
+        Self::Ranges(BTreeSet::new())
+    }
+}
+
+impl Good {
+    fn has(&self, name: &str, range: &IpNet) -> bool {
+        match self {
+            Self::Ranges(ranges) => ranges.contains(range),
+            Self::Names(names) => names.contains(name),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! What is written is what was read, changed in our own configurations and nowhere else,
 //! and only if nobody wrote in between (`If-Match`). A configuration's name says whose it
-//! is. A call is sent once; changes that wait together become one write. What may be given
-//! to a pod comes from a configuration that has `Succeeded`.
+//! is. A call is sent once. Changes that wait together become one write; the daemon makes one
+//! change of an interface at a time, so its writes hold one. What may be given to a pod
+//! comes from a configuration that has `Succeeded`.
 
 mod actions;
 mod client;
@@ -19,6 +20,7 @@ mod network;
 mod operations;
 mod plan;
 mod provider;
+mod resume;
 mod role;
 mod settings;
 mod target;
@@ -27,5 +29,6 @@ mod writer;
 
 pub use actions::Action;
 pub use provider::AzureProvider;
+pub use resume::resume;
 pub use role::role_definition;
 pub use settings::{AzureSettings, Credentials, Remembered, UserAssigned};

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::actions::Action;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::inventory::VERSION;
 use crate::target::same_id;
 
-const VERSION: &str = "2024-05-01";
 /// So long ranges are kept.
 const KEPT: Duration = Duration::from_secs(600);
 /// Azure reserves so many addresses of a subnet.

@@ -12,7 +12,7 @@ use veni_provider::{
 
 use crate::actions::Action;
 use crate::client::{Answer, refusal};
-use crate::configurations::{ChangeId, Nic, Provisioning};
+use crate::configurations::{ChangeId, Configuration, Nic, Provisioning};
 use crate::failure::{Context, Failure};
 use crate::provider::Core;
 
@@ -41,16 +41,6 @@ pub(crate) enum Asked {
     Addresses,
     Blocks,
     Release,
-}
-
-impl Asked {
-    /// What a full subnet lacks for it.
-    pub(crate) fn scarcity(self) -> Scarcity {
-        match self {
-            Self::Blocks => Scarcity::Prefixes,
-            Self::Addresses | Self::Release => Scarcity::Addresses,
-        }
-    }
 }
 
 /// An operation's id, read: everything that is needed to ask for it.
@@ -116,10 +106,7 @@ impl Core {
         };
         match self.state(&accepted.poll).await? {
             State::Underway(hint) => Ok(accepted.running(hint, self.settings.operation_patience)),
-            State::Succeeded => {
-                let result = self.result(&accepted, change).await?;
-                Ok(Progress::Done(result))
-            }
+            State::Succeeded => self.result(&accepted, change).await,
             State::Failed(failure) => Err(self.ended_badly(&failure, accepted.asked)),
         }
     }
@@ -136,7 +123,10 @@ impl Core {
                 Ok(answer) if answer.status == 202 => Ok(State::Underway(answer.retry_after)),
                 Ok(_) => Ok(State::Succeeded),
                 // Its own failure comes as the answer, those of the question as well: a
-                // refusal with another code than those is the operation's.
+                // refusal with another status and another code than those is the operation's.
+                Err(failure) if matches!(failure.status, None | Some(401 | 408 | 429 | 500..)) => {
+                    Err(unanswered(failure.error(None)))
+                }
                 Err(failure) => match failure.class(None) {
                     ErrorClass::Throttled { .. } | ErrorClass::NotFound | ErrorClass::Denied => {
                         Err(unanswered(failure.error(None)))
@@ -160,16 +150,23 @@ impl Core {
     }
 
     /// What a change that has succeeded has brought: the configurations of its name that
-    /// have an address and `Succeeded`.
+    /// have an address and `Succeeded`. It goes on where somebody else's write makes one of
+    /// them show another state: a grant without it would leave it with nobody.
     pub(crate) async fn result(
         &self,
         accepted: &Accepted,
         change: ChangeId,
-    ) -> Result<ChangeResult, ProviderError> {
+    ) -> Result<Progress, ProviderError> {
         if accepted.asked == Asked::Release {
-            return Ok(ChangeResult::Released);
+            return Ok(Progress::Done(ChangeResult::Released));
         }
         let nic = self.nic().await.map_err(unanswered)?;
+        let mut own = nic.configurations.iter();
+        let unfinished =
+            |one: &Configuration| one.ours == Some(change) && one.state != Provisioning::Succeeded;
+        if nic.state == Provisioning::Underway && own.any(unfinished) {
+            return Ok(accepted.running(None, self.settings.operation_patience));
+        }
         let grant = granted(&nic, change);
         if grant.is_empty() {
             let reason = format!("the NIC shows no address of the change {change}");
@@ -181,16 +178,34 @@ impl Core {
             ));
         }
         self.remember(&nic);
-        Ok(ChangeResult::Assigned(grant))
+        Ok(Progress::Done(ChangeResult::Assigned(grant)))
+    }
+
+    /// The error of a change by the failure of its write. A release needs nothing of the
+    /// subnet and no slot: if one of them was lacking, another change of the same write has
+    /// failed it.
+    pub(crate) fn told_as(&self, failure: &Failure, asked: Asked) -> ProviderError {
+        let scarcity = match asked {
+            Asked::Blocks => Scarcity::Prefixes,
+            Asked::Addresses => Scarcity::Addresses,
+            Asked::Release => {
+                let mut error = failure.error(None);
+                if matches!(error.class, ErrorClass::LimitReached { .. }) {
+                    error.class = ErrorClass::Transient;
+                }
+                return error;
+            }
+        };
+        failure.error(Some(Context {
+            subnet: &self.subnet,
+            scarcity,
+        }))
     }
 
     /// The error of a change that has failed. To ask again helps for none of them, so what
     /// would say so is told as doubt.
     fn ended_badly(&self, failure: &Failure, asked: Asked) -> ProviderError {
-        let mut error = failure.error(Some(Context {
-            subnet: &self.subnet,
-            scarcity: asked.scarcity(),
-        }));
+        let mut error = self.told_as(failure, asked);
         if matches!(
             error.class,
             ErrorClass::Throttled { .. } | ErrorClass::Transient

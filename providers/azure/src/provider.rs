@@ -1,6 +1,5 @@
 //! The provider: what it is made of, and the trait's calls.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -16,6 +15,7 @@ use crate::actions::Action;
 use crate::client::Client;
 use crate::configurations::ChangeId;
 use crate::identity::Instance;
+use crate::inventory::Good;
 use crate::metadata::{Metadata, local_view};
 use crate::network::Network;
 use crate::operations::{Accepted, Asked, pause};
@@ -38,8 +38,7 @@ pub(crate) struct Core {
     pub(crate) network: Network,
     pub(crate) metadata: Metadata,
     pub(crate) writer: Writer,
-    /// Names of configurations that were good at the last look; `None` before the first.
-    pub(crate) seen: Mutex<Option<BTreeSet<String>>>,
+    pub(crate) good: Mutex<Good>,
 }
 
 /// Azure, as seen from this node.
@@ -73,7 +72,7 @@ impl Core {
                 return Err(error(ErrorClass::Unsupported, Action::PutNic, reason));
             }
             ChangeRequest::Assign { interface, slots } => {
-                let asked = self.asked(*slots)?;
+                let asked = Self::asked(*slots)?;
                 let block = asked == Asked::Blocks;
                 let count = slots.count();
                 (interface, asked, Wanted::Assign { id, block, count })
@@ -99,14 +98,14 @@ impl Core {
         Ok(Change { id, asked, wanted })
     }
 
-    fn asked(&self, slots: AddressSlots) -> Result<Asked, ProviderError> {
-        let unsupported =
-            |reason: &str| Err(error(ErrorClass::Unsupported, Action::PutNic, reason));
+    fn asked(slots: AddressSlots) -> Result<Asked, ProviderError> {
         match (slots.family(), slots.kind()) {
-            (Family::V6, _) => unsupported("a NIC has no IPv6 configurations for pods"),
+            (Family::V6, _) => {
+                let reason = "a NIC has no IPv6 configurations for pods";
+                Err(error(ErrorClass::Unsupported, Action::PutNic, reason))
+            }
             (Family::V4, SlotKind::Address) => Ok(Asked::Addresses),
-            (Family::V4, SlotKind::Prefix) if self.capabilities.ipv4_prefixes => Ok(Asked::Blocks),
-            (Family::V4, SlotKind::Prefix) => unsupported("blocks are not to be had here"),
+            (Family::V4, SlotKind::Prefix) => Ok(Asked::Blocks),
         }
     }
 
@@ -119,11 +118,19 @@ impl Core {
                     asked: change.asked,
                     poll,
                 };
-                if ended {
-                    let result = self.result(&accepted, change.id).await?;
-                    return Ok(Progress::Done(result));
+                if !ended {
+                    return Ok(accepted.running(hint, self.settings.operation_patience));
                 }
-                Ok(accepted.running(hint, self.settings.operation_patience))
+                // The write is accepted, whatever becomes of the question what it has
+                // brought: `resume` asks again.
+                let result = self.result(&accepted, change.id).await;
+                Ok(result.unwrap_or_else(|error| {
+                    let hint = match error.class {
+                        ErrorClass::Throttled { retry_after } => retry_after.or(hint),
+                        _ => hint,
+                    };
+                    accepted.running(hint, self.settings.operation_patience)
+                }))
             }
             Outcome::Done => Ok(Progress::Done(ChangeResult::Released)),
             Outcome::Busy(_) => {
@@ -179,14 +186,9 @@ impl Provider for AzureProvider {
 
     async fn node(&self) -> Result<Node, ProviderError> {
         let core = &self.core;
-        let mut network_cidrs = core.settings.network_cidrs.clone();
-        if network_cidrs.is_empty() {
-            let ranges = core
-                .network
-                .ranges(&core.client, core.subnet.as_str())
-                .await;
-            network_cidrs = ranges.map_err(|failure| failure.error(None))?.network;
-        }
+        let subnet = core.subnet.as_str();
+        let ranges = core.network.ranges(&core.client, subnet).await;
+        let network_cidrs = ranges.map_err(|failure| failure.error(None))?.network;
         Ok(Node {
             instance_id: core.instance.machine.id().to_owned(),
             instance_type: core.instance.size.clone(),

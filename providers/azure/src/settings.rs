@@ -1,5 +1,6 @@
 //! What the provider can be told. Reading environment variables is the daemon's business.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What was known of the node before: its NIC and its subnet never change while it runs.
+/// What was known of the node before. Its NIC and its subnet never change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
     /// The machine's resource id.
@@ -75,6 +76,9 @@ pub struct Remembered {
     pub nic: String,
     /// The resource id of the NIC's subnet.
     pub subnet: String,
+    /// What pods could have: while a write is under way that hides which configurations are
+    /// good, these are.
+    pub ranges: BTreeSet<IpNet>,
 }
 
 /// Settings of the provider.
@@ -94,15 +98,10 @@ pub struct AzureSettings {
     pub authority: Option<String>,
     /// How the node proves who it is.
     pub credentials: Credentials,
-    /// The network's own ranges; those of the virtual network and of its peerings when
-    /// empty.
-    pub network_cidrs: Vec<IpNet>,
     /// Whether anything may be written.
     pub may_change: bool,
     /// Whether addresses and blocks are given back.
     pub release: bool,
-    /// Whether /28 blocks may be asked for.
-    pub blocks: bool,
     /// After this time a change that has ended shows in a read.
     pub settle_time: Duration,
     /// Longest time of one request.
@@ -122,10 +121,8 @@ impl Default for AzureSettings {
             metadata_endpoint: None,
             authority: None,
             credentials: Credentials::ManagedIdentity(None),
-            network_cidrs: Vec::new(),
             may_change: true,
             release: true,
-            blocks: true,
             settle_time: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),
             operation_patience: Duration::from_secs(600),
@@ -143,10 +140,8 @@ impl fmt::Debug for AzureSettings {
             .field("metadata_endpoint", &self.metadata_endpoint)
             .field("authority", &self.authority)
             .field("credentials", &self.credentials)
-            .field("network_cidrs", &self.network_cidrs)
             .field("may_change", &self.may_change)
             .field("release", &self.release)
-            .field("blocks", &self.blocks)
             .field("settle_time", &self.settle_time)
             .field("call_timeout", &self.call_timeout)
             .finish_non_exhaustive()

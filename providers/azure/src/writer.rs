@@ -6,13 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, sleep};
 use veni_provider::{ErrorClass, ProviderError, random};
 
 use crate::actions::Action;
 use crate::configurations::{Nic, Provisioning, edit};
-use crate::failure::Context;
 use crate::operations::{Asked, Poll, pause};
 use crate::plan::{Verdict, Wanted, plan};
 use crate::provider::Core;
@@ -75,12 +74,34 @@ impl Writer {
     fn line(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Takes all changes whose callers still wait.
-    fn take(&self) -> Vec<Waiting> {
-        let mut all = std::mem::take(&mut *self.line());
-        all.retain(|one| !one.answer.is_closed());
-        all
+/// The changes of one write. If the caller that writes goes away before anything was sent,
+/// they go back to the head of the line, where the next one takes them.
+struct Taken<'a> {
+    writer: &'a Writer,
+    all: Vec<Waiting>,
+    sent: bool,
+}
+
+impl Taken<'_> {
+    /// Takes what has come to the line, and lets go of what nobody waits for any more.
+    fn take(&mut self) {
+        self.all.append(&mut self.writer.line());
+        self.all.retain(|one| !one.answer.is_closed());
+    }
+
+    fn tell(&mut self, outcome: &Outcome) {
+        tell(std::mem::take(&mut self.all), outcome);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.sent {
+            let all = std::mem::take(&mut self.all);
+            self.writer.line().splice(0..0, all);
+        }
     }
 }
 
@@ -98,21 +119,15 @@ impl Core {
         let (answer, mut receiver) = oneshot::channel();
         self.writer.line().push(Waiting { wanted, answer });
         let turn = self.writer.turn.lock().await;
-        // Whoever had the turn before may have written it.
-        if let Ok(outcome) = receiver.try_recv() {
-            return outcome;
+        // Whoever had the turn before may have written it, or have gone while it was written.
+        match receiver.try_recv() {
+            Ok(outcome) => return outcome,
+            Err(TryRecvError::Closed) => return left_alone(),
+            Err(TryRecvError::Empty) => {}
         }
         self.write_all().await;
         drop(turn);
-        receiver.await.unwrap_or_else(|_| {
-            let reason = "the caller that wrote for several went away";
-            let operation = Action::PutNic.label();
-            Outcome::Failed(ProviderError::new(
-                ErrorClass::OutcomeUnknown,
-                operation,
-                reason,
-            ))
-        })
+        receiver.await.unwrap_or_else(|_| left_alone())
     }
 
     /// Submits a change until nobody else's is under way, for a while.
@@ -128,47 +143,53 @@ impl Core {
     }
 
     async fn write_all(&self) {
-        let mut all: Vec<Waiting> = Vec::new();
+        let mut taken = Taken {
+            writer: &self.writer,
+            all: Vec::new(),
+            sent: false,
+        };
         for number in 0..TRIES {
             let read = self
                 .client
                 .get(Action::GetNic, &self.nic_id, crate::inventory::VERSION);
             let read = read.await;
-            all.extend(self.writer.take());
-            all.retain(|one| !one.answer.is_closed());
-            if all.is_empty() {
+            taken.take();
+            if taken.all.is_empty() {
                 return;
             }
             let read = read.map_err(|failure| failure.error(None));
             let nic = read.and_then(|answer| Ok((Nic::of(&answer.body)?, answer.body)));
             let (nic, document) = match nic {
                 Ok(read) => read,
-                Err(error) => return tell(all, &Outcome::Failed(nothing_changed(error))),
+                Err(error) => return taken.tell(&Outcome::Failed(nothing_changed(error))),
             };
             if nic.state == Provisioning::Underway {
-                return tell(all, &Outcome::Busy(pause(Some(Duration::from_secs(1)))));
+                return taken.tell(&Outcome::Busy(pause(Some(Duration::from_secs(1)))));
             }
-            let document = match self.arrange(&nic, document, &mut all) {
+            let document = match self.arrange(&nic, document, &mut taken.all) {
                 Ok(Some(document)) => document,
                 Ok(None) => return,
-                Err(error) => return tell(all, &Outcome::Failed(error)),
+                Err(error) => return taken.tell(&Outcome::Failed(error)),
             };
-            match self.put(&document).await {
-                Ok(outcome) => return tell(all, &outcome),
+            taken.sent = true;
+            let answer = self.put(&document).await;
+            taken.sent = false;
+            match answer {
+                Ok(outcome) => return taken.tell(&outcome),
                 Err(failure) if failure.status == Some(412) => {
                     let most = LONGEST_PAUSE.min(0.05 * f64::from(1 << number));
                     sleep(Duration::from_secs_f64(random::within(0.0..most))).await;
                 }
                 Err(failure) if is_lock(&failure.code) => {
-                    return tell(all, &Outcome::Busy(pause(failure.retry_after)));
+                    return taken.tell(&Outcome::Busy(pause(failure.retry_after)));
                 }
-                Err(failure) => return self.tell_failure(all, &failure),
+                Err(failure) => return self.tell_failure(std::mem::take(&mut taken.all), &failure),
             }
         }
         let reason = format!("somebody else wrote the NIC {TRIES} times in between");
         let operation = Action::PutNic.label();
         let error = ProviderError::new(ErrorClass::Transient, operation, reason);
-        tell(all, &Outcome::Failed(error));
+        taken.tell(&Outcome::Failed(error));
     }
 
     /// Answers the changes that need no write, and returns what is to be written for those
@@ -235,13 +256,21 @@ impl Core {
 
     fn tell_failure(&self, all: Vec<Waiting>, failure: &crate::failure::Failure) {
         for one in all {
-            let error = failure.error(Some(Context {
-                subnet: &self.subnet,
-                scarcity: one.asked().scarcity(),
-            }));
+            let error = self.told_as(failure, one.asked());
             tell(vec![one], &Outcome::Failed(error));
         }
     }
+}
+
+/// The caller that wrote for several went away while the write was on its way.
+fn left_alone() -> Outcome {
+    let reason = "the caller that wrote for several went away";
+    let operation = Action::PutNic.label();
+    Outcome::Failed(ProviderError::new(
+        ErrorClass::OutcomeUnknown,
+        operation,
+        reason,
+    ))
 }
 
 /// A read that failed changed nothing.

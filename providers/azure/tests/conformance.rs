@@ -1,5 +1,6 @@
 //! The suite of behaviours on the fake Resource Manager: in process on a paused clock, with
-//! each way in which ARM tells of an operation's end, and served over HTTP in real time.
+//! each way in which ARM tells of an operation's end and of its configurations' states, and
+//! served over HTTP in real time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,12 +101,19 @@ fn judge(name: &str, outcome: Outcome) {
 }
 
 async fn in_process(polling: PollingStyle, name: &str) {
+    with(
+        Config {
+            polling,
+            ..Config::default()
+        },
+        name,
+    )
+    .await;
+}
+
+async fn with(config: Config, name: &str) {
     let behaviour = behaviour(name).expect("is in the table");
-    let cloud = Cloud::new(Config {
-        polling,
-        ..Config::default()
-    });
-    judge(name, behaviour.run(&cloud).await);
+    judge(name, behaviour.run(&Cloud::new(config)).await);
 }
 
 /// The behaviour that looks at a change while it runs.
@@ -146,6 +154,21 @@ macro_rules! location {
     };
 }
 
+macro_rules! all_states_alike {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        mod where_all_configurations_show_the_nic_s_state {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                let config = super::Config {
+                    all_show_the_nic_s_state: true,
+                    ..super::Config::default()
+                };
+                super::with(config, stringify!($name)).await;
+            })*
+        }
+    };
+}
+
 macro_rules! over_http {
     ($($module:ident :: $name:ident),* $(,)?) => {
         mod over_http {
@@ -159,6 +182,7 @@ macro_rules! over_http {
 
 veni_provider::for_each_behaviour!(async_operation);
 veni_provider::for_each_behaviour!(location);
+veni_provider::for_each_behaviour!(all_states_alike);
 veni_provider::for_each_behaviour!(over_http);
 
 /// Where ARM tells an operation's end by the NIC's state alone, what failed is told as doubt,

@@ -41,6 +41,7 @@ impl Profile {
                 source_routing: SourceRouting::BySource,
                 release: true,
                 batch: 50,
+                lists_own_alone: false,
                 settle_time,
             },
             Self::Azure => Capabilities {
@@ -51,6 +52,7 @@ impl Profile {
                 source_routing: SourceRouting::None,
                 release: true,
                 batch: 256,
+                lists_own_alone: false,
                 settle_time,
             },
         }

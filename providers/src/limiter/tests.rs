@@ -33,6 +33,7 @@ impl Scripted {
                 source_routing: SourceRouting::BySource,
                 release: true,
                 batch: 1,
+                lists_own_alone: false,
                 settle_time: Duration::ZERO,
             },
             deadline: None,

@@ -8,6 +8,7 @@ mod netns {
     mod addresses_of_servers;
     mod alerts;
     mod auditor;
+    mod azure;
     mod bandwidth;
     mod chaining;
     mod check;
@@ -30,6 +31,7 @@ mod netns {
     mod interrupted_plugins;
     mod kube_proxy;
     mod main_routes;
+    mod metadata;
     mod node_addresses;
     mod node_local_dns;
     mod node_ports;

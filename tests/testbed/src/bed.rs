@@ -12,7 +12,7 @@ use tempfile::TempDir;
 #[cfg(feature = "aws")]
 use veni_cloudlab::Ec2Config;
 use veni_cloudlab::mock::CloudConfig;
-use veni_cloudlab::{Lab, LabConfig, Pod};
+use veni_cloudlab::{ArmConfig, Lab, LabConfig, Pod, veni_arm};
 
 use crate::audit::{Evidence, Violation, audit};
 use crate::daemon::Daemon;
@@ -28,6 +28,8 @@ static NUMBER: AtomicU32 = AtomicU32::new(1);
 pub enum BedCloud {
     /// The mock cloud.
     Mock(Box<CloudConfig>),
+    /// A Resource Manager with rules. Nodes and their sizes are the bed's.
+    Arm(Box<veni_arm::Config>),
     /// The EC2 of this process's LocalStack, in a VPC of the bed's own. Nodes and
     /// their types are the bed's.
     #[cfg(feature = "aws")]
@@ -60,6 +62,16 @@ impl BedConfig {
         config
             .set("VENI_AUDIT_INTERVAL", "1")
             .set("IP_COOLDOWN_PERIOD", "1")
+    }
+
+    /// Nodes as in [`BedConfig::new`], in a virtual network of a Resource Manager with rules.
+    /// Daemons give an excess back after a second.
+    pub fn arm(nodes: u32, arm: veni_arm::Config) -> Self {
+        let mut config = Self::new(nodes);
+        config.cloud = BedCloud::Arm(Box::new(arm));
+        config
+            .instance_type("Standard_D4s_v5")
+            .set("VENI_RELEASE_DELAY", "1")
     }
 
     /// With another instance type.
@@ -169,6 +181,10 @@ impl Bed {
         let lab = match config.cloud {
             BedCloud::Mock(cloud) => {
                 LabConfig::new(&name, *cloud, config.nodes, &config.instance_type)
+            }
+            BedCloud::Arm(arm) => {
+                let arm = ArmConfig::new(*arm, config.nodes, &config.instance_type);
+                LabConfig::arm(&name, arm)
             }
             #[cfg(feature = "aws")]
             BedCloud::Ec2(mut ec2) => {

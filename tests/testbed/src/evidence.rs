@@ -96,6 +96,9 @@ async fn attached(bed: &Bed, index: usize) -> Result<Vec<InterfaceDump>, String>
         let told = ec2.interfaces(instance).await;
         return told.map_err(|error| error.to_string());
     }
+    if let Some(arm) = bed.lab().arm() {
+        return Ok(arm.interfaces(instance));
+    }
     let node = bed.lab().cloud().dump();
     let node = node.nodes.into_iter();
     let mut node = node.filter(|node| node.instance_id == instance);

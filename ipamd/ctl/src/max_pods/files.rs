@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::Known;
 use clap::ValueEnum;
-use veni_pool::instance_types::InstanceType;
-use veni_pool::max_pods::MaxPods;
 
 /// A tool that tells a kubelet how many pods its node takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,13 +18,13 @@ pub(crate) enum Tool {
 
 /// The file, or nothing without a type. One file serves all nodes that it is given to, so
 /// it has the least number: the scheduler then sends no node more pods than it can take.
-pub(super) fn setting(tool: Tool, known: &[(InstanceType, MaxPods)]) -> String {
+pub(super) fn setting(tool: Tool, known: &[Known]) -> String {
     let Some(least) = known.iter().map(|(_, result)| result.pods).min() else {
         return String::new();
     };
     let mut text = String::new();
-    for (found, result) in known {
-        let _ = writeln!(text, "# {}: {}", found.name, result.pods);
+    for (name, result) in known {
+        let _ = writeln!(text, "# {name}: {}", result.pods);
     }
     text + &match tool {
         // https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/

@@ -98,6 +98,7 @@ async fn prepare(kernel: &Kernel) -> Result<(), Failure> {
         external_services: Vec::new(),
         no_tcp_early_demux: false,
         egress: None,
+        closed_to_pods: Vec::new(),
         veth_prefix: "time".into(),
     };
     kernel.prepare_node(&plan).await?;

@@ -33,6 +33,7 @@ pub(super) fn node() -> NodePlan {
         external_services: Vec::new(),
         no_tcp_early_demux: false,
         egress: None,
+        closed_to_pods: Vec::new(),
         veth_prefix: "eni".into(),
     }
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::KernelError;
 use crate::plan::{
-    DYING_GROUP, NodePlan, POD_GROUP, SECONDARY_GROUP, SourceNatPorts, egress_range,
+    ClosedAddress, DYING_GROUP, NodePlan, POD_GROUP, SECONDARY_GROUP, SourceNatPorts, egress_range,
 };
 
 /// Family and name of the table.
@@ -60,7 +60,7 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
         .node_v6
         .filter(|_| plan.source_nat && plan.untranslated.iter().any(is_v6));
     let translates = v4.is_some() || v6.is_some() || plan.egress.is_some();
-    if !translates && !plan.node_ports {
+    if !translates && !plan.node_ports && plan.closed_to_pods.is_empty() {
         return None;
     }
     let mut text = replace();
@@ -79,6 +79,9 @@ pub(crate) fn table(plan: &NodePlan, primary: &str) -> Option<String> {
     write_marks(&mut text, translated.map(|(family, _)| family), plan.mark);
     if let Some(node) = plan.egress {
         write_egress(&mut text, node);
+    }
+    if !plan.closed_to_pods.is_empty() {
+        write_closed(&mut text, &plan.closed_to_pods);
     }
     if translates {
         write_source_nat(&mut text, plan, v4, v6);
@@ -209,6 +212,30 @@ fn write_egress(text: &mut String, node: IpAddr) {
          reject with icmpx admin-prohibited\n\
          \t}}\n"
     );
+}
+
+/// Pods open no flows to these addresses, also by a service that leads there. Answers of pods
+/// pass: probes may come from such an address.
+fn write_closed(text: &mut String, closed: &[ClosedAddress]) {
+    let _ = write!(
+        text,
+        "\n\tchain closed_to_pods {{\n\
+         \t\tcomment \"pods open no flows to the cloud's services for the node\"\n\
+         \t\ttype filter hook forward priority {BEFORE_FIREWALLS}; policy accept;\n\
+         \t\tiifgroup != {POD_GROUP:#x} return\n\
+         \t\tct direction reply return\n"
+    );
+    for ClosedAddress { address, but_port } in closed {
+        let family = family(*address);
+        let but = but_port.map_or_else(String::new, |port| {
+            format!(" meta l4proto {{ tcp, udp }} th dport != {port}")
+        });
+        let _ = writeln!(
+            text,
+            "\t\t{family} daddr {address}{but} reject with icmpx admin-prohibited"
+        );
+    }
+    text.push_str("\t}\n");
 }
 
 /// How nft names the family of an address.

@@ -294,7 +294,8 @@ fn load(
             format!("nftables table {}", nft::TABLE),
             "changed by another program",
             "what pods send out of the network keeps its address and is dropped, or leaves by \
-             the wrong interface; node ports may not answer",
+             the wrong interface; node ports may not answer; pods may reach instance metadata \
+             where that is closed to them",
         ));
     }
     if mode == Mode::Compare {

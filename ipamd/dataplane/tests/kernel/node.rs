@@ -28,6 +28,7 @@ pub(crate) fn plan() -> NodePlan {
         external_services: Vec::new(),
         no_tcp_early_demux: false,
         egress: None,
+        closed_to_pods: Vec::new(),
         veth_prefix: "eni".into(),
     }
 }

@@ -215,7 +215,12 @@ struct AzureChoice {
     identity: AzureIdentity,
 }
 
-impl ProviderSettings for AzureChoice {}
+impl ProviderSettings for AzureChoice {
+    /// The identity's role may write the node's NIC.
+    fn metadata_gives_its_rights(&self) -> bool {
+        matches!(self.identity, AzureIdentity::Managed { .. })
+    }
+}
 
 fn read(reader: &mut Reader<'_>, _: &str) -> Arc<dyn ProviderSettings> {
     Arc::new(AzureChoice {

@@ -33,6 +33,7 @@ fn capabilities() -> Capabilities {
         source_routing: SourceRouting::BySource,
         release: true,
         batch: 50,
+        lists_own_alone: false,
         settle_time: Duration::ZERO,
     }
 }

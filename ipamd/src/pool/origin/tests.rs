@@ -49,6 +49,7 @@ fn see(origins: &mut Origins, now: Instant, interfaces: &[Interface]) -> Vec<Str
     let context = Context {
         now,
         provisioning: true,
+        own_alone: false,
         released: &|_| false,
         held: &|_, _| false,
     };
@@ -245,12 +246,35 @@ fn an_interface_that_turns_out_to_be_ours_is_ours_with_what_was_found_on_it() {
     assert!(origins.may_detach(&id("eni-1")));
 }
 
+/// A write that was accepted before a reboot, or that ran for longer than a call is noted.
+#[test]
+fn where_the_cloud_lists_veni_s_ranges_alone_they_are_veni_s_whenever_they_come() {
+    let (mut origins, now) = settled();
+    let mut next = restarted(&mut origins, now, false);
+    let eni = id("eni-0");
+    let context = Context {
+        now: now + LATER,
+        provisioning: true,
+        own_alone: true,
+        released: &|cidr| *cidr == single(2),
+        held: &|_, _| false,
+    };
+    let held = interface("eni-0", &[single(1), single(2)]);
+    let told = next.seen(&[held, interface("eni-2", &[single(3)])], &context);
+    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(next.of(&eni, &single(1)), Origin::Veni);
+    assert_eq!(next.of(&id("eni-2"), &single(3)), Origin::Veni);
+    // What was given back is not taken for a new one.
+    assert_eq!(next.of(&eni, &single(2)), Origin::Others);
+}
+
 #[test]
 fn without_provisioning_whatever_comes_is_for_pods() {
     let (mut origins, now) = settled();
     let context = Context {
         now,
         provisioning: false,
+        own_alone: false,
         released: &|_| false,
         held: &|_, _| false,
     };
@@ -275,6 +299,7 @@ fn a_range_that_inventories_lack_is_forgotten_late_and_not_while_the_pool_has_it
     let held = Context {
         now: now + 2 * FORGOTTEN_AFTER,
         provisioning: true,
+        own_alone: false,
         released: &|_| false,
         held: &|_, _| true,
     };

@@ -147,4 +147,19 @@ async fn a_right_that_is_missing_is_named() {
     );
     let message = refused.body["error"]["message"].as_str().expect("a text");
     assert!(message.contains(join), "{message}");
+
+    served.arm.allow_all();
+    let accepted = served.put(&nic, None).await;
+    let url = accepted.header("azure-asyncoperation").expect("a URL");
+    for kind in ["operations", "operationResults"] {
+        let url = url.replace("/operations/", &format!("/{kind}/"));
+        assert_eq!(served.follow(&url).await.status, 200);
+        let ask = format!("Microsoft.Network/locations/{kind}/read");
+        served.arm.deny(&ask);
+        let refused = served.follow(&url).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code()),
+            (403, "AuthorizationFailed")
+        );
+    }
 }

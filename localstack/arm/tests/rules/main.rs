@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod in_process;
 mod metadata;
 mod nics;
 mod operations;

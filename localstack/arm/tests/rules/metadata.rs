@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
 use veni_arm::Config;
 
 use super::client::{Served, instant};
+use super::in_process::{InProcess, MOMENT};
 use super::with;
 
 const METADATA: (&str, &str) = ("Metadata", "true");
@@ -52,31 +54,27 @@ async fn of_several_identities_a_token_s_request_must_say_which() {
     assert_eq!(other.status, 400);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn instance_metadata_shows_a_change_of_the_network_later() {
-    let lagging = Config {
-        metadata_lag: Duration::from_millis(400),
+    let lag = Duration::from_millis(400);
+    let node = InProcess::new(Config {
+        metadata_lag: lag,
         ..instant()
-    };
-    let served = Served::new(lagging).await;
-    let path = "/metadata/instance/network?api-version=2021-02-01";
+    })
+    .await;
+    let view = async || node.metadata("/metadata/instance/network").await;
     let shown = async || {
-        let view = served.metadata(path, &[METADATA]).await.body;
-        let addresses = view["interface"][0]["ipv4"]["ipAddress"]
-            .as_array()
-            .cloned();
+        let view = view().await;
+        let addresses = view["interface"][0]["ipv4"]["ipAddress"].as_array();
         addresses.expect("a list").len()
     };
-    let nic = served.get(&Served::nic()).await.body;
+    let nic = node.get(&Served::nic()).await;
     assert_eq!(nic["properties"]["macAddress"], "00-0D-3A-00-00-01");
-    let view = served.metadata(path, &[METADATA]).await.body;
-    assert_eq!(view["interface"][0]["macAddress"], "000D3A000001");
-    served.put(&with(&nic, &[("one", None)]), None).await;
-    for _ in 0..1_000 {
-        if shown().await == 2 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("it never showed");
+    assert_eq!(view().await["interface"][0]["macAddress"], "000D3A000001");
+    node.put(&with(&nic, &[("one", None)])).await;
+    assert_eq!(shown().await, 1);
+    sleep(lag - MOMENT).await;
+    assert_eq!(shown().await, 1, "not yet");
+    sleep(MOMENT).await;
+    assert_eq!(shown().await, 2);
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use veni_arm::{Config, PollingStyle};
 
 use super::client::{Served, instant};
+use super::in_process::{InProcess, MOMENT};
 use super::{configuration, with};
 
 /// Asks an operation until it has ended.
@@ -132,9 +133,9 @@ async fn a_static_address_must_be_free() {
 }
 
 /// How much of the first subnet is used.
-async fn used(served: &Served) -> f64 {
+async fn used(node: &InProcess) -> f64 {
     let path = Served::path("Microsoft.Network/virtualNetworks/network/usages");
-    let usages = served.get(&path).await.body;
+    let usages = node.get(&path).await;
     let usage = &usages["value"][0];
     assert_eq!(
         usage["limit"], 4091.0,
@@ -143,26 +144,68 @@ async fn used(served: &Served) -> f64 {
     usage["currentValue"].as_f64().expect("a number")
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_given_back_stays_taken_for_a_while() {
-    let served = Served::new(Config {
-        release_lag: Duration::from_millis(500),
+    let lag = Duration::from_millis(500);
+    let node = InProcess::new(Config {
+        release_lag: lag,
         ..instant()
     })
     .await;
-    let nic = served.get(&Served::nic()).await.body;
-    assert!((used(&served).await - 1.0).abs() < f64::EPSILON);
+    let uses = async |expected: f64| (used(&node).await - expected).abs() < f64::EPSILON;
+    let nic = node.get(&Served::nic()).await;
+    assert!(uses(1.0).await);
     let added = [("one", None), ("block", Some(28))];
-    served.put(&with(&nic, &added), None).await;
-    assert!((used(&served).await - 18.0).abs() < f64::EPSILON);
-    served.put(&nic, None).await;
-    for _ in 0..1_000 {
-        if (used(&served).await - 1.0).abs() < f64::EPSILON {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    node.put(&with(&nic, &added)).await;
+    assert!(uses(18.0).await);
+    node.put(&nic).await;
+    assert!(uses(18.0).await);
+    tokio::time::sleep(lag - MOMENT).await;
+    assert!(uses(18.0).await, "not yet");
+    tokio::time::sleep(MOMENT).await;
+    assert!(uses(1.0).await);
+}
+
+/// The states of the NIC and of its configurations.
+async fn states(served: &Served) -> (String, Vec<String>) {
+    let nic = served.get(&Served::nic()).await.body;
+    let of = |properties: &Value| {
+        let state = properties["provisioningState"].as_str();
+        state.expect("a state").to_owned()
+    };
+    let all = nic["properties"]["ipConfigurations"].as_array();
+    let all = all.expect("a list").iter();
+    let all = all.map(|one| of(&one["properties"])).collect();
+    (of(&nic["properties"]), all)
+}
+
+#[tokio::test]
+async fn all_configurations_show_the_nic_s_state_where_that_is_so() {
+    for alike in [false, true] {
+        let served = Served::new(Config {
+            all_show_the_nic_s_state: alike,
+            ..instant()
+        })
+        .await;
+        let nic = served.get(&Served::nic()).await.body;
+        served.arm.fill("nodes-a", 0).expect("is there");
+        served.put(&with(&nic, &[("one", None)]), None).await;
+        let primary = if alike { "Failed" } else { "Succeeded" };
+        let expected = (
+            "Failed".to_owned(),
+            vec![primary.to_owned(), "Failed".to_owned()],
+        );
+        assert_eq!(states(&served).await, expected);
+
+        let lasting = Duration::from_secs(600);
+        served
+            .arm
+            .configure(|config| config.operation_time = lasting);
+        served.put(&nic, None).await;
+        let (state, all) = states(&served).await;
+        let primary = if alike { "Updating" } else { "Succeeded" };
+        assert_eq!((state.as_str(), all[0].as_str()), ("Updating", primary));
     }
-    panic!("it never became free");
 }
 
 #[tokio::test]

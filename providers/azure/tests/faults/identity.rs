@@ -21,6 +21,23 @@ async fn a_token_that_expired_early_is_replaced_and_the_call_made_again() {
     assert_eq!(cloud.arm.writes(), 1);
 }
 
+/// No other token helps against that.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_is_not_asked_for_again() {
+    let cloud = cloud();
+    let (machine, _) = cloud.machine(|_| {});
+    let refusal = FaultKind::Refuse {
+        status: 400,
+        code: "invalid_request".to_owned(),
+        retry_after: None,
+    };
+    let fault = Fault::next(Matcher::new("GET", "oauth2/token"), refusal);
+    cloud.arm.inject(fault);
+    let refused = AzureProvider::connect(cloud.settings(&machine)).await;
+    assert_eq!(class(refused), ErrorClass::Denied);
+    assert_eq!(cloud.arm.tokens_given(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_several_identities_the_one_that_is_meant_must_be_said() {
     let cloud = cloud();
@@ -113,11 +130,11 @@ async fn the_node_sees_its_addresses_without_a_call_to_the_resource_manager() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = cloud.arm.requests("GET");
     let view = provider.local_view().await.expect("must answer");
+    assert_eq!(cloud.arm.requests("GET"), before);
     let shown = nic(&provider).await;
+    assert!(cloud.arm.requests("GET") > before, "the inventory asks");
     assert_eq!(view.interfaces[&shown.mac], shown.ranges());
     assert_eq!(shown.addresses, grant.addresses);
-    // The inventory asks three times: NIC, usages, and the network where it is not kept.
-    assert!(cloud.arm.requests("GET") - before <= 3);
     let unavailable = FaultKind::Refuse {
         status: 503,
         code: "busy".to_owned(),
@@ -141,6 +158,7 @@ async fn a_node_that_is_remembered_is_found_without_the_resource_manager() {
         machine: machine.to_owned(),
         nic: primary.id.to_string(),
         subnet: primary.subnet.to_string(),
+        ranges: primary.ranges(),
     };
     let connect = async |remembered: Remembered| {
         let before = cloud.arm.requests("GET");
@@ -160,4 +178,41 @@ async fn a_node_that_is_remembered_is_found_without_the_resource_manager() {
     // What was known of another machine says nothing of this one.
     let (_, calls) = connect(remembered("/subscriptions/s/another")).await;
     assert_eq!(calls, 2);
+}
+
+/// What pods have waits for nobody.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_remembered_is_there_before_anybody_answers() {
+    let cloud = cloud();
+    let (machine, _) = cloud.machine(|_| {});
+    let first = AzureProvider::connect(cloud.settings(&machine)).await;
+    let first = first.expect("must connect");
+    let primary = nic(&first).await;
+    let remembered = |machine: String| Remembered {
+        machine,
+        nic: primary.id.to_string(),
+        subnet: primary.subnet.to_string(),
+        ranges: primary.ranges(),
+    };
+    let own = first.node().await.expect("must answer").instance_id;
+    let silent = Matcher::new("GET", "/metadata/instance");
+    let silent = Fault::next(silent, FaultKind::LoseRequest).times(2);
+    cloud.arm.inject(silent);
+
+    let second = veni_provider_azure::resume(cloud.settings(&machine), remembered(own));
+    assert_eq!(second.capabilities(), first.capabilities());
+    assert_eq!(second.local_view().await, None, "not worth a try");
+    assert_eq!(class(second.inventory().await), ErrorClass::Transient);
+    let operation = veni_provider::OperationId::new("operation");
+    let asked = class(second.resume(&operation).await);
+    assert_eq!(asked, ErrorClass::Transient, "a change goes on meanwhile");
+    // Now it answers.
+    let asked = class(second.resume(&operation).await);
+    assert_eq!(asked, ErrorClass::NotFound);
+    let inventory = second.inventory().await.expect("must answer");
+    assert_eq!(inventory.interfaces, std::slice::from_ref(&primary));
+
+    let another = remembered("/subscriptions/s/another".to_owned());
+    let another = veni_provider_azure::resume(cloud.settings(&machine), another);
+    assert_eq!(class(another.inventory().await), ErrorClass::Fatal);
 }

@@ -5,6 +5,7 @@
 mod fake;
 mod identity;
 mod refusals;
+mod states;
 mod writers;
 
 use std::collections::BTreeSet;

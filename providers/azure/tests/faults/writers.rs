@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use veni_arm::{Fault, FaultKind};
+use veni_arm::{Fault, FaultKind, Matcher};
 use veni_provider::{ErrorClass, Grant, Provider};
 use veni_provider_azure::AzureProvider;
 
@@ -125,4 +126,56 @@ async fn changes_that_wait_together_become_one_write() {
     assert!(cloud.arm.writes() <= 3, "{} writes", cloud.arm.writes());
     let held: BTreeSet<IpAddr> = nic(&provider).await.addresses.into_iter().collect();
     assert_eq!(held, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_is_not_told_what_another_change_of_its_write_lacked() {
+    let code = || "SubnetIsFull".to_owned();
+    let at_once = FaultKind::Refuse {
+        status: 400,
+        code: code(),
+        retry_after: None,
+    };
+    let at_the_end = FaultKind::FailOperation { code: code() };
+    for (kind, expected) in [
+        (at_once, ErrorClass::Transient),
+        (at_the_end, ErrorClass::OutcomeUnknown),
+    ] {
+        let cloud = cloud();
+        let provider = cloud.provider().await;
+        let id = id(&provider).await;
+        let grant = provider.assign(&id, addresses(1)).await.expect("must work");
+        cloud.arm.inject(Fault::next(writes(), kind.clone()));
+        let assigning = provider.assign(&id, addresses(2));
+        let releasing = provider.release(&id, &grant);
+        let (assigned, released) = futures::join!(assigning, releasing);
+        assert_eq!(cloud.arm.requests("PUT"), 2, "they share one write");
+        let full = class(assigned);
+        assert!(matches!(full, ErrorClass::Exhausted { .. }), "{full:?}");
+        assert_eq!(class(released), expected, "{kind:?}");
+        provider.release(&id, &grant).await.expect("must work");
+        assert!(nic(&provider).await.addresses.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_before_the_write_is_sent_takes_nobody_with_it() {
+    let cloud = cloud();
+    let provider = cloud.provider().await;
+    let id = id(&provider).await;
+    // Both are taken into one write. It is overtaken, and before it is computed anew the
+    // caller that writes goes away.
+    cloud.arm.inject(Fault::next(writes(), FaultKind::Rival));
+    cloud.arm.inject(Fault {
+        of: Matcher::new("GET", "networkInterfaces"),
+        skip: 1,
+        times: 1,
+        kind: FaultKind::Delay(Duration::from_secs(15)),
+    });
+    let leader = tokio::time::timeout(Duration::from_secs(5), provider.assign(&id, addresses(3)));
+    let (left, grant) = futures::join!(leader, provider.assign(&id, addresses(2)));
+    assert!(left.is_err(), "it went away: {left:?}");
+    let grant = grant.expect("must work");
+    assert_eq!(nic(&provider).await.addresses, grant.addresses);
+    assert_eq!(grant.addresses.len(), 2);
 }

@@ -32,7 +32,7 @@ impl BedConfig {
     pub fn ec2(mut self, change: impl FnOnce(Ec2Config) -> Ec2Config) -> Self {
         self.cloud = match self.cloud {
             BedCloud::Ec2(config) => BedCloud::Ec2(change(config)),
-            BedCloud::Mock(_) => panic!("this bed is on the mock cloud"),
+            BedCloud::Mock(_) | BedCloud::Arm(_) => panic!("this bed is not on EC2"),
         };
         self
     }

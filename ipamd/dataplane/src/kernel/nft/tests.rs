@@ -21,6 +21,7 @@ fn plan() -> NodePlan {
         external_services: Vec::new(),
         no_tcp_early_demux: false,
         egress: None,
+        closed_to_pods: Vec::new(),
         veth_prefix: "eni".into(),
     }
 }
@@ -58,6 +59,27 @@ fn node_local_addresses_are_translated_whatever_else_is() {
             format!("{family} daddr {range} ct state != {{ established, related }} reject");
         assert_eq!(text.matches(&refused).count(), 1, "{text}");
         assert!(!text.contains("ct mark set"), "{text}");
+    }
+}
+
+#[test]
+fn addresses_are_closed_to_pods_whatever_else_the_table_does() {
+    let mut plan = plan();
+    plan.source_nat = false;
+    plan.node_ports = false;
+    plan.closed_to_pods = [("169.254.169.254", None), ("168.63.129.16", Some(53))]
+        .map(|(address, but_port)| ClosedAddress {
+            address: address.parse().expect("an address"),
+            but_port,
+        })
+        .to_vec();
+    let text = table(&plan, "eth0").expect("a table");
+    for refused in [
+        "ip daddr 169.254.169.254 reject with icmpx admin-prohibited\n",
+        "ip daddr 168.63.129.16 meta l4proto { tcp, udp } th dport != 53 reject with icmpx \
+         admin-prohibited\n",
+    ] {
+        assert_eq!(text.matches(refused).count(), 1, "{text}");
     }
 }
 

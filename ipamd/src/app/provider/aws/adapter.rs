@@ -4,7 +4,6 @@
 mod custom_network;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use veni_provider::{ErrorClass, Limits, Provider};
@@ -12,6 +11,7 @@ use veni_provider_aws::{
     Action, ActionCall, ActionObserver, AwsSettings, Remembered, TypeFacts, TypeLookup, Undeleted,
 };
 
+use super::super::patience::{FIRST_PAUSE, LONGEST_PAUSE, until_found};
 use super::AwsChoice;
 use crate::app::adapter::{Adapter, Start};
 use crate::cloud_metrics::{Leftover, RequestMetrics, RequestSeen};
@@ -21,12 +21,6 @@ use crate::host::HostChecks;
 use crate::host::aws_plugin::AWS_PLUGIN;
 use crate::journal::CloudMemory;
 use crate::progress::Progress;
-use crate::retry::Pauses;
-
-/// Between two tries to find out who the node is.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Amazon EC2, as the settings choose it.
 struct Aws(AwsChoice);
@@ -144,20 +138,8 @@ async fn connect(
     if let Some(memory) = remembered {
         return veni_provider_aws::resume(settings, known_of(memory));
     }
-    progress.waits_for("waiting for AWS to tell which node this is");
-    let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
-    loop {
-        match veni_provider_aws::connect(settings.clone()).await {
-            Ok(provider) => return provider,
-            Err(error) => {
-                tracing::error!(%error, "not ready: failed to find this node in AWS");
-                progress.waits_for(format!(
-                    "waiting for AWS to tell which node this is: {error}"
-                ));
-            }
-        }
-        tokio::time::sleep(pauses.after_failure()).await;
-    }
+    let connect = || veni_provider_aws::connect(settings.clone());
+    until_found("AWS", progress, connect).await
 }
 
 fn known_of(memory: &CloudMemory) -> Remembered {

@@ -2,13 +2,13 @@
 //! daemon before knew of the node.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use veni_provider::{ErrorClass, Provider};
+use veni_provider::Provider;
 use veni_provider_azure::{AzureProvider, AzureSettings, Credentials, Remembered, UserAssigned};
 
+use super::super::patience::until_found;
 use super::{AzureChoice, AzureIdentity};
 use crate::app::adapter::{Adapter, Start};
 use crate::cloud_rules::{AZURE, CloudRules};
@@ -16,12 +16,7 @@ use crate::config::{Config, ProviderChoice};
 use crate::host::HostChecks;
 use crate::host::azure_plugin::AZURE_PLUGIN;
 use crate::journal::CloudMemory;
-use crate::retry::Pauses;
-
-/// Between two tries to find out who the node is.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+use crate::progress::Progress;
 
 /// Microsoft Azure, as the settings choose it.
 struct Azure(AzureChoice);
@@ -45,27 +40,24 @@ impl Adapter for Azure {
     }
 
     async fn connect(&self, start: &Start<'_>) -> anyhow::Result<Arc<dyn Provider>> {
-        let mut settings = settings(start.config, &self.0)?;
-        settings.remembered = start.remembered.and_then(known_of);
-        let progress = &start.observers.progress;
-        progress.waits_for("waiting for Azure to tell which node this is");
-        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
-        loop {
-            let error = match AzureProvider::connect(settings.clone()).await {
-                Ok(provider) => return Ok(Arc::new(provider)),
-                Err(error) => error,
-            };
-            tracing::error!(%error, "not ready: failed to find this node in Azure");
-            let waits = format!("waiting for Azure to tell which node this is: {error}");
-            progress.waits_for(waits);
-            // Where many nodes start together, Azure says when to come back.
-            let hint = match error.class {
-                ErrorClass::Throttled { retry_after } => retry_after.unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
-            tokio::time::sleep(hint + pauses.after_failure()).await;
-        }
+        let settings = settings(start.config, &self.0)?;
+        let remembered = start.remembered.and_then(known_of);
+        Ok(connect(settings, remembered, &start.observers.progress).await)
     }
+}
+
+/// A node that is remembered is served at once, and found again beside. A new one has to be
+/// found first.
+async fn connect(
+    settings: AzureSettings,
+    remembered: Option<Remembered>,
+    progress: &Progress,
+) -> Arc<dyn Provider> {
+    if let Some(remembered) = remembered {
+        return veni_provider_azure::resume(settings, remembered);
+    }
+    let connect = || AzureProvider::connect(settings.clone());
+    Arc::new(until_found("Azure", progress, connect).await)
 }
 
 /// What the daemon's settings tell the provider.
@@ -119,28 +111,38 @@ fn credentials(identity: &AzureIdentity) -> anyhow::Result<Credentials> {
     })
 }
 
-/// What the daemon before knew: with it a restart needs no call to the Resource Manager.
+/// What the daemon before knew: with it a restart waits for nobody.
 fn known_of(memory: &CloudMemory) -> Option<Remembered> {
     let primary = memory.inventory.interfaces.iter().find(|one| one.primary)?;
     Some(Remembered {
         machine: memory.node.instance_id.clone(),
         nic: primary.id.to_string(),
         subnet: primary.subnet.to_string(),
+        ranges: primary.ranges(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use veni_provider::ErrorClass;
+
     use super::*;
 
-    fn chosen(set: &[(&str, &str)]) -> AzureSettings {
+    fn config(set: &[(&str, &str)]) -> Config {
         let lookup = |name: &str| {
             let found = set.iter().find(|(known, _)| *known == name);
             let given = found.map(|(_, value)| (*value).to_owned());
             given.or_else(|| (name == "VENI_PROVIDER").then(|| "azure".to_owned()))
         };
         let config = Config::try_new(&crate::app::providers(), &lookup, "node");
-        let config = config.expect("is good");
+        config.expect("is good")
+    }
+
+    fn chosen(set: &[(&str, &str)]) -> AzureSettings {
+        let config = config(set);
         let choice = config.provider.settings::<AzureChoice>().expect("is Azure");
         settings(&config, choice).expect("makes settings")
     }
@@ -178,6 +180,57 @@ mod tests {
             settings.authority.as_deref(),
             Some("https://login.microsoftonline.com/")
         );
+    }
+
+    /// A restart must not hang where neither instance metadata nor the Resource Manager
+    /// answers.
+    #[tokio::test]
+    async fn a_node_that_is_remembered_waits_for_nobody() {
+        let nobody = Some("http://127.0.0.1:1".to_owned());
+        let settings = AzureSettings {
+            endpoint: nobody.clone(),
+            metadata_endpoint: nobody,
+            ..chosen(&[])
+        };
+        let remembered = Remembered {
+            machine: "/subscriptions/s/machine".to_owned(),
+            nic: "/subscriptions/s/nic".to_owned(),
+            subnet: "/subscriptions/s/subnet".to_owned(),
+            ranges: BTreeSet::new(),
+        };
+        let progress = Progress::default();
+        let connected = connect(settings, Some(remembered), &progress);
+        let provider = tokio::time::timeout(Duration::from_secs(60), connected).await;
+        let provider = provider.expect("waits for nobody");
+        assert!(provider.capabilities().ipv4_prefixes);
+        let error = provider.inventory().await.expect_err("nobody answers");
+        assert_eq!(error.class, ErrorClass::Transient, "{error}");
+    }
+
+    #[test]
+    fn metadata_that_gives_the_node_s_rights_is_closed_to_pods_or_warned_of() {
+        let setting = "VENI_BLOCK_POD_METADATA";
+        let workload = [
+            ("AZURE_TENANT_ID", "tenant"),
+            ("AZURE_CLIENT_ID", "client"),
+            ("AZURE_FEDERATED_TOKEN_FILE", "/token"),
+        ];
+        for (set, closed, warned) in [
+            (&[][..], true, false),
+            (&[(setting, "false")], false, true),
+            (&workload, false, false),
+            (
+                &[(setting, "true"), workload[0], workload[1], workload[2]],
+                true,
+                false,
+            ),
+        ] {
+            let config = config(set);
+            assert_eq!(config.network.metadata_closed, closed, "{set:?}");
+            let about = |remark: &&crate::config::Remark| remark.name == setting;
+            let remark = config.remarks.iter().find(about);
+            assert_eq!(remark.is_some_and(|one| one.warning), warned, "{set:?}");
+        }
     }
 
     #[test]
