@@ -17,6 +17,8 @@ const NOT_ALLOWED: u32 = 0;
 const ALLOWED: u32 = 1;
 
 pub(crate) struct Endpoints {
+    /// Processors that the kernel counts for.
+    cpus: usize,
     endpoints: Map<MapData, u32, EndpointValue>,
     usages: Map<MapData, u32, Usage>,
     removed: Map<MapData, u32, u64>,
@@ -26,7 +28,13 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let cpus = nr_cpus().map_err(|(path, source)| Error::Pin {
+            operation: "count the processors in",
+            path: path.into(),
+            source,
+        })?;
         Ok(Self {
+            cpus,
             endpoints: maps::hash(folder, "endpoints")?,
             usages: maps::hash(folder, "usages")?,
             removed: maps::hash(folder, "removed")?,
@@ -74,7 +82,10 @@ impl Endpoints {
         if before.is_none() {
             self.begin_counting(link)?;
         }
-        self.set_sources(endpoint)?;
+        let further = |value: EndpointValue| value.flags & endpoint_flag::FURTHER != 0;
+        if further(value) || before.is_some_and(further) {
+            self.set_sources(endpoint)?;
+        }
         if before != Some(value) {
             let written = self.endpoints.insert(link, value, 0);
             written.map_err(Error::map("add an element to", "endpoints"))?;
@@ -87,12 +98,7 @@ impl Endpoints {
         written.map_err(Error::map("add an element to", "usages"))?;
         let written = self.removed.insert(link, 0, 0);
         written.map_err(Error::map("add an element to", "removed"))?;
-        let cpus = nr_cpus().map_err(|(path, source)| Error::Pin {
-            operation: "count the processors in",
-            path: path.into(),
-            source,
-        })?;
-        PerCpuValues::try_from(vec![Verdicts::default(); cpus])
+        PerCpuValues::try_from(vec![Verdicts::default(); self.cpus])
             .map_err(Into::into)
             .and_then(|none| self.verdicts.insert(link, none, 0))
             .map_err(Error::map("add an element to", "verdicts"))
@@ -125,13 +131,16 @@ impl Endpoints {
         Ok(())
     }
 
-    /// Removes an endpoint's elements; the one by which programs know it goes first.
+    /// Removes an endpoint's elements. What the pod may send never widens meanwhile.
     pub(crate) fn dismiss(&mut self, link: u32) -> Result<(), Error> {
+        let before = self.get(link)?;
+        if before.is_some_and(|found| found.flags & endpoint_flag::FURTHER != 0) {
+            self.remove_sources(link, |_| false)?;
+        }
         maps::gone(self.endpoints.remove(&link), "endpoints")?;
         maps::gone(self.usages.remove(&link), "usages")?;
         maps::gone(self.removed.remove(&link), "removed")?;
-        maps::gone(self.verdicts.remove(&link), "verdicts")?;
-        self.remove_sources(link, |_| false)
+        maps::gone(self.verdicts.remove(&link), "verdicts")
     }
 
     /// Gives an endpoint other rule sets. Its flows are judged anew, each by its next packet.

@@ -15,12 +15,14 @@ use veni_policy::PodPolicy;
 use crate::counters::{Counters, Counting};
 use crate::endpoint::Endpoint;
 use crate::endpoints::Endpoints;
+use crate::fault::Fault;
 use crate::flows::{Flows, Sweep};
 use crate::netlink::Netlink;
 use crate::node::{NodeRules, NodeTables};
+use crate::program::{Program, TestPacket, TestVerdict};
 use crate::records::Records;
 use crate::sets::Sets;
-use crate::tc::{self, Joined, NAMES, Place};
+use crate::tc::{self, Joined, Place};
 use crate::{Error, filesystem};
 
 /// The programs, as build.rs has compiled them.
@@ -41,84 +43,6 @@ pub struct Settings {
     pub flows: u32,
     /// Name of the link that holds the blocks.
     pub holder: String,
-}
-
-/// One of the programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Program {
-    /// Judges what a pod sends.
-    FromPod,
-    /// Judges what a pod receives.
-    ToPod,
-    /// Judges what leaves the node.
-    Leaving,
-}
-
-impl Program {
-    const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::Leaving];
-
-    /// As bpf/programs calls it.
-    fn function(self) -> &'static str {
-        match self {
-            Self::FromPod => "from_pod",
-            Self::ToPod => "to_pod",
-            Self::Leaving => "leaving",
-        }
-    }
-
-    /// As its filter is called.
-    fn filter(self) -> &'static str {
-        NAMES[self as usize]
-    }
-}
-
-/// What is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The link that holds the blocks is gone.
-    #[error("the link {0} that holds the tc blocks is missing")]
-    HolderMissing(String),
-    /// A program is not the first filter where it should be.
-    #[error("the program {program:?} is not the first filter of the {place}")]
-    ProgramMissing {
-        /// Which program.
-        program: Program,
-        /// In words.
-        place: String,
-    },
-    /// A link has left the blocks: its packets are judged by nobody.
-    #[error("link {0} does not join the tc blocks")]
-    NotJoined(u32),
-    /// No endpoint is admitted on the link: its packets are dropped.
-    #[error("link {0} has no endpoint")]
-    NotAdmitted(u32),
-    /// Programs of others run before ours on the link and may skip them.
-    #[error("link {0} has tcx programs of others ahead of ours: {1}")]
-    ForeignPrograms(u32, String),
-}
-
-/// What a program has said of a packet that was made up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TestVerdict {
-    /// Whether it was dropped.
-    pub dropped: bool,
-    /// The packet's mark afterwards.
-    pub mark: u32,
-    /// Mean of the runs.
-    pub duration: Duration,
-}
-
-/// A packet that is made up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TestPacket<'a> {
-    /// From Ethernet's header on, at least that.
-    pub bytes: &'a [u8],
-    /// The link on which a program looks at it; it exists in this network namespace.
-    pub link: u32,
-    /// The link by which it entered the node; 0 for what the node itself sends.
-    pub ingress_link: u32,
-    /// Its mark.
-    pub mark: u32,
 }
 
 /// Enforcement on one node. All verbs can be repeated. What they change stays when the

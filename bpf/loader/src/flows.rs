@@ -16,6 +16,10 @@ const SCTP: u8 = 132;
 /// `BPF_EXIST`: an update makes nothing new.
 const EXISTING: u64 = 2;
 
+/// Elements that one sweep reads at most. The kernel begins again from the start when the
+/// element that was read last is gone, so under a flood a sweep might never end.
+const MOST_READ: usize = 1 << 22;
+
 /// What one look at all flows has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sweep {
@@ -78,7 +82,7 @@ impl Flows {
         links: &HashMap<u64, u32>,
     ) -> Result<Sweep, Error> {
         let (mut sweep, mut ended) = (Sweep::default(), Vec::new());
-        for element in self.flows.iter() {
+        for element in self.flows.iter().take(MOST_READ) {
             let (key, flow) = element.map_err(Error::map("read", "flows"))?;
             if !links.contains_key(&key.generation) || over(&key, &flow, now) {
                 ended.push(key);

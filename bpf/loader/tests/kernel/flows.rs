@@ -259,19 +259,19 @@ fn a_flood_by_one_pod_cuts_no_flow_that_is_answered_and_none_of_another_pod() {
         assert_eq!(answer(1, 1), None);
         ask(1, 2);
         ask(2, 2);
-        for port in 10_000..15_000 {
+        for port in 10_000..12_000 {
             ask(1, port);
         }
-        let swept = bed.enforcer.sweep().expect("swept");
-        assert!((1024..1030).contains(&swept.half_open), "{swept:?}");
         assert_eq!(answer(1, 1), None, "its own that is answered");
-        assert_eq!(answer(1, 14_999), None, "its newest");
+        assert_eq!(answer(1, 11_999), None, "its newest");
         assert_eq!(
             answer(1, 2),
             BY_INGRESS,
             "its oldest without an answer is forgotten"
         );
         assert_eq!(answer(2, 2), None, "another pod's");
+        let swept = bed.enforcer.sweep().expect("swept");
+        assert!(swept.half_open <= 1024, "{swept:?}");
     });
 }
 

@@ -1,5 +1,7 @@
 //! What start, admit, dismiss, stop and remove leave in the kernel.
 
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use veni_bpf::{Enforcer, Fault, remove};
 
 use crate::world::{
@@ -141,5 +143,35 @@ fn removal_takes_all_of_it_away_and_can_be_repeated() {
         }
         start(&settings);
         assert!(joins_blocks("venihold"), "and can be started again");
+    });
+}
+
+#[test]
+fn a_check_names_a_tcx_program_of_others_that_runs_before_ours() {
+    in_new_node(|settings| {
+        let enforcer = start(&settings);
+        let pod = Pod::admitted(&enforcer, 1);
+        let link = pod.endpoint.host_index;
+        // Any program will do: one of ours, loaded by somebody else with maps of its own.
+        let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../programs/object/veni.bpf.o");
+        let mut others = aya::EbpfLoader::new()
+            .default_map_pin_directory(settings.pin_dir.parent().expect("a folder"))
+            .load_file(object)
+            .expect("load");
+        let program = others.program_mut("leaving").expect("a program");
+        let program: &mut SchedClassifier = program.try_into().expect("of tc");
+        program.load().expect("load");
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let attached = program
+            .attach_with_options("pod1", TcAttachType::Ingress, first)
+            .expect("attach");
+        let faults = enforcer.check(&[link], &[]).expect("checked");
+        assert!(
+            matches!(&faults[..], [Fault::ForeignPrograms(at, names)]
+                if *at == link && names.contains("leaving")),
+            "{faults:?}"
+        );
+        program.detach(attached).expect("detach");
+        assert_eq!(enforcer.check(&[link], &[]).expect("checked"), []);
     });
 }

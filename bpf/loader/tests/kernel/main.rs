@@ -12,4 +12,5 @@ mod records;
 mod sets;
 mod sys;
 mod traffic;
+mod verifier;
 mod world;

@@ -160,40 +160,29 @@ fn enforcement_goes_on_when_the_process_has_ended() {
 }
 
 #[test]
-fn six_restarts_under_ping_lose_nothing() {
+fn restarts_under_ping_lose_nothing() {
     in_new_node(|settings| {
         let mut enforcer = start(&settings);
         let (one, _two) = (Pod::admitted(&enforcer, 1), Pod::admitted(&enforcer, 2));
         await_that("an answer", || one.inside.pings("10.0.0.2"));
-        // As many as six starts take on a slow machine; SIGINT ends it with its summary.
-        let arguments = ["-n", "-q", "-i", "0.002", "10.0.0.2"];
-        let ping = one
+        let arguments = ["-n", "-q", "-c", "500", "-i", "0.002", "10.0.0.2"];
+        let mut ping = one
             .inside
             .command("ping")
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("ping starts");
-        for _ in 0..6 {
+        let mut restarts = 0;
+        while ping.try_wait().expect("a state").is_none() {
             enforcer.stop();
             enforcer = start(&settings);
+            restarts += 1;
         }
-        let process = i32::try_from(ping.id()).ok();
-        let process = process.and_then(rustix::process::Pid::from_raw);
-        let interrupt = rustix::process::Signal::INT;
-        rustix::process::kill_process(process.expect("a process"), interrupt).expect("told");
         let summary = ping.wait_with_output().expect("ping ends").stdout;
         let summary = String::from_utf8_lossy(&summary);
-        let counts: Vec<u32> = summary
-            .split([' ', '\n'])
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        // "… 812 packets transmitted, 812 received, 0% packet loss …"
-        assert!(counts.len() >= 2 && counts[0] > 6, "{summary}");
-        assert!(
-            counts[0] - counts[1] <= 1,
-            "the last may be on its way: {summary}"
-        );
+        assert!(summary.contains("500 received"), "{restarts}: {summary}");
+        assert!(restarts > 1, "{restarts}");
     });
 }
 
@@ -247,7 +236,7 @@ fn what_a_limited_pod_sends_passes_its_ifb_device_once() {
         assert!(carried > 0);
         // Neighbour discovery is judged and not led through the device.
         assert!(
-            judged >= carried && judged < 2 * carried + 8,
+            judged >= carried && judged < 2 * carried + 32,
             "{judged}, {carried}"
         );
     });

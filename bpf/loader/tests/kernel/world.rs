@@ -120,9 +120,9 @@ impl Namespace {
         })
     }
 
-    /// Whether one echo request is answered within a second.
+    /// Whether one echo request is answered within three seconds.
     pub(crate) fn pings(&self, address: &str) -> bool {
-        run(self.command("ping").args(["-n", "-c1", "-W1", address]))
+        run(self.command("ping").args(["-n", "-c1", "-W3", address]))
             .status
             .success()
     }
