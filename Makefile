@@ -15,7 +15,7 @@ PLUGIN := cargo rustc --package veni-cni --bin veni-cni --profile plugin \
 PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 
 # What a release can do; Amazon's SDK takes its time to compile.
-FEATURES := ipamd/aws,ipamd/azure,ipamd/kube,veni/aws
+FEATURES := ipamd/aws,ipamd/azure,ipamd/bpf,ipamd/kube,veni/aws
 
 .PHONY: help demo test histories torture scale lint bench mutants build image localstack clean
 
@@ -32,7 +32,7 @@ test: ## all test lanes (LANES="unit netns" picks)
 	@tests/tools/run-lanes $(LANES)
 
 # The features of all lanes, so that their build is used.
-LANES_BUILD := --workspace --features ipamd/aws,ipamd/azure,veni/aws,veni-suites/aws,veni-suites/kube
+LANES_BUILD := --workspace --features ipamd/aws,ipamd/azure,veni/aws,veni-suites/aws,veni-suites/bpf,veni-suites/kube
 
 histories: ## histories of a node from seeds, held against a model (SEEDS=100000, FIRST=0; SEEDS=1 FIRST=1234 replays one)
 	cargo test $(LANES_BUILD) --test component every_history -- --nocapture

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use veni_dataplane::plan::egress_range;
-use veni_dataplane::{DataPlane, NodePlan, Watch};
+use veni_dataplane::{DataPlane, Enforcement, NodePlan, Unenforced, Watch};
 use veni_provider::Provider;
 
 use self::adapter::Start;
@@ -43,8 +43,12 @@ use crate::cluster::files::Files;
 use crate::cluster::kubernetes::{Kubernetes, Served};
 use crate::cluster::node_targets::{NodeTargetsTask, TargetsInForce};
 use crate::cluster::{Cluster, ClusterNews, Place};
+#[cfg(feature = "bpf")]
+use crate::config::PolicyMode;
 use crate::config::{Config, EffectiveSetting};
 use crate::endpoints::{EndpointSettings, Endpoints, Tools};
+#[cfg(feature = "bpf")]
+use crate::enforcement::{Ebpf, PolicyFolder, take_away};
 use crate::events::Events;
 use crate::host::HostWatch;
 use crate::host::install::Order;
@@ -128,7 +132,7 @@ pub async fn run(
     if let Some(address) = config.health {
         operators.serve_health(address, shutdown.clone());
     }
-    let observers = Observers {
+    let mut observers = Observers {
         metrics: Metrics::default(),
         progress: operators.progress().clone(),
         node,
@@ -155,7 +159,8 @@ pub async fn run(
         never = watch_eni_configs(&config, &observers) => match never {},
         connected = adapter.connect(&start) => connected?,
     };
-    let kernel = veni_dataplane::Kernel::try_new().context("failed to open netlink sockets")?;
+    let kernel = veni_dataplane::Kernel::try_enforcing(enforce(&config, &mut observers)?)
+        .context("failed to open netlink sockets")?;
     let started = App::start_observed(
         config,
         adapter.rules(),
@@ -169,6 +174,23 @@ pub async fn run(
         Some(app) => app.serve(plugins, operators, shutdown).await,
         None => Ok(()),
     }
+}
+
+/// Puts what judges pods' packets into force, or takes away what an earlier daemon had.
+fn enforce(config: &Config, observers: &mut Observers) -> anyhow::Result<Arc<dyn Enforcement>> {
+    #[cfg(feature = "bpf")]
+    match &config.enforcement {
+        Some(settings) => {
+            let ebpf = Ebpf::start(settings, &config.bpf_folder);
+            let ebpf = ebpf.context("failed to put VENI_ENFORCEMENT=ebpf into force")?;
+            observers.enforcement = Some(ebpf.clone());
+            return Ok(Arc::new(ebpf));
+        }
+        None => take_away(&config.bpf_folder)
+            .context("failed to take away what VENI_ENFORCEMENT=ebpf had put into force")?,
+    }
+    let _ = (config, observers);
+    Ok(Arc::new(Unenforced))
 }
 
 /// Lets the view have the cluster's ENIConfigs while the provider, which needs one of them, is
@@ -342,7 +364,7 @@ impl App {
         (repairs, requests): (Repairs, Requests),
         observers: Observers,
     ) {
-        let (pool, stop) = (&self.pool, self.tasks.stop_token());
+        let (pool, stop) = (self.pool.clone(), self.tasks.stop_token());
         let reconciler = Reconciler {
             requests,
             kernel: Arc::clone(&kernel),
@@ -365,6 +387,8 @@ impl App {
             warnings: observers.cluster_warnings,
             events: self.events.clone(),
         };
+        #[cfg(feature = "bpf")]
+        let enforcing = self.enforce(observers.enforcement, &news);
         #[cfg(feature = "kube")]
         if let Some(api) = Kubernetes::of(&self.config, &self.cluster, &news, &self.metrics.api) {
             let served = Served {
@@ -374,6 +398,8 @@ impl App {
                 events: self.events.clone(),
                 host: observers.host,
             };
+            #[cfg(feature = "bpf")]
+            let api = api.enforcing(enforcing);
             self.tasks.spawn(api.run(Some(served), stop.clone()));
         }
         if let Some(settings) = &self.config.custom_network {
@@ -389,6 +415,25 @@ impl App {
             };
             self.tasks.spawn(files);
             self.tasks.spawn(follower.run(self.cluster.clone(), stop));
+        }
+    }
+
+    /// Keeps what judges pods' packets in order, and tells it of policies in a folder. Returns
+    /// it where the cluster's API is to tell of them.
+    #[cfg(feature = "bpf")]
+    fn enforce(&mut self, ebpf: Option<Ebpf>, news: &ClusterNews) -> Option<Ebpf> {
+        let (ebpf, settings) = (ebpf?, self.config.enforcement.as_ref()?);
+        let stop = self.tasks.stop_token();
+        let sweep = ebpf.clone().sweep(self.events.clone(), stop.clone());
+        self.tasks.spawn(sweep);
+        match (settings.policies, settings.folder.clone()) {
+            (PolicyMode::None, _) => None,
+            (_, None) => Some(ebpf),
+            (_, Some(folder)) => {
+                let folder = PolicyFolder::new(folder).run(ebpf, news.clone(), stop);
+                self.tasks.spawn(folder);
+                None
+            }
         }
     }
 

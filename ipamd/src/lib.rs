@@ -16,6 +16,8 @@ pub mod cluster;
 pub mod config;
 pub mod crash;
 pub mod endpoints;
+#[cfg(feature = "bpf")]
+pub mod enforcement;
 pub mod events;
 pub mod host;
 pub mod journal;

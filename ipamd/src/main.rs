@@ -126,6 +126,9 @@ fn uninstall(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::try_new(&providers, &lookup, &host_name())?;
     let run_dir = RunDir::try_new(&arguments.run_dir)?;
     let removed = uninstall::uninstall(&config.host, run_dir.folder(), run_dir.boot())?;
+    #[cfg(feature = "bpf")]
+    ipamd::enforcement::take_away(&config.bpf_folder)
+        .context("failed to take away what judged pods' packets")?;
     for path in &removed {
         println!("removed {}", path.display());
     }

@@ -45,6 +45,19 @@ pub struct Settings {
     pub holder: String,
 }
 
+/// As releases have it: room for 512 thousand flows, and numbers of blocks (`VEN1` and `VEN2` in
+/// ASCII) that nobody chooses by hand.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pin_dir: PathBuf::from("/sys/fs/bpf/veni"),
+            block_numbers: (0x5645_4e31, 0x5645_4e32),
+            flows: 512 * 1024,
+            holder: "venihold".to_owned(),
+        }
+    }
+}
+
 /// Enforcement on one node. All verbs can be repeated. What they change stays when the
 /// process ends.
 pub struct Enforcer {

@@ -1,36 +1,29 @@
 //! Takes enforcement away.
 
-use std::path::Path;
-
 use crate::netlink::Netlink;
 use crate::tc::{self, Place};
-use crate::{Error, filesystem};
+use crate::{Error, Settings, filesystem};
 
-/// Takes all of it away: the programs from the blocks and from these uplinks, these pods'
-/// links out of the blocks, the link `holder`, and the pins. Pods' traffic is judged by
-/// nobody afterwards. Success also where nothing is there.
+/// Takes all of it away: the programs from the blocks and from the links by which packets leave,
+/// pods' links out of the blocks, the link that holds these, and the pins. Pods' traffic is judged
+/// by nobody afterwards. Success also where nothing is there.
 ///
 /// # Errors
 /// Something could not be removed; calling again goes on.
-pub fn remove(
-    pin_dir: &Path,
-    blocks: (u32, u32),
-    holder: &str,
-    uplinks: &[u32],
-    host_indexes: &[u32],
-) -> Result<(), Error> {
-    let mut netlink = Netlink::try_new()?;
-    for index in uplinks {
+pub fn remove(settings: &Settings) -> Result<(), Error> {
+    let (mut netlink, blocks) = (Netlink::try_new()?, settings.block_numbers);
+    let links = tc::all_links(&mut netlink)?;
+    for index in &links {
         tc::take(&mut netlink, Place::Egress(*index))?;
     }
     for block in [blocks.0, blocks.1] {
         tc::take(&mut netlink, Place::Block(block))?;
     }
-    for index in host_indexes {
+    for index in &links {
         if tc::joined(&mut netlink, *index, blocks)? == tc::Joined::Blocks {
             tc::leave(&mut netlink, *index)?;
         }
     }
-    tc::remove_link(&mut netlink, holder)?;
-    filesystem::remove(pin_dir)
+    tc::remove_link(&mut netlink, &settings.holder)?;
+    filesystem::remove(&settings.pin_dir)
 }

@@ -287,6 +287,14 @@ pub(crate) fn index_of(netlink: &mut Netlink, name: &str) -> Result<Option<u32>,
     }))
 }
 
+/// The indexes of all links.
+pub(crate) fn all_links(netlink: &mut Netlink) -> Result<Vec<u32>, Error> {
+    let links = netlink
+        .dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        .map_err(failed("list the links".to_owned()))?;
+    Ok(links.iter().filter_map(|link| word(link, 4)).collect())
+}
+
 /// The other end of the pair that holds the blocks.
 fn other_end(holder: &str) -> String {
     format!("{}-peer", holder.get(..10).unwrap_or(holder))

@@ -121,7 +121,8 @@ pub struct TokenBucket {
 /// Name of the ifb device through which the packets of an endpoint pass whose host's end
 /// has this index. The index is used once in a boot, so the name is, and it is 15 bytes
 /// long at most, as names of links are.
-pub(crate) fn ifb_name(host_index: u32) -> String {
+#[must_use]
+pub fn ifb_name(host_index: u32) -> String {
     format!("veni-{host_index}")
 }
 

@@ -153,6 +153,8 @@ macro_rules! conformance_tests {
             an_add_that_fails_before_its_veth_pair_is_not_told
             a_dismissal_that_fails_is_answered_and_repeated
             the_reaper_dismisses_nothing
+            an_interfaces_exit_is_guarded_before_it_is_in_service
+            a_comparison_of_an_interface_guards_nothing
             an_endpoint_has_the_limits_of_its_plan_and_no_others
             limits_that_others_took_away_are_told_and_made_again
             a_limit_of_another_rate_is_set_right
@@ -180,6 +182,7 @@ macro_rules! conformance_tests {
 fn plan(number: u8) -> EndpointPlan {
     let addresses = [format!("10.0.1.{number}"), format!("fd00::1:{number}")];
     EndpointPlan {
+        pod: None,
         pod_link: "eth0".into(),
         host_link: format!("eni{number}"),
         pod_mac: [0x02, 0, 0, 0, 1, number],

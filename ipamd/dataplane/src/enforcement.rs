@@ -1,5 +1,6 @@
 //! Where a program that decides over pods' traffic is told of endpoints: each is admitted
-//! before its first packet and dismissed after its last.
+//! before its first packet and dismissed after its last. It is told of the interfaces by which
+//! their packets leave the node, too.
 //!
 //! What is enforced, and by which means, is the implementation's own. None is part of
 //! this crate but [`Unenforced`].
@@ -10,8 +11,8 @@ use crate::plan::{EndpointLinks, EndpointPlan, KernelError, PodAddress};
 
 /// What every endpoint passes on its way into service.
 ///
-/// Both verbs run on the thread that makes and removes all pods' networks, in the node's
-/// network namespace: while one waits, every ADD and DEL waits.
+/// `admit` and `dismiss` run on the thread that makes and removes all pods' networks, in the
+/// node's network namespace: while one waits, every ADD and DEL waits.
 pub trait Enforcement: fmt::Debug + Send + Sync + 'static {
     /// Takes an endpoint under enforcement. Its veth pair exists and its indexes are known.
     /// The host's end of a new one is still down, so no packet passes before this has
@@ -39,6 +40,21 @@ pub trait Enforcement: fmt::Debug + Send + Sync + 'static {
         addresses: &[PodAddress],
         host_index: Option<u32>,
     ) -> Result<(), EnforcementError>;
+
+    /// Judges what pods send where it leaves the node: by the cloud's interface with this
+    /// index. Called before pods' packets are led there, and again, having to change nothing,
+    /// whenever the interface is compared. When the link goes, that is over.
+    ///
+    /// # Errors
+    /// What leaves there is not judged. The interface does not come into service.
+    fn guard_exit(&self, interface_index: u32) -> Result<(), EnforcementError>;
+
+    /// Whether it leads what a pod with a limit sends through the pod's ifb device, which
+    /// [`ifb_name`](crate::ifb_name) names and which is there when the endpoint is admitted. The
+    /// data plane then puts no qdisc for that on the host's end.
+    fn redirects(&self) -> bool {
+        false
+    }
 }
 
 /// Why an endpoint could not be admitted or dismissed, in words.
@@ -58,6 +74,10 @@ impl Enforcement for Unenforced {
     fn dismiss(&self, _: &[PodAddress], _: Option<u32>) -> Result<(), EnforcementError> {
         Ok(())
     }
+
+    fn guard_exit(&self, _: u32) -> Result<(), EnforcementError> {
+        Ok(())
+    }
 }
 
 /// Admits an endpoint; the error names its link.
@@ -71,6 +91,19 @@ pub(crate) fn admit(
         reason,
     };
     enforcement.admit(plan, links).map_err(refused)
+}
+
+/// Guards an interface's exit; the error names the interface.
+pub(crate) fn guard_exit(
+    enforcement: &dyn Enforcement,
+    link: &str,
+    index: u32,
+) -> Result<(), KernelError> {
+    let refused = |reason| KernelError::NotEnforced {
+        operation: format!("guard the exit {link}"),
+        reason,
+    };
+    enforcement.guard_exit(index).map_err(refused)
 }
 
 /// Dismisses an endpoint; the error names its addresses.

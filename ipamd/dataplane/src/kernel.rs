@@ -85,13 +85,13 @@ impl Kernel {
     /// No netlink socket, or no thread. Without CAP_SYS_ADMIN and CAP_NET_ADMIN the
     /// verbs fail, not this.
     pub fn try_enforcing(enforcement: Arc<dyn Enforcement>) -> io::Result<Self> {
-        let endpoints = Worker::try_new("veni-endpoint")?;
-        let slow = Worker::try_new("veni-kernel")?;
+        let endpoints = Worker::try_new("veni-endpoint", &*enforcement)?;
+        let slow = Worker::try_new("veni-kernel", &*enforcement)?;
         let own = [endpoints.ports(), slow.ports()];
         Ok(Self {
             endpoints,
             slow,
-            comparing: Worker::try_comparing("veni-compare")?,
+            comparing: Worker::try_comparing("veni-compare", &*enforcement)?,
             listener: Listener::try_new(&own)?,
             loaded: Arc::default(),
             enforcement,
@@ -124,9 +124,9 @@ impl DataPlane for Kernel {
     }
 
     async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<InterfaceReport, KernelError> {
-        let plan = plan.clone();
+        let (plan, enforcement) = (plan.clone(), Arc::clone(&self.enforcement));
         self.slow
-            .run(move |host| interface::ensure(host, &plan))
+            .run(move |host| interface::ensure(host, &*enforcement, &plan))
             .await
     }
 
@@ -235,7 +235,7 @@ impl DataPlane for Kernel {
     ) -> Result<InterfaceReport, KernelError> {
         let plan = plan.clone();
         self.comparing
-            .run(move |host| interface::ensure(host, &plan))
+            .run(move |host| interface::ensure(host, &Unenforced, &plan))
             .await
     }
 

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
 
-pub use bandwidth::{Bandwidth, Limit, NoSuchRate, RATES, TokenBucket};
+pub use bandwidth::{Bandwidth, Limit, NoSuchRate, RATES, TokenBucket, ifb_name};
 pub use enforcement::{Enforcement, EnforcementError, Unenforced};
 pub use host_ports::{HostPort, PortMapping, PortProtocol};
 pub use kernel::Kernel;

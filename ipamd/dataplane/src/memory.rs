@@ -383,6 +383,8 @@ impl DataPlane for MemoryKernel {
 
     async fn ensure_interface(&self, plan: &InterfacePlan) -> Result<InterfaceReport, KernelError> {
         self.begin(Step::EnsureInterface).await?;
+        let (link, index) = locked(&self.state).cloud_link(plan.mac)?;
+        enforcement::guard_exit(&*self.enforcement, &link, index)?;
         locked(&self.state).ensure_interface(plan)
     }
 

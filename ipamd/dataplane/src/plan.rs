@@ -317,6 +317,10 @@ pub enum DefaultRoute {
 /// What one interface of a pod needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointPlan {
+    /// `NAMESPACE/NAME` of the Kubernetes pod, for whom policies decide; `None` for a
+    /// container that is no pod. The daemon's record of the endpoint has it, not this part.
+    #[serde(skip)]
+    pub pod: Option<String>,
     /// Interface name in the pod, `eth0` as a rule; at most 15 bytes.
     pub pod_link: String,
     /// Name of the host's end; at most 15 bytes.

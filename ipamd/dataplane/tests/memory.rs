@@ -135,6 +135,7 @@ veni_dataplane::conformance_tests!(in_memory);
 
 fn plan() -> EndpointPlan {
     EndpointPlan {
+        pod: None,
         pod_link: "eth0".into(),
         host_link: "eni1".into(),
         pod_mac: [0x02, 0, 0, 0, 1, 1],

@@ -3,6 +3,8 @@
 use super::metrics::Metrics;
 use crate::cluster::custom_network::EniConfigInForce;
 use crate::cluster::{Cluster, ClusterWarnings};
+#[cfg(feature = "bpf")]
+use crate::enforcement::Ebpf;
 #[cfg(feature = "kube")]
 use crate::host::HostWatch;
 use crate::node_warnings::NodeWarnings;
@@ -19,6 +21,9 @@ pub(crate) struct Observers {
     /// What `veni status` warns of.
     #[cfg(feature = "kube")]
     pub(crate) host: Option<HostWatch>,
+    /// What judges pods' packets.
+    #[cfg(feature = "bpf")]
+    pub(crate) enforcement: Option<Ebpf>,
     /// What new interfaces follow.
     pub(crate) eni_config: EniConfigInForce,
 }

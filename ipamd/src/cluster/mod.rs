@@ -22,14 +22,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::watch;
 
 pub use eni_config::{EniConfig, EniConfigError, EniConfigs};
 pub use objects::ObjectError;
 pub use place::{Place, region_of};
-pub(crate) use warnings::ClusterNews;
 pub use warnings::ClusterWarnings;
+pub(crate) use warnings::{ClusterNews, Subject};
 
 /// What the sources have told last. What no source tells of is empty.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,8 +41,6 @@ pub struct ClusterView {
     pub expected_pods: BTreeSet<ObjectName>,
     /// The ENIConfigs.
     pub eni_configs: EniConfigs,
-    /// Network policies as the API has them. Nothing reads them yet.
-    pub policies: BTreeMap<ObjectName, Value>,
 }
 
 /// What Kubernetes knows of a node.

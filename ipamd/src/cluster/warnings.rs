@@ -18,6 +18,12 @@ pub(crate) enum Subject {
     EniConfig,
     /// What the node's object says of the pool's targets.
     NodeTargets,
+    /// The policies that decide over pods' packets.
+    #[cfg_attr(
+        not(feature = "bpf"),
+        expect(dead_code, reason = "nobody enforces them")
+    )]
+    Policies,
     /// The cluster's API.
     #[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "nobody asks it"))]
     Kubernetes,
@@ -30,6 +36,7 @@ impl fmt::Display for Subject {
             Self::EniConfigFile => "the file of the ENIConfigs",
             Self::EniConfig => "the node's ENIConfig",
             Self::NodeTargets => "the node's targets",
+            Self::Policies => "the network policies",
             Self::Kubernetes => "the cluster's API",
         })
     }

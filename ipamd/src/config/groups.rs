@@ -39,6 +39,10 @@ pub struct Config {
     pub network: NetworkSettings,
     /// What the node's kernel is told beside pods' addresses and routes.
     pub kernel: KernelSettings,
+    /// What pods' packets are judged by; `None` where none is.
+    pub enforcement: Option<EnforcementSettings>,
+    /// Folder in a bpf file system, for what judges packets while no daemon runs.
+    pub bpf_folder: PathBuf,
     /// How long things may take.
     pub timing: Timing,
     /// Where metrics are served; `None` for nowhere.
@@ -99,6 +103,37 @@ pub struct KubernetesSettings {
     pub startup_taint: Option<String>,
     /// Whether a node to which no address can come is tainted.
     pub taint_without_addresses: bool,
+}
+
+/// What pods' packets are judged by, beside their addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnforcementSettings {
+    /// Whether network policies are enforced.
+    pub policies: PolicyMode,
+    /// Folder of the policies, and of the namespaces and pods that they select.
+    pub folder: Option<PathBuf>,
+}
+
+/// How network policies are enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyMode {
+    /// Not at all.
+    None,
+    /// What none selects passes, and everything until they are known.
+    Standard,
+    /// What none selects does not pass, and nothing until they are known.
+    Strict,
+}
+
+impl PolicyMode {
+    /// As the setting has it; `None` where none is enforced.
+    pub(super) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Standard => Some("standard"),
+            Self::Strict => Some("strict"),
+        }
+    }
 }
 
 /// How much the pool holds.

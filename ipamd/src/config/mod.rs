@@ -9,6 +9,7 @@ mod custom_network;
 mod daemon;
 pub(crate) mod declare;
 mod effective;
+mod enforcement;
 mod groups;
 mod host;
 mod kernel;
@@ -33,9 +34,9 @@ use std::fmt;
 pub use choice::{ProviderChoice, ProviderSettings};
 pub use effective::{EffectiveSetting, Source, in_blocks, in_one_line};
 pub use groups::{
-    CloudProfile, Config, CustomNetworkSettings, HostSettings, IntrospectionAddress,
-    KernelSettings, KubernetesSettings, LogFormat, LogTarget, NetworkSettings, NodeFacts,
-    TargetSettings, Timing,
+    CloudProfile, Config, CustomNetworkSettings, EnforcementSettings, HostSettings,
+    IntrospectionAddress, KernelSettings, KubernetesSettings, LogFormat, LogTarget,
+    NetworkSettings, NodeFacts, PolicyMode, TargetSettings, Timing,
 };
 pub use host::TAKE_OVER;
 pub use misspelt::misspelt;
@@ -91,11 +92,14 @@ impl Config {
         let kubernetes = kubernetes::read(&mut reader);
         let api = kubernetes::is_watched(kubernetes.as_ref());
         let open = network::remark(&network, &provider);
+        let (enforcement, not_enforced) = enforcement::read(&mut reader, api);
         let mut config = Self {
             node_name: reader.read(&daemon::MY_NODE_NAME),
             host_name: host_name.to_owned(),
             custom_network: custom_network::read(&mut reader, &provider, api),
             kubernetes,
+            enforcement,
+            bpf_folder: reader.read(&enforcement::VENI_BPF_FOLDER),
             provider,
             targets: targets::read(&mut reader, hands_off),
             kernel: kernel::read(&mut reader, &network),
@@ -113,6 +117,7 @@ impl Config {
             given: Given::new(),
         };
         config.remarks.extend(open);
+        config.remarks.extend(not_enforced);
         check_together(&mut reader, &config);
         let (problems, given) = reader.finish();
         if problems.is_empty() {

@@ -10,12 +10,10 @@ use super::variable::{DefaultValue, Disposition};
 /// One of them. Its effect is the AWS plugin's.
 pub(super) struct NotHonoured {
     pub(super) setting: Setting<()>,
-    /// An accepted value that somebody should look at, and why.
-    warning: Option<(&'static str, &'static str)>,
 }
 
 /// All of them, in the order of the documentation.
-pub(super) static NOT_HONOURED: [NotHonoured; 11] = [
+pub(super) static NOT_HONOURED: [NotHonoured; 10] = [
     refused(
         "ENABLE_POD_ENI",
         flag(DefaultValue::Truth(false)),
@@ -30,18 +28,6 @@ pub(super) static NOT_HONOURED: [NotHonoured; 11] = [
         "Further interfaces for pods, on the node's other network cards.",
         &["false"],
         "Veni gives a pod one interface, of the node's first network card; set it to false",
-    ),
-    refused(
-        "NETWORK_POLICY_ENFORCING_MODE",
-        word(&[("none", ()), ("standard", ()), ("strict", ())], "none"),
-        "How network policies are enforced: none, standard or strict.",
-        &["none", "standard"],
-        "network policies are not enforced yet, and strict promises that pods without a policy \
-         are closed; set it to standard or none",
-    )
-    .warned_of(
-        "standard",
-        "network policies are not enforced yet: every pod can be reached as if there were none",
     ),
     refused(
         "AWS_VPC_K8S_CNI_BACKING_STORE",
@@ -105,7 +91,6 @@ const fn refused(
     let disposition = Disposition::Refused { accepted, why };
     NotHonoured {
         setting: Setting::new(name, value, effect).not_honoured(disposition),
-        warning: None,
     }
 }
 
@@ -118,7 +103,6 @@ const fn without_effect(
     let disposition = Disposition::WithoutEffect { why };
     NotHonoured {
         setting: Setting::new(name, value, effect).not_honoured(disposition),
-        warning: None,
     }
 }
 
@@ -134,29 +118,6 @@ const fn text(default: &'static str) -> Value<()> {
     checked(Kind::ReadBy(|_| Ok(())), DefaultValue::Text(default))
 }
 
-impl NotHonoured {
-    /// Somebody should look at this value, for a reason.
-    const fn warned_of(mut self, value: &'static str, reason: &'static str) -> Self {
-        self.warning = Some((value, reason));
-        self
-    }
-
-    /// What there is to say of a value that is accepted.
-    fn remark(&self, value: &str) -> Option<Remark> {
-        let variable = &self.setting.variable;
-        match (self.warning, variable.disposition) {
-            (Some((warned, reason)), _) if warned == value => {
-                Some(Remark::warning(variable.name, reason.to_owned()))
-            }
-            (_, Disposition::WithoutEffect { why }) => {
-                let text = format!("without effect: {why}");
-                Some(Remark::information(variable.name, text))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Checks what is set of them; what is accepted becomes a remark.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -169,7 +130,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Remark> {
             Disposition::Refused { accepted, why } if !accepted.contains(&value.as_str()) => {
                 reader.problem(&one.setting, &value, why);
             }
-            _ => remarks.extend(one.remark(&value)),
+            Disposition::WithoutEffect { why } => {
+                let text = format!("without effect: {why}");
+                remarks.push(Remark::information(one.setting.variable.name, text));
+            }
+            Disposition::Refused { .. } | Disposition::Honoured => {}
         }
     }
     remarks

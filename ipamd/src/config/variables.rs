@@ -5,8 +5,8 @@ use super::not_honoured::NOT_HONOURED;
 use super::provider::Providers;
 use super::variable::Variable;
 use super::{
-    custom_network, daemon, host, kernel, kubernetes, log, network, provider, serving, targets,
-    timing,
+    custom_network, daemon, enforcement, host, kernel, kubernetes, log, network, provider, serving,
+    targets, timing,
 };
 
 /// All variables: those that are honoured, then the others. What a provider alone is told
@@ -75,6 +75,10 @@ static HONOURED: &[&Variable] = &[
     &network::AWS_VPC_K8S_CNI_VETHPREFIX.variable,
     &network::AWS_VPC_ENI_MTU.variable,
     &network::POD_MTU.variable,
+    &enforcement::VENI_ENFORCEMENT.variable,
+    &enforcement::NETWORK_POLICY_ENFORCING_MODE.variable,
+    &enforcement::VENI_POLICY_FOLDER.variable,
+    &enforcement::VENI_BPF_FOLDER.variable,
     &timing::VENI_ADD_WAIT.variable,
     &timing::VENI_AUDIT_INTERVAL.variable,
     &timing::VENI_INVENTORY_INTERVAL.variable,

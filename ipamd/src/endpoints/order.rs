@@ -67,6 +67,7 @@ pub(super) fn intent(leased: &Leased, host_link: String, settings: &EndpointSett
         pod: order.pod.clone(),
         state: RecordState::Adding,
         plan: EndpointPlan {
+            pod: order.pod.label(),
             pod_link: order.key.interface_name.clone(),
             host_link,
             pod_mac: random_mac(),

@@ -62,7 +62,10 @@ pub(crate) async fn recover(
     kernel: &Arc<dyn DataPlane>,
 ) -> Result<Recovered, RecoveryError> {
     let mut recovered = Recovered::default();
-    let endpoints = journal.read::<Record>(Folder::Endpoints)?;
+    let mut endpoints = journal.read::<Record>(Folder::Endpoints)?;
+    for (_, record) in &mut endpoints.current {
+        record.plan.pod = record.pod.label();
+    }
     note_damage(&endpoints.damaged, &mut recovered);
     for (name, _) in &endpoints.earlier {
         // The boot took the pod, its link and its routes with it.
@@ -401,6 +404,7 @@ fn stranger(link: &ObservedLink, addresses: &[IpAddr], lives: bool) -> Record {
             RecordState::Dying
         },
         plan: EndpointPlan {
+            pod: None,
             pod_link: String::new(),
             host_link: link.name.clone(),
             pod_mac: [0; 6],

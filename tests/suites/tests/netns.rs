@@ -22,6 +22,8 @@ mod netns {
     mod dels_without_daemon;
     mod docker;
     mod egress;
+    #[cfg(feature = "bpf")]
+    mod enforcement;
     mod foreign;
     mod full_run_folder;
     mod further_interfaces;

@@ -126,14 +126,13 @@ fn an_uplink_is_attached_and_detached() {
 fn removal_takes_all_of_it_away_and_can_be_repeated() {
     in_new_node(|settings| {
         let enforcer = start(&settings);
-        let pod = Pod::admitted(&enforcer, 1);
+        let _pod = Pod::admitted(&enforcer, 1);
         ip("link add uplink type veth peer name wire");
         let uplink = index("uplink");
         enforcer.attach_uplink(uplink).expect("attached");
         enforcer.stop();
         for _ in 0..2 {
-            let links = [pod.endpoint.host_index];
-            remove(&settings.pin_dir, BLOCKS, "venihold", &[uplink], &links).expect("removed");
+            remove(&settings).expect("removed");
             assert!(!joins_blocks("pod1"));
             assert!(filters_of_block(BLOCKS.0).is_empty());
             assert!(tc("filter show dev uplink egress").is_empty());

@@ -102,3 +102,15 @@ affinity:
 {{ dir (trimPrefix "/host" $file) }}
 {{- end }}
 {{- end }}
+
+{{/* Whether eBPF programs judge pods' packets. */}}
+{{- define "veni.enforces" -}}
+{{- if eq (get (include "veni.settings" . | fromYaml) "VENI_ENFORCEMENT") "ebpf" }}true{{ end -}}
+{{- end }}
+
+{{/* Whether they judge by the cluster's NetworkPolicies. */}}
+{{- define "veni.polices" -}}
+{{- $settings := include "veni.settings" . | fromYaml -}}
+{{- $mode := get $settings "NETWORK_POLICY_ENFORCING_MODE" -}}
+{{- if and (include "veni.enforces" .) (has $mode (list "standard" "strict")) }}true{{ end -}}
+{{- end }}

@@ -40,6 +40,7 @@ fn plan(number: u16, families: &str) -> EndpointPlan {
         burst: 0,
     });
     EndpointPlan {
+        pod: None,
         pod_link: "eth0".into(),
         host_link: format!("time{number}"),
         pod_mac: [2, 1, 0, 0, high, low],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Fixture, add, differences, is_empty, plan, remove};
+use super::{Fixture, SECOND_MAC, add, differences, interface, is_empty, plan, remove};
 use crate::plan::{EndpointLinks, EndpointPlan, KernelError, PodAddress};
 use crate::{DataPlane, Enforcement, EnforcementError};
 
@@ -14,6 +14,8 @@ pub enum Told {
     Admit(String, EndpointLinks),
     /// To dismiss one that had these addresses and this index.
     Dismiss(Vec<PodAddress>, Option<u32>),
+    /// To guard the exit with this index.
+    Guard(u32),
 }
 
 /// An enforcement that notes what it is told, and refuses when a test wants it to.
@@ -78,6 +80,10 @@ impl Enforcement for Recorder {
     ) -> Result<(), EnforcementError> {
         let told = Told::Dismiss(addresses.to_vec(), host_index);
         self.note(told, host_index)
+    }
+
+    fn guard_exit(&self, interface_index: u32) -> Result<(), EnforcementError> {
+        self.note(Told::Guard(interface_index), None)
     }
 }
 
@@ -231,5 +237,35 @@ pub async fn the_reaper_dismisses_nothing<F: Fixture>(fixture: &F) {
     fixture.enforcement().take();
     let reaped = fixture.plane().reap(&[links.host_index]).await;
     reaped.expect("reaped");
+    assert_eq!(fixture.enforcement().take(), []);
+}
+
+/// What pods send must not leave unjudged.
+pub async fn an_interfaces_exit_is_guarded_before_it_is_in_service<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let plane = fixture.plane();
+    fixture.enforcement().refuse(Some("no such program"));
+    let error = plane.ensure_interface(&interface()).await;
+    let error = error.expect_err("refused").to_string();
+    assert_eq!(error, "failed to guard the exit eth1: no such program");
+    let observed = plane.observe(&[]).await.expect("observed");
+    assert!(observed.interface_tables.is_empty(), "{observed:?}");
+    fixture.enforcement().refuse(None);
+    for _ in 0..2 {
+        let ensured = plane.ensure_interface(&interface()).await;
+        ensured.expect("in service");
+    }
+    let told = fixture.enforcement().take();
+    let [Told::Guard(first), rest @ ..] = &told[..] else {
+        panic!("guarded: {told:?}");
+    };
+    assert_eq!(rest, [Told::Guard(*first), Told::Guard(*first)]);
+}
+
+/// Looking changes nothing.
+pub async fn a_comparison_of_an_interface_guards_nothing<F: Fixture>(fixture: &F) {
+    fixture.plug("eth1", SECOND_MAC);
+    let compared = fixture.plane().compare_interface(&interface()).await;
+    compared.expect("compared");
     assert_eq!(fixture.enforcement().take(), []);
 }

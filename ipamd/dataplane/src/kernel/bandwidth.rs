@@ -94,8 +94,7 @@ fn ensure_from_pod(
         changes.push(link::up(ifb.index, &name));
         missing.push(Repair::limit(name.clone(), "down"));
     }
-    let leads_to = redirects(&mut host.socket, plan, host_index)?;
-    if leads_to != [ifb.index] {
+    if !is_led(host, plan, (host_index, ifb.index))? {
         changes.extend(redirect(plan, host_index, ifb.index));
         let object = format!("the redirection from {} to {name}", plan.host_link);
         missing.push(Repair::limit(object, "missing"));
@@ -113,13 +112,19 @@ fn redirect(plan: &EndpointPlan, host_index: u32, to: u32) -> [Change; 3] {
     ]
 }
 
-fn redirects(
-    socket: &mut Socket,
+/// Whether what comes from the pod passes the ifb device. Where the enforcement leads it
+/// there, it does so with every admission, and takes the place of a filter.
+fn is_led(
+    host: &mut Host,
     plan: &EndpointPlan,
-    host_index: u32,
-) -> Result<Vec<u32>, KernelError> {
-    qdisc::redirects(socket, host_index)
-        .map_err(|refusal| refusal.during(format!("list the filters of {}", plan.host_link)))
+    (host_index, ifb): (u32, u32),
+) -> Result<bool, KernelError> {
+    if host.redirects_by_itself {
+        return Ok(true);
+    }
+    let leads_to = qdisc::redirects(&mut host.socket, host_index)
+        .map_err(|refusal| refusal.during(format!("list the filters of {}", plan.host_link)))?;
+    Ok(leads_to == [ifb])
 }
 
 fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, KernelError> {
@@ -236,7 +241,7 @@ pub(crate) fn check(
     if !ifb.up {
         texts.push(format!("{name} is down"));
     }
-    if redirects(&mut host.socket, plan, host_index)? != [ifb.index] {
+    if !is_led(host, plan, (host_index, ifb.index))? {
         texts.push(format!(
             "the redirection from {} to {name} is missing",
             plan.host_link

@@ -13,10 +13,10 @@ use super::rule::{self, FROM_INTERFACE, FROM_PODS, Rule};
 use super::settings::{Setting, Unsettable};
 use super::worker::Host;
 use super::{errno, main_table, settings};
-use crate::KernelError;
 use crate::plan::{
     InterfacePlan, InterfaceReport, Repair, RepairKind, SECONDARY_GROUP, SourceRouting,
 };
+use crate::{Enforcement, KernelError, enforcement};
 
 /// The link that the cloud plugged in with this MAC. VLANs and the like share the
 /// MAC of what they are on, and a virtual function that of its synthetic controller;
@@ -58,9 +58,11 @@ pub(crate) fn loose_reverse_path(name: &str, mode: Mode) -> Result<Option<Repair
 /// Brings an interface into service.
 pub(crate) fn ensure(
     host: &mut Host,
+    enforcement: &dyn Enforcement,
     plan: &InterfacePlan,
 ) -> Result<InterfaceReport, KernelError> {
     let link = find(&mut host.socket, plan.mac)?;
+    enforcement::guard_exit(enforcement, &link.name, link.index)?;
     let mut repairs = Vec::new();
     if !plan.primary {
         repairs.extend(ignore_routers(&mut host.socket, &link)?);

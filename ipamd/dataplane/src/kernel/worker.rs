@@ -19,7 +19,7 @@ use super::errno;
 use super::netlink::Socket;
 use super::nft_elements::SetElements;
 use super::sys;
-use crate::KernelError;
+use crate::{Enforcement, KernelError};
 
 type Job = Box<dyn FnOnce(&mut Host) + Send>;
 
@@ -40,22 +40,26 @@ pub(crate) struct Ports {
 
 impl Worker {
     /// Starts the thread in the calling thread's network namespace.
-    pub(crate) fn try_new(name: &'static str) -> io::Result<Self> {
-        Self::with(name, Socket::try_new()?)
+    pub(crate) fn try_new(name: &'static str, enforcement: &dyn Enforcement) -> io::Result<Self> {
+        Self::with(name, Socket::try_new()?, enforcement)
     }
 
     /// The same, whose jobs tell what differs and change nothing of the node.
-    pub(crate) fn try_comparing(name: &'static str) -> io::Result<Self> {
-        Self::with(name, Socket::try_new()?.comparing())
+    pub(crate) fn try_comparing(
+        name: &'static str,
+        enforcement: &dyn Enforcement,
+    ) -> io::Result<Self> {
+        Self::with(name, Socket::try_new()?.comparing(), enforcement)
     }
 
-    fn with(name: &'static str, socket: Socket) -> io::Result<Self> {
+    fn with(name: &'static str, socket: Socket, enforcement: &dyn Enforcement) -> io::Result<Self> {
         let (sender, queue) = mpsc::channel();
         let host = Host {
             socket,
             elements: SetElements::try_new()?,
             home: File::open("/proc/thread-self/ns/net")?.into(),
             lost: false,
+            redirects_by_itself: enforcement.redirects(),
         };
         let ports = Ports {
             route: host.socket.port()?,
@@ -132,6 +136,8 @@ pub(crate) struct Host {
     home: OwnedFd,
     /// The thread is not in its own namespace and must not run another job.
     lost: bool,
+    /// Whether the enforcement leads limited pods' packets to their ifb devices.
+    pub(crate) redirects_by_itself: bool,
 }
 
 /// A pod's namespace while its network is changed. It keeps the namespace alive,

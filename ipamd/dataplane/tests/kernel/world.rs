@@ -251,6 +251,7 @@ pub(crate) fn routes(family: &str, table: u32) -> Vec<String> {
 /// A plan of a pod with a number of its own.
 pub(crate) fn pod_plan(number: u8, addresses: &[&str]) -> EndpointPlan {
     EndpointPlan {
+        pod: None,
         pod_link: "eth0".into(),
         host_link: format!("eni{number}"),
         pod_mac: [0x02, 0, 0, 0, 1, number],

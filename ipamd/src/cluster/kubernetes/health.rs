@@ -16,6 +16,8 @@ pub(super) enum Asked {
     Node,
     Pods,
     EniConfigs,
+    #[cfg(feature = "bpf")]
+    Policies,
     Condition,
     Taints,
     Summary,
@@ -29,6 +31,8 @@ impl fmt::Display for Asked {
             Self::Node => "the node's object",
             Self::Pods => "the pods bound to the node",
             Self::EniConfigs => "the ENIConfigs",
+            #[cfg(feature = "bpf")]
+            Self::Policies => "the network policies and what they select",
             Self::Condition => "a write of the node's condition",
             Self::Taints => "a change of the node's taints",
             Self::Summary => "a write of the node's NodeNetwork",

@@ -18,6 +18,8 @@ mod node;
 mod node_writer;
 mod pod_events;
 mod pods;
+#[cfg(feature = "bpf")]
+mod policies;
 mod requests;
 mod summary;
 mod taints;
@@ -45,6 +47,8 @@ use super::api_metrics::ApiMetrics;
 use super::warnings::ClusterNews;
 use super::{Cluster, ObjectName};
 use crate::config::{Config, KubernetesSettings};
+#[cfg(feature = "bpf")]
+use crate::enforcement::Ebpf;
 use crate::retry::{grown, half_to_whole};
 
 /// Between two tries to find out how the API is reached.
@@ -63,6 +67,9 @@ pub(crate) struct Kubernetes {
     node_is_in_a_file: bool,
     /// Whether ENIConfigs are watched.
     eni_configs: bool,
+    /// Who enforces the cluster's policies.
+    #[cfg(feature = "bpf")]
+    enforcement: Option<Ebpf>,
     cluster: Cluster,
     news: ClusterNews,
     metrics: ApiMetrics,
@@ -82,10 +89,19 @@ impl Kubernetes {
             node: config.name().to_owned(),
             node_is_in_a_file: custom_network.is_some_and(|one| one.node.is_some()),
             eni_configs: custom_network.is_some_and(|one| one.configs.is_none()),
+            #[cfg(feature = "bpf")]
+            enforcement: None,
             cluster: cluster.clone(),
             news: news.clone(),
             metrics: metrics.clone(),
         })
+    }
+
+    /// Tells `ebpf` of the cluster's policies, too.
+    #[cfg(feature = "bpf")]
+    pub(crate) fn enforcing(mut self, ebpf: Option<Ebpf>) -> Self {
+        self.enforcement = ebpf;
+        self
     }
 
     /// Writes what the API says into the view, until `stop`; and what is `served` to the API.
@@ -154,7 +170,15 @@ impl Kubernetes {
                 writers.run(served, of_pods).await;
             }
         };
-        tokio::join!(node, pods, eni_configs, writing);
+        #[cfg(feature = "bpf")]
+        let policies = async {
+            if let Some(ebpf) = self.enforcement.clone() {
+                policies::follow(clients.policies, &self.node, ebpf, &health).await;
+            }
+        };
+        #[cfg(not(feature = "bpf"))]
+        let policies = std::future::ready(());
+        tokio::join!(node, pods, eni_configs, policies, writing);
     }
 
     /// A client for each watch, and one that writes.
@@ -172,6 +196,8 @@ impl Kubernetes {
             node: client(Some(Asked::Node))?,
             pods: client(Some(Asked::Pods))?,
             eni_configs: client(Some(Asked::EniConfigs))?,
+            #[cfg(feature = "bpf")]
+            policies: client(Some(Asked::Policies))?,
             writing: client(None)?,
         };
         let server = &config.cluster_url;
@@ -185,6 +211,8 @@ struct Clients {
     node: Client,
     pods: Client,
     eni_configs: Client,
+    #[cfg(feature = "bpf")]
+    policies: Client,
     writing: Client,
 }
 

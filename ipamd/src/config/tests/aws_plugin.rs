@@ -2,6 +2,8 @@
 //! accepted, and what Veni does not do is refused with what to use instead.
 
 use super::read;
+#[cfg(feature = "bpf")]
+use crate::config::PolicyMode;
 use crate::config::{Disposition, Remark, variables};
 
 /// Every environment variable that the AWS plugin, its init container and its
@@ -187,7 +189,7 @@ fn what_veni_does_not_do_is_refused_with_what_to_use() {
         (
             "NETWORK_POLICY_ENFORCING_MODE",
             "strict",
-            "set it to standard or none",
+            "set VENI_ENFORCEMENT to ebpf, or this to standard or none",
         ),
         (
             "AWS_VPC_K8S_CNI_BACKING_STORE",
@@ -269,7 +271,7 @@ fn what_has_no_effect_is_said_to_have_none_when_it_is_set() {
 #[test]
 fn policies_that_nobody_enforces_are_warned_of() {
     let remarks = remarks("NETWORK_POLICY_ENFORCING_MODE", "standard");
-    assert!(remarks[0].warning && remarks[0].text.contains("not enforced yet"));
+    assert!(remarks[0].warning && remarks[0].text.contains("are not enforced"));
     assert!(self::remarks("NETWORK_POLICY_ENFORCING_MODE", "none").is_empty());
 }
 
@@ -421,4 +423,23 @@ fn custom_networking_and_ipv6_exclude_each_other() {
     assert_eq!(custom.label, "k8s.amazonaws.com/eniConfig");
     let both = read(&[on[0], on[1], ("ENABLE_IPv6", "true")]).expect_err("must be refused");
     assert!(both.problems[0].starts_with("ENABLE_IPv6=true: custom networking keeps pods off"));
+}
+
+#[cfg(feature = "bpf")]
+#[test]
+fn policies_are_enforced_where_their_folder_is_known() {
+    let settings = |further: &[(&'static str, &'static str)]| {
+        let all = [&[("VENI_ENFORCEMENT", "ebpf")], further].concat();
+        read(&all).map(|config| config.enforcement)
+    };
+    let without = settings(&[]).expect("valid").expect("enforced");
+    assert_eq!((without.policies, without.folder), (PolicyMode::None, None));
+    let standard = ("NETWORK_POLICY_ENFORCING_MODE", "standard");
+    let error = settings(&[standard]).expect_err("from where?").to_string();
+    assert!(error.contains("name a folder of them by"), "{error}");
+    let folder = ("VENI_POLICY_FOLDER", "/etc/veni/policies");
+    let with = settings(&[standard, folder]).expect("valid");
+    let with = with.expect("enforced");
+    assert_eq!(with.policies, PolicyMode::Standard);
+    assert_eq!(with.folder.as_deref(), Some("/etc/veni/policies".as_ref()));
 }

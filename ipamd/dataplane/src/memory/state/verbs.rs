@@ -48,7 +48,7 @@ impl State {
         &self,
         plan: &NodePlan,
     ) -> Result<NodeReport, KernelError> {
-        let primary_link = self.cloud_link(plan.primary_mac)?;
+        let (primary_link, _) = self.cloud_link(plan.primary_mac)?;
         let mut repairs = Vec::new();
         if self.node.is_none() {
             let kinds = [RepairKind::Rule, RepairKind::Setting, RepairKind::Nftables];
@@ -66,10 +66,12 @@ impl State {
         })
     }
 
-    fn cloud_link(&self, mac: [u8; 6]) -> Result<String, KernelError> {
-        let mut links = self.links.values();
-        let found = links.find(|link| link.mac == mac && !link.is_ours());
-        found.map(|link| link.name.clone()).ok_or_else(|| {
+    /// The link of the cloud with this MAC, and its index.
+    pub(in crate::memory) fn cloud_link(&self, mac: [u8; 6]) -> Result<(String, u32), KernelError> {
+        let mut links = self.links.iter();
+        let found = links.find(|(_, link)| link.mac == mac && !link.is_ours());
+        let found = found.map(|(index, link)| (link.name.clone(), *index));
+        found.ok_or_else(|| {
             let bytes = mac.map(|byte| format!("{byte:02x}"));
             KernelError::NoSuchLink(format!("with MAC {}", bytes.join(":")))
         })
@@ -101,7 +103,7 @@ impl State {
         &self,
         plan: &InterfacePlan,
     ) -> Result<InterfaceReport, KernelError> {
-        let name = self.cloud_link(plan.mac)?;
+        let (name, _) = self.cloud_link(plan.mac)?;
         let mut repairs = Vec::new();
         if !plan.primary && self.tables.get(&plan.table) != Some(plan) {
             repairs.push(Repair::new(
