@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # Clippy, where installed, stands in for the compiler, so that lint and test share one build.
-lint test histories torture scale: export RUSTC_WORKSPACE_WRAPPER = $(notdir $(shell command -v clippy-driver))
+lint test histories torture scale figures conformance: export RUSTC_WORKSPACE_WRAPPER = $(notdir $(shell command -v clippy-driver))
 
 # The plugin is linked statically: it starts for every pod, and a dynamic linker costs it 0.6 ms.
 # With musl's standard library at hand 0.25 ms less.
@@ -17,7 +17,7 @@ PLUGIN_FILE := $(TARGET)/$(if $(HAVE_MUSL),$(MUSL)/)plugin/veni-cni
 # What a release can do; Amazon's SDK takes its time to compile.
 FEATURES := ipamd/aws,ipamd/azure,ipamd/bpf,ipamd/kube,veni/aws
 
-.PHONY: help demo test histories torture scale lint bench mutants build image localstack clean
+.PHONY: help demo test histories torture scale figures conformance lint bench mutants build image localstack clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,7 +45,19 @@ scale: ## a thousand pods on one node: ADD as it fills, and the restart after ki
 	cargo build --all-targets $(LANES_BUILD)
 	cargo test $(LANES_BUILD) --test scale -- --nocapture
 
-export SEEDS FIRST MINUTES SEED
+figures: ## pods' starts and ends on a real cluster, beside the reference plugin bridge (needs root; ten minutes)
+	@tests/tools/require test
+	@tests/tools/fetch containerd containerd2 plugins pod-image kubernetes
+	cargo build --all-targets $(LANES_BUILD)
+	cargo test $(LANES_BUILD) --test figures -- --nocapture --test-threads 1
+
+conformance: ## Kubernetes' own tests of the network on a real cluster (needs root; SPECS="a regular expression" picks)
+	@tests/tools/require test
+	@tests/tools/fetch containerd containerd2 plugins pod-image kubernetes conformance
+	cargo build --all-targets $(LANES_BUILD)
+	cargo test $(LANES_BUILD) --test sig_network -- --nocapture
+
+export SEEDS FIRST MINUTES SEED SPECS
 
 lint: ## formatting, clippy, scripts, licences and the dependency rules
 	@tests/tools/require lint

@@ -5,6 +5,7 @@ mod control_plane;
 mod image;
 mod machine;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub struct ClusterConfig {
     pub instance_type: String,
     /// How many pods a kubelet runs at most.
     pub pods: u32,
+    /// Archives of further images that the nodes have.
+    pub images: Vec<PathBuf>,
     /// How services' rules are made.
     pub proxy: ProxyMode,
     /// The cloud.
@@ -62,6 +65,7 @@ impl ClusterConfig {
             nodes,
             instance_type: "m5.large".to_owned(),
             pods: 110,
+            images: Vec::new(),
             proxy: ProxyMode::Nftables,
             cloud: CloudConfig::aws().instant(),
         }
@@ -90,7 +94,8 @@ impl Cluster {
                  (tests/tools/in-namespaces) gives it namespaces and a cgroup of its own"
             )
         });
-        let images = vec![binaries::fetched("pod-image", "pod.tar"), image().await];
+        let mut images = vec![binaries::fetched("pod-image", "pod.tar"), image().await];
+        images.extend_from_slice(&config.images);
         let folder = tempfile::tempdir().expect("a folder for the cluster");
         let name = format!("cluster{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let lab = lab(&name, &config, folder.path().join("lab")).await;
@@ -219,6 +224,11 @@ impl Cluster {
     /// The administrator's kubeconfig, which nodes see under the same path.
     pub fn kubeconfig(&self) -> PathBuf {
         self.control_plane.configuration().join("admin.kubeconfig")
+    }
+
+    /// A program beside the control plane.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.control_plane.command(program)
     }
 
     /// kubectl by the administrator, for a call that goes on.

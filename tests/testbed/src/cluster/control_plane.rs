@@ -1,6 +1,7 @@
 //! A cluster's control plane: etcd, API server, controllers and scheduler, each a process in the
 //! namespace of a machine of its own in the VPC.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -70,6 +71,13 @@ impl ControlPlane {
     /// Folder with a kubeconfig for each node and each program: `node1.kubeconfig`.
     pub(super) fn configuration(&self) -> &Path {
         &self.folder
+    }
+
+    /// A program in its namespace.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = command_in(&self.namespace, program);
+        command.kill_on_drop(true);
+        command
     }
 
     /// A call of kubectl by the administrator.
