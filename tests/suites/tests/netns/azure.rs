@@ -81,7 +81,7 @@ async fn a_burst_of_100_pods_is_three_writes_at_most_and_replacements_are_none()
     let config = BedConfig::arm(1, slow)
         .set("IP_COOLDOWN_PERIOD", "0")
         .set("VENI_RELEASE_DELAY", "3600")
-        .set("VENI_ADD_WAIT", "300");
+        .set("VENI_ADD_WAIT", "200");
     let bed = Bed::start(config).await;
     bed.sound(&[]).await;
     let before = arm(&bed).writes();
