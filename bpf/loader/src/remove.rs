@@ -13,15 +13,14 @@ use crate::{Error, Settings, filesystem};
 pub fn remove(settings: &Settings) -> Result<(), Error> {
     let (mut netlink, blocks) = (Netlink::try_new()?, settings.block_numbers);
     let links = tc::all_links(&mut netlink)?;
-    for index in &links {
-        tc::take(&mut netlink, Place::Egress(*index))?;
-    }
     for block in [blocks.0, blocks.1] {
         tc::take(&mut netlink, Place::Block(block))?;
     }
-    for index in &links {
-        if tc::joined(&mut netlink, *index, blocks)? == tc::Joined::Blocks {
-            tc::leave(&mut netlink, *index)?;
+    for index in links {
+        // Where a link joins the blocks, their filters would be taken for its own.
+        match tc::joined(&mut netlink, index, blocks)? {
+            tc::Joined::Blocks => tc::leave(&mut netlink, index)?,
+            _ => tc::take(&mut netlink, Place::Egress(index))?,
         }
     }
     tc::remove_link(&mut netlink, &settings.holder)?;

@@ -31,7 +31,8 @@ impl Policed {
     /// Pins of one node, which no other test has.
     fn pins(&self, node: usize) -> PathBuf {
         let bed = self.bed.folder().file_name().expect("a name");
-        let bed = bed.to_string_lossy();
+        // The file system for pins takes no dots.
+        let bed = bed.to_string_lossy().replace('.', "");
         PathBuf::from(format!("/sys/fs/bpf/{bed}-{node}/veni"))
     }
 
@@ -222,7 +223,7 @@ async fn without_the_setting_the_next_daemon_takes_the_programs_away() {
     let (_server, to) = policed.running(0, "server").await;
     policed.write("policy", &only_friend("nobody"));
     assert_eq!(
-        joined(bed, 0),
+        joined(bed, 0).await,
         3,
         "two pods, and the link that holds the blocks"
     );
