@@ -15,6 +15,8 @@ mod netns {
     mod claims;
     #[cfg(feature = "kube")]
     mod cluster_api;
+    #[cfg(all(feature = "bpf", feature = "kube"))]
+    mod cluster_policies;
     mod cni_client;
     mod crash_points;
     mod daemon_life;

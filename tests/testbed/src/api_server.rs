@@ -43,6 +43,10 @@ pub enum Kind {
     Node,
     /// `v1` Pod.
     Pod,
+    /// `v1` Namespace.
+    Namespace,
+    /// `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicy,
     /// `v1` Service.
     Service,
     /// `networking.k8s.io/v1` ServiceCIDR.
@@ -58,9 +62,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Node,
         Self::Pod,
+        Self::Namespace,
+        Self::NetworkPolicy,
         Self::Service,
         Self::ServiceCidr,
         Self::EndpointSlice,
@@ -76,6 +82,12 @@ impl Kind {
         match self {
             Self::Node => ("/api/v1/nodes", "v1", "Node"),
             Self::Pod => ("/api/v1/pods", "v1", "Pod"),
+            Self::Namespace => ("/api/v1/namespaces", "v1", "Namespace"),
+            Self::NetworkPolicy => (
+                "/apis/networking.k8s.io/v1/networkpolicies",
+                networking,
+                "NetworkPolicy",
+            ),
             Self::Service => ("/api/v1/services", "v1", "Service"),
             Self::ServiceCidr => (
                 "/apis/networking.k8s.io/v1/servicecidrs",
@@ -367,10 +379,12 @@ async fn answer(
     if method != Method::GET {
         return write(&store, &method, uri.path(), &body);
     }
-    let Some(kind) = Kind::at(uri.path()) else {
+    let (path, of_namespace) = without_namespace(uri.path());
+    let Some(kind) = Kind::at(&path) else {
         return read(&store, uri.path());
     };
-    let selection = Selection::parse(&parameters.label_selector, &parameters.field_selector);
+    let fields = [parameters.field_selector, of_namespace].join(",");
+    let selection = Selection::parse(&parameters.label_selector, &fields);
     let Ok(selection) = selection else {
         return refusal(StatusCode::BAD_REQUEST, "BadRequest", "such selectors");
     };
@@ -385,6 +399,16 @@ async fn answer(
     let changes = changes(store, kind, selection, seen);
     let end = Box::pin(tokio::time::sleep(lasts.unwrap_or(WATCH)));
     json_response(Body::from_stream(changes.take_until(end)))
+}
+
+/// The path of a list of all namespaces, and the field selector of the one that was asked for.
+fn without_namespace(path: &str) -> (String, String) {
+    let all = path.split_once("/namespaces/").and_then(|(version, rest)| {
+        let (namespace, kind) = rest.split_once('/')?;
+        let selector = format!("metadata.namespace={namespace}");
+        (!kind.contains('/')).then(|| (format!("{version}/{kind}"), selector))
+    });
+    all.unwrap_or_else(|| (path.to_owned(), String::new()))
 }
 
 fn read(store: &Store, path: &str) -> Response {
