@@ -57,7 +57,7 @@ use crate::log_levels::LogLevels;
 use crate::node::{egress, egress_of_pods, node_plan, own_addresses, place};
 use crate::node_addresses;
 use crate::node_check::Checker;
-use crate::node_metrics::{Sampler, Sources};
+use crate::node_metrics::{CountDrops, Sampler, Sources};
 use crate::noted_dels::work_off_notes;
 use crate::pool::{Backends, Operations, Pool, PoolTask, Seed, Wishes};
 use crate::reconcile::{Reconciler, ReconcilerHandle, Requests};
@@ -95,6 +95,8 @@ pub struct App {
     settings: Vec<EffectiveSetting>,
     /// Targets in force.
     targets: TargetsInForce,
+    /// Counts what is dropped of pods' packets.
+    drops: Arc<CountDrops>,
     /// Whether pods are served.
     serving: watch::Sender<bool>,
     /// What endpoints need: they are stopped after the last of them.
@@ -262,6 +264,13 @@ impl App {
         let in_force = config.settings(&providers(), Some(&facts(rules, node, &settings)));
         let (rules, of_node, can) = (*rules, node.clone(), can.clone());
         let own = own_addresses(&first.memory.inventory);
+        #[cfg(feature = "bpf")]
+        if let Some(ebpf) = &observers.enforcement {
+            let known = ebpf.know_node(&own);
+            known.context(
+                "failed to tell the programs of VENI_ENFORCEMENT=ebpf the node's addresses",
+            )?;
+        }
         let egress = egress(&config, &own);
         let of_pods = node_local(&journal)?;
         let translated = egress.or_else(|| egress_of_pods(of_pods, &own));
@@ -332,6 +341,7 @@ impl App {
             config,
             settings: in_force,
             targets,
+            drops: observers.drops(),
             serving,
             tasks,
         };
@@ -502,6 +512,7 @@ impl App {
         let sources = Sources {
             netfilter: NETFILTER.into(),
             statistics: Arc::new(veni_dataplane::link_statistics),
+            drops: Arc::clone(&self.drops),
         };
         Asked {
             registry: Arc::clone(&self.metrics.registry),

@@ -24,7 +24,7 @@ use crate::metrics::{AWS, OWN};
 use crate::pool::{AddressState, PoolReport};
 use allowances::Allowances;
 use conntrack::Conntrack;
-pub(crate) use sampler::{Sampler, Sources};
+pub(crate) use sampler::{CountDrops, Sampler, Sources};
 
 /// For addresses of an interface whose subnet the cloud has not told of.
 const UNKNOWN_RANGE: &str = "unknown";
@@ -50,6 +50,19 @@ pub(crate) struct KernelReading {
     pub(crate) conntrack: Option<Conntrack>,
     /// By link; none where a driver tells of no allowances.
     pub(crate) allowances: Vec<(String, Allowances)>,
+    /// None where nothing judges pods' packets.
+    pub(crate) drops: Vec<Drops>,
+}
+
+/// Packets of pods that were dropped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Drops {
+    /// `ingress` of what goes to pods, `egress` of what they send.
+    pub(crate) direction: &'static str,
+    /// As docs/enforcement.md lists them.
+    pub(crate) reason: &'static str,
+    /// Since the programs were put into force.
+    pub(crate) packets: u64,
 }
 
 impl NodeMetrics {
@@ -213,7 +226,18 @@ impl Collector for OfKernel {
             kind: MetricType::Gauge,
             samples: available.collect(),
         };
-        available.encode(&mut encoder)
+        available.encode(&mut encoder)?;
+        let drops = reading.drops.iter().map(|drops| {
+            let labels = [("direction", drops.direction), ("reason", drops.reason)];
+            (labels, drops.packets)
+        });
+        let drops = Family {
+            name: "enforcement_dropped_packets",
+            help: "Packets of pods that the programs of VENI_ENFORCEMENT dropped, by reason",
+            kind: MetricType::Counter,
+            samples: drops.collect(),
+        };
+        drops.encode(&mut encoder)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who is told how a start goes.
 
+use std::sync::Arc;
+
 use super::metrics::Metrics;
 use crate::cluster::custom_network::EniConfigInForce;
 use crate::cluster::{Cluster, ClusterWarnings};
@@ -7,6 +9,7 @@ use crate::cluster::{Cluster, ClusterWarnings};
 use crate::enforcement::Ebpf;
 #[cfg(feature = "kube")]
 use crate::host::HostWatch;
+use crate::node_metrics::CountDrops;
 use crate::node_warnings::NodeWarnings;
 use crate::progress::Progress;
 
@@ -26,4 +29,15 @@ pub(crate) struct Observers {
     pub(crate) enforcement: Option<Ebpf>,
     /// What new interfaces follow.
     pub(crate) eni_config: EniConfigInForce,
+}
+
+impl Observers {
+    /// Counts what is dropped of pods' packets.
+    pub(super) fn drops(&self) -> Arc<CountDrops> {
+        #[cfg(feature = "bpf")]
+        if let Some(ebpf) = self.enforcement.clone() {
+            return Arc::new(move || ebpf.drops());
+        }
+        Arc::new(Vec::new)
+    }
 }

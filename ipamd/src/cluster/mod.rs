@@ -27,8 +27,10 @@ use tokio::sync::watch;
 pub use eni_config::{EniConfig, EniConfigError, EniConfigs};
 pub use objects::ObjectError;
 pub use place::{Place, region_of};
+pub(crate) use warnings::ClusterNews;
 pub use warnings::ClusterWarnings;
-pub(crate) use warnings::{ClusterNews, Subject};
+#[cfg(feature = "bpf")]
+pub(crate) use warnings::Subject;
 
 /// What the sources have told last. What no source tells of is empty.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -17,13 +17,14 @@ use rustix::net::{AddressFamily, SocketType};
 use tokio_util::sync::CancellationToken;
 use veni_bpf::{Endpoint, Enforcer, NodeRules, Settings};
 use veni_dataplane::{EndpointLinks, EndpointPlan, Enforcement, EnforcementError, PodAddress};
-use veni_policy::Needed;
 use veni_policy::objects::{Object, Reference};
+use veni_policy::{Direction, Needed};
 
 pub(crate) use self::folder::PolicyFolder;
 use self::local::Local;
 use crate::config::{EnforcementSettings, PolicyMode};
 use crate::events::{EventKind, Events};
+use crate::node_metrics::Drops;
 
 /// Between two looks for flows that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -103,6 +104,24 @@ impl Ebpf {
             true => Ok(()),
             false => Err(refused.join("; ")),
         }
+    }
+
+    /// What was dropped since the programs were put into force, by direction and reason; nothing
+    /// where the maps cannot be read.
+    pub(crate) fn drops(&self) -> Vec<Drops> {
+        let counters = self.parts.enforcer.counters().inspect_err(|error| {
+            tracing::debug!(%error, "failed to read what was dropped");
+        });
+        let drops = counters.unwrap_or_default().drops.into_iter();
+        let drops = drops.map(|(direction, reason, packets)| Drops {
+            direction: match direction {
+                Direction::Ingress => "ingress",
+                Direction::Egress => "egress",
+            },
+            reason: reason.name(),
+            packets,
+        });
+        drops.collect()
     }
 
     /// Of which namespaces a source has to know the pods.

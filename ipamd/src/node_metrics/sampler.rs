@@ -14,7 +14,7 @@ use veni_dataplane::Statistic;
 
 use super::allowances::Allowances;
 use super::conntrack::Conntrack;
-use super::{KernelReading, NodeMetrics};
+use super::{Drops, KernelReading, NodeMetrics};
 use crate::pool::Pool;
 
 /// Between two readings at least.
@@ -25,12 +25,16 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// What a link's driver counts.
 type Statistics = dyn Fn(&str) -> io::Result<Vec<Statistic>> + Send + Sync;
 
+/// What the programs that judge packets have dropped; none where there are none.
+pub(crate) type CountDrops = dyn Fn() -> Vec<Drops> + Send + Sync;
+
 /// Where it is read.
 #[derive(Clone)]
 pub(crate) struct Sources {
     /// /proc/sys/net/netfilter.
     pub(crate) netfilter: PathBuf,
     pub(crate) statistics: Arc<Statistics>,
+    pub(crate) drops: Arc<CountDrops>,
 }
 
 impl fmt::Debug for Sources {
@@ -52,6 +56,7 @@ impl Sources {
         KernelReading {
             allowances: told.collect(),
             conntrack: Conntrack::read(&self.netfilter),
+            drops: (self.drops)(),
         }
     }
 }

@@ -94,6 +94,11 @@ fn what_the_kernel_tells_is_exposed_and_goes_with_its_interface() {
             "eth1".to_owned(),
             Allowances::of(&ena()).expect("ENA tells of allowances"),
         )],
+        drops: vec![Drops {
+            direction: "egress",
+            reason: "source_mac",
+            packets: 7,
+        }],
     });
     assert_has(
         &text_of(&metrics),
@@ -104,6 +109,7 @@ fn what_the_kernel_tells_is_exposed_and_goes_with_its_interface() {
             "# TYPE veni_ena_allowance_exceeded_total counter",
             r#"veni_ena_allowance_exceeded_total{device="eth1",allowance="pps"} 8"#,
             r#"veni_ena_conntrack_allowance_available{device="eth1"} 10"#,
+            r#"veni_enforcement_dropped_packets_total{direction="egress",reason="source_mac"} 7"#,
         ],
     );
     metrics.set_kernel(KernelReading::default());
@@ -190,6 +196,7 @@ fn sampler(
     let sources = Sources {
         netfilter: "/does/not/exist".into(),
         statistics: Arc::new(statistics),
+        drops: Arc::new(Vec::new),
     };
     (Sampler::new(metrics.clone(), sources), metrics)
 }

@@ -10,9 +10,9 @@ use veni_provider::{ApiFamily, ErrorClass, Operation};
 
 use super::*;
 use crate::cloud_metrics::RequestSeen;
-use crate::node_metrics::KernelReading;
 use crate::node_metrics::allowances::{ALLOWANCES, Allowances};
 use crate::node_metrics::conntrack::Conntrack;
+use crate::node_metrics::{Drops, KernelReading};
 use crate::pool::{InterfaceReport, InterfaceState, PoolReport, PrefixReport};
 use crate::serve::fixtures::{interface_report, pool_report};
 
@@ -140,6 +140,11 @@ fn kernel() -> KernelReading {
             limit: 0,
         }),
         allowances: vec![("eth0".to_owned(), allowances)],
+        drops: vec![Drops {
+            direction: "ingress",
+            reason: "policy_ingress",
+            packets: 0,
+        }],
     }
 }
 

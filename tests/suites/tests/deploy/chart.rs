@@ -224,3 +224,18 @@ fn a_daemon_may_write_to_its_own_node_alone_where_tokens_name_nodes() {
         assert!(!without.contains(policy), "{without}");
     }
 }
+
+#[test]
+fn policies_may_be_read_and_programs_pinned_only_where_they_are_enforced() {
+    let manifest = |env: &str| {
+        let values = format!("preset: eks\nenv: {{CLUSTER_NAME: shop, {env}}}\n");
+        rendered(&values).expect("is rendered")
+    };
+    let (policies, pins) = ("resources: [networkpolicies]", "mountPath: /sys/fs/bpf");
+    let stock = manifest("NETWORK_POLICY_ENFORCING_MODE: standard");
+    assert!(!stock.contains(policies) && !stock.contains(pins));
+    let alone = manifest("VENI_ENFORCEMENT: ebpf, NETWORK_POLICY_ENFORCING_MODE: none");
+    assert!(!alone.contains(policies) && alone.contains(pins));
+    let both = manifest("VENI_ENFORCEMENT: ebpf, NETWORK_POLICY_ENFORCING_MODE: strict");
+    assert!(both.contains(policies) && both.contains(pins));
+}

@@ -5,8 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use veni_testbed::cloudlab::enter;
 use veni_testbed::traffic::{Stream, is_silent, reaches};
 use veni_testbed::{Added, Bed, BedConfig, TestPod, eventually};
+
+use super::alerts::get;
 
 /// Two nodes on which policies are read from a folder each; no daemon runs yet.
 struct Policed {
@@ -140,6 +143,18 @@ async fn a_policy_closes_a_pod_to_all_but_its_friends_also_while_no_daemon_runs(
         reaches(server.path(), from_friend.address()).await,
         "answers to what the pod asks itself pass"
     );
+    eventually("the dropped packets are counted", async || {
+        let metrics = enter(bed.node(0), || get("127.0.0.1:61678", "/metrics")).await;
+        let metrics = metrics.map_err(|error| error.to_string())?;
+        let name = "veni_enforcement_dropped_packets_total";
+        let dropped = format!(r#"{name}{{direction="ingress",reason="policy_ingress"}} "#);
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&dropped));
+        match count {
+            None | Some("0") => Err(metrics),
+            Some(_) => Ok(()),
+        }
+    })
+    .await;
     bed.daemon(0).kill().await;
     assert!(is_silent(stranger.path(), to.address()).await, "no daemon");
     policed.start_daemon(0, "standard").await;
@@ -147,6 +162,12 @@ async fn a_policy_closes_a_pod_to_all_but_its_friends_also_while_no_daemon_runs(
         is_silent(stranger.path(), to.address()).await,
         "the next daemon"
     );
+    bed.daemon(0).terminate().await;
+    assert!(
+        is_silent(stranger.path(), to.address()).await,
+        "it has stopped"
+    );
+    policed.start_daemon(0, "standard").await;
     stream.lost_nothing().await;
     bed.sound(&[&server, &friend, &stranger, &far]).await;
     policed.remove("policy");
