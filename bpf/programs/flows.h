@@ -90,6 +90,9 @@ INLINE int remember(const struct flow_key *key, const struct endpoint *endpoint,
 	/* The exit is still to judge what the pod opens. */
 	if (opened_by == INGRESS && origin != NOTHING_ALLOWS)
 		flow.epoch = endpoint->epoch;
+	/* A flow of the other direction whose place it takes is no more. */
+	if (map_lookup(&flows, key))
+		__sync_fetch_and_add(&usage->evicted, 1);
 	flow.half_open_at = __sync_fetch_and_add(&usage->opened, 1) % endpoint->half_open_limit;
 	take_place(key, usage, flow.half_open_at);
 	if (map_update(&flows, key, &flow, ANY)) {
@@ -150,6 +153,9 @@ APART struct flow *related_flow(struct __sk_buff *skb, const struct packet *p,
 		inner.source_port = ports[0];
 		inner.destination_port = ports[1];
 	}
+	/* It tells whoever sent that packet. To anybody else it would carry what no policy saw. */
+	if (!same_address(&p->destination, &inner.source))
+		return 0;
 	name_flow(&key, endpoint, &inner, direction == INGRESS ? EGRESS : INGRESS);
 	return map_lookup(&flows, &key);
 }
@@ -160,7 +166,8 @@ INLINE void name_fragment(struct fragment_key *key, const struct packet *p, __u3
 	key->destination = p->destination;
 	key->id = p->fragment_id;
 	key->ifindex = ifindex;
-	key->protocol = p->protocol;
+	/* IPv6's fragments name what follows them, each for itself (RFC 8200). */
+	key->protocol = p->v6 ? 0 : p->protocol;
 	key->hook = hook;
 	key->zero[0] = key->zero[1] = 0;
 }

@@ -113,12 +113,16 @@ INLINE int is_icmp_error(__u8 protocol, __u8 type)
 }
 
 /* Neighbour discovery is valid with a hop limit of 255 alone (RFC 4861), so that nobody
- * can forward it; MLD has 1 (RFC 3810). */
-INLINE int is_neighbour_message(__u8 type, __u8 hop_limit)
+ * can forward it; MLD has 1 (RFC 3810) and goes to groups. What comes with 1 to a single
+ * address may have been forwarded with 2. */
+INLINE int is_neighbour_message(const struct packet *p, __u8 type, __u8 hop_limit)
 {
+	__u32 group = SWAP32(0xff000000);
+
 	if (hop_limit == 255)
 		return type >= 133 && type <= 137;
-	return hop_limit == 1 && ((type >= 130 && type <= 132) || type == 143);
+	return hop_limit == 1 && ((type >= 130 && type <= 132) || type == 143) &&
+	       (p->destination.words[0] & group) == group;
 }
 
 INLINE enum reason parse_icmp(struct __sk_buff *skb, struct packet *p, __u32 at, __u8 hop_limit)
@@ -136,7 +140,7 @@ INLINE enum reason parse_icmp(struct __sk_buff *skb, struct packet *p, __u32 at,
 		return PASSED;
 	}
 	/* Never in fragments (RFC 6980). */
-	if (p->shape == SHAPE_WHOLE && p->v6 && is_neighbour_message(icmp.type, hop_limit)) {
+	if (p->shape == SHAPE_WHOLE && p->v6 && is_neighbour_message(p, icmp.type, hop_limit)) {
 		p->shape = SHAPE_NEIGHBOUR;
 		return PASSED;
 	}

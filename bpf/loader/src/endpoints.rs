@@ -143,6 +143,16 @@ impl Endpoints {
         maps::gone(self.verdicts.remove(&link), "verdicts")
     }
 
+    /// Releases all endpoints whose link is not one of these.
+    pub(crate) fn dismiss_all_but(&mut self, links: &[u32]) -> Result<(), Error> {
+        for (link, _) in self.all()? {
+            if !links.contains(&link) {
+                self.dismiss(link)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives an endpoint other rule sets. Its flows are judged anew, each by its next packet.
     pub(crate) fn switch(&mut self, link: u32, ingress: u32, egress: u32) -> Result<(), Error> {
         let before = self.get(link)?.ok_or(Error::NotAdmitted(link))?;

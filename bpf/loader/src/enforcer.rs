@@ -109,10 +109,13 @@ impl Enforcer {
         for program in Program::ALL {
             load(&mut programs, program)?;
         }
-        let endpoints = Endpoints::open(&folder)?;
+        let mut netlink = Netlink::try_new()?;
+        let mut endpoints = Endpoints::open(&folder)?;
+        // Pods that ended while nobody was told of it.
+        endpoints.dismiss_all_but(&tc::all_links(&mut netlink)?)?;
         let used = endpoints.sets()?;
         let enforcer = Self {
-            netlink: Mutex::new(Netlink::try_new()?),
+            netlink: Mutex::new(netlink),
             node: Mutex::new(NodeTables::open(&folder)?),
             sets: Mutex::new(Sets::open(&folder, &used)?),
             endpoints: Mutex::new(endpoints),

@@ -20,6 +20,9 @@ const EXISTING: u64 = 2;
 /// element that was read last is gone, so under a flood a sweep might never end.
 const MOST_READ: usize = 1 << 22;
 
+/// A flow without connections that is older than this when it is seen goes on, nanoseconds.
+const GOES_ON_AFTER: u64 = 2_000_000_000;
+
 /// What one look at all flows has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sweep {
@@ -48,13 +51,15 @@ pub(crate) struct Flows {
 fn patience(key: &FlowKey, flow: &FlowValue) -> Duration {
     let closed = flow_flag::FIN_LOCAL | flow_flag::FIN_REMOTE;
     let answered = flow.flags & flow_flag::ANSWERED != 0;
+    // More than one question and its answer, which a server of names has thousands of.
+    let goes_on = flow.last_seen.saturating_sub(flow.opened) > GOES_ON_AFTER;
     let seconds = match key.protocol {
         TCP if flow.flags & flow_flag::RESET != 0 => 10,
         TCP if flow.flags & closed == closed => 10,
         TCP if flow.flags & closed != 0 => 120,
         TCP | SCTP if answered => 8 * 3600,
         TCP | SCTP => 60,
-        _ if answered => 180,
+        _ if answered && goes_on => 180,
         _ => 30,
     };
     Duration::from_secs(seconds)
@@ -158,9 +163,21 @@ mod tests {
         assert_eq!(waits(TCP, flow_flag::ANSWERED | fins), 10);
         assert_eq!(waits(TCP, flow_flag::ANSWERED | flow_flag::RESET), 10);
         assert_eq!(waits(udp, 0), 30);
-        assert_eq!(waits(udp, flow_flag::ANSWERED), 180);
+        assert_eq!(waits(udp, flow_flag::ANSWERED), 30, "a question");
         assert_eq!(waits(SCTP, flow_flag::ANSWERED), 8 * 3600);
-        assert_eq!(waits(1, flow_flag::ANSWERED), 180, "an echo");
+        let goes_on = FlowValue {
+            flags: flow_flag::ANSWERED,
+            opened: 1,
+            last_seen: 2 + GOES_ON_AFTER,
+            ..FlowValue::default()
+        };
+        for protocol in [udp, 1] {
+            let key = FlowKey {
+                protocol,
+                ..FlowKey::default()
+            };
+            assert_eq!(patience(&key, &goes_on).as_secs(), 180);
+        }
     }
 
     #[test]

@@ -33,4 +33,4 @@ pub use layout::{LAYOUT, Reason};
 pub use node::{MetadataAddress, NodeRules, REPLY_MARK};
 pub use program::{Program, TestPacket, TestVerdict};
 pub use records::{Record, RecordKind, Records};
-pub use remove::remove;
+pub use remove::{is_in_force, remove};

@@ -4,6 +4,16 @@ use crate::netlink::Netlink;
 use crate::tc::{self, Place};
 use crate::{Error, Settings, filesystem};
 
+/// Whether there is anything to take away: pins, or the link that holds the blocks where the pins
+/// are not to be seen from here.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn is_in_force(settings: &Settings) -> Result<bool, Error> {
+    let holder = || tc::index_of(&mut Netlink::try_new()?, &settings.holder);
+    Ok(settings.pin_dir.exists() || holder()?.is_some())
+}
+
 /// Takes all of it away: the programs from the blocks and from the links by which packets leave,
 /// pods' links out of the blocks, the link that holds these, and the pins. Pods' traffic is judged
 /// by nobody afterwards. Success also where nothing is there.

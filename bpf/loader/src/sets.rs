@@ -80,6 +80,18 @@ impl Sets {
         let Side::Isolated(rules) = side else {
             return Ok(0);
         };
+        // Mostly the same one as before: sets are large, and pods that share one many.
+        let mut stored = self.stored.iter();
+        let shared = stored.find_map(|(number, stored)| {
+            let same = stored
+                .rules
+                .as_ref()
+                .is_some_and(|one| Arc::ptr_eq(one, rules));
+            same.then_some(*number)
+        });
+        if let Some(number) = shared {
+            return Ok(number);
+        }
         if let Some(number) = self.numbers.get(rules) {
             return Ok(*number);
         }

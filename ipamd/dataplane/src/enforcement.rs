@@ -43,7 +43,7 @@ pub trait Enforcement: fmt::Debug + Send + Sync + 'static {
 
     /// Judges what pods send where it leaves the node: by the cloud's interface with this
     /// index. Called before pods' packets are led there, and again, having to change nothing,
-    /// whenever the interface is compared. When the link goes, that is over.
+    /// whenever the interface is put into service again. When the link goes, that is over.
     ///
     /// # Errors
     /// What leaves there is not judged. The interface does not come into service.

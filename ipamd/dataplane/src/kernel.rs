@@ -47,7 +47,7 @@ use crate::plan::{
     Difference, EndpointLinks, EndpointPlan, InterfacePlan, InterfaceReport, KernelError, LinkKey,
     NodeAddress, NodePlan, NodeReport, Observed, PodAddress, Repair,
 };
-use crate::{DataPlane, Enforcement, HostPort, PortProtocol, Unenforced, Watch};
+use crate::{DataPlane, Enforcement, HostPort, PortProtocol, Unenforced, Watch, enforcement};
 use flows::Flows;
 use node::Loaded;
 #[cfg(feature = "fuzz")]
@@ -176,9 +176,21 @@ impl DataPlane for Kernel {
         plan: &EndpointPlan,
         host_index: u32,
     ) -> Result<Vec<Repair>, KernelError> {
-        let plan = plan.clone();
+        let (plan, enforcement) = (plan.clone(), Arc::clone(&self.enforcement));
         self.endpoints
-            .run(move |host| bandwidth::ensure(host, &plan, host_index))
+            .run(move |host| {
+                let repairs = bandwidth::ensure(host, &plan, host_index)?;
+                if !repairs.is_empty() && enforcement.redirects() {
+                    // It leads to the device that was there before.
+                    let links = EndpointLinks {
+                        host_index,
+                        pod_index: 0,
+                        namespace_cookie: 0,
+                    };
+                    enforcement::admit(&*enforcement, &plan, &links)?;
+                }
+                Ok(repairs)
+            })
             .await
     }
 

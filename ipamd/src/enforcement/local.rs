@@ -103,10 +103,9 @@ impl Local {
             // What is no pod, no policy can select.
             (PolicyMode::None, _) | (_, None) => Some(PodPolicy::default()),
             (PolicyMode::Standard | PolicyMode::Strict, Some(_)) if !self.is_known => None,
-            (PolicyMode::Standard, Some(pod)) => {
-                // A pod that nobody has told of yet has no labels that a policy could select.
-                Some(self.cluster.policy(pod).unwrap_or_default())
-            }
+            // None of a pod whose object is not known: it is new, and as open as its endpoint
+            // is made, or it is gone, and what was in force stays for as long as the pod runs.
+            (PolicyMode::Standard, Some(pod)) => self.cluster.policy(pod),
             (PolicyMode::Strict, Some(pod)) => self.cluster.policy(pod).map(closed_where_open),
         }
     }

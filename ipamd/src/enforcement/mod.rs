@@ -62,18 +62,17 @@ impl Ebpf {
         folder: &Path,
     ) -> Result<Self, veni_bpf::Error> {
         let enforcer = Enforcer::start(&programs(folder))?;
-        let ebpf = Self {
+        Ok(Self {
             parts: Arc::new(Parts {
                 enforcer,
                 mode: settings.policies,
                 local: Mutex::default(),
             }),
-        };
-        ebpf.know_node(&[])?;
-        Ok(ebpf)
+        })
     }
 
-    /// Tells the programs the node's own addresses.
+    /// Tells the programs the node's own addresses, and what holds before policies are known.
+    /// Until then it is what an earlier daemon has told.
     ///
     /// # Errors
     /// The kernel refused.
@@ -226,8 +225,9 @@ impl Enforcement for Ebpf {
 /// # Errors
 /// Something could not be removed; calling it again goes on.
 pub fn take_away(folder: &Path) -> Result<(), veni_bpf::Error> {
-    match folder.exists() {
-        true => veni_bpf::remove(&programs(folder)),
+    let programs = programs(folder);
+    match veni_bpf::is_in_force(&programs)? {
+        true => veni_bpf::remove(&programs),
         false => Ok(()),
     }
 }

@@ -316,6 +316,9 @@ fn errors_that_tell_of_a_flow_pass_and_others_do_not() {
         assert_eq!(tells(), BY_EGRESS);
         assert_eq!(bed.carry(Place::Uplink, Place::Pod(1), &received), None);
         assert_eq!(tells(), None);
+        let elsewhere = ip(v4(1), address("203.0.113.5"), ICMP, &icmp(3, 0, &received));
+        let carried = bed.carry(Place::Pod(1), Place::Uplink, &elsewhere);
+        assert_eq!(carried, BY_EGRESS, "nobody there has sent that packet");
     });
 }
 
@@ -412,5 +415,16 @@ fn a_pod_s_mark_leaves_other_bits_alone() {
             .enforcer
             .test_run(veni_bpf::Program::FromPod, &packet, 1);
         assert_eq!(verdict.expect("run").mark, 0x120f);
+    });
+}
+
+#[test]
+fn mld_to_a_single_address_is_judged_as_any_other_packet() {
+    in_new_node(|settings| {
+        let bed = Bed::new(&settings);
+        bed.policy(1, closed(), Side::Open);
+        let beyond = address("2001:db8::1");
+        let report = ipv6(beyond, v6(1), (ICMPV6, 1), &icmp(131, 0, &[0; 20]));
+        assert_eq!(bed.carry(Place::Uplink, Place::Pod(1), &report), BY_INGRESS);
     });
 }

@@ -94,7 +94,12 @@ fn ensure_from_pod(
         changes.push(link::up(ifb.index, &name));
         missing.push(Repair::limit(name.clone(), "down"));
     }
-    if !is_led(host, plan, (host_index, ifb.index))? {
+    if host.redirects_by_itself {
+        // A filter of ours is from before there was an enforcement, which has no place beside it.
+        if !led(host, plan, host_index)?.is_empty() {
+            changes.push(qdisc::remove_clsact(host_index, &plan.host_link));
+        }
+    } else if led(host, plan, host_index)? != [ifb.index] {
         changes.extend(redirect(plan, host_index, ifb.index));
         let object = format!("the redirection from {} to {name}", plan.host_link);
         missing.push(Repair::limit(object, "missing"));
@@ -112,19 +117,10 @@ fn redirect(plan: &EndpointPlan, host_index: u32, to: u32) -> [Change; 3] {
     ]
 }
 
-/// Whether what comes from the pod passes the ifb device. Where the enforcement leads it
-/// there, it does so with every admission, and takes the place of a filter.
-fn is_led(
-    host: &mut Host,
-    plan: &EndpointPlan,
-    (host_index, ifb): (u32, u32),
-) -> Result<bool, KernelError> {
-    if host.redirects_by_itself {
-        return Ok(true);
-    }
-    let leads_to = qdisc::redirects(&mut host.socket, host_index)
-        .map_err(|refusal| refusal.during(format!("list the filters of {}", plan.host_link)))?;
-    Ok(leads_to == [ifb])
+/// Where filters of ours lead what comes from the pod.
+fn led(host: &mut Host, plan: &EndpointPlan, host_index: u32) -> Result<Vec<u32>, KernelError> {
+    qdisc::redirects(&mut host.socket, host_index)
+        .map_err(|refusal| refusal.during(format!("list the filters of {}", plan.host_link)))
 }
 
 fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, KernelError> {
@@ -241,7 +237,8 @@ pub(crate) fn check(
     if !ifb.up {
         texts.push(format!("{name} is down"));
     }
-    if !is_led(host, plan, (host_index, ifb.index))? {
+    // Where the enforcement leads it there, it does so with every admission.
+    if !host.redirects_by_itself && led(host, plan, host_index)? != [ifb.index] {
         texts.push(format!(
             "the redirection from {} to {name} is missing",
             plan.host_link

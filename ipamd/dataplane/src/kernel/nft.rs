@@ -215,24 +215,31 @@ fn write_egress(text: &mut String, node: IpAddr) {
 }
 
 /// Pods open no flows to these addresses, also by a service that leads there. Answers of pods
-/// pass: probes may come from such an address.
+/// pass: probes may come from such an address. So that no pod can make its own packets answers,
+/// none may send as if it were that address.
 fn write_closed(text: &mut String, closed: &[ClosedAddress]) {
     let _ = write!(
         text,
         "\n\tchain closed_to_pods {{\n\
          \t\tcomment \"pods open no flows to the cloud's services for the node\"\n\
          \t\ttype filter hook forward priority {BEFORE_FIREWALLS}; policy accept;\n\
-         \t\tiifgroup != {POD_GROUP:#x} return\n\
-         \t\tct direction reply return\n"
+         \t\tiifgroup != {POD_GROUP:#x} return\n"
     );
+    for ClosedAddress { address, .. } in closed {
+        let _ = writeln!(text, "\t\t{} saddr {address} drop", family(*address));
+    }
+    text.push_str("\t\tct direction reply return\n");
     for ClosedAddress { address, but_port } in closed {
         let family = family(*address);
-        let but = but_port.map_or_else(String::new, |port| {
-            format!(" meta l4proto {{ tcp, udp }} th dport != {port}")
-        });
+        if let Some(port) = but_port {
+            let _ = writeln!(
+                text,
+                "\t\t{family} daddr {address} meta l4proto {{ tcp, udp }} th dport {port} return"
+            );
+        }
         let _ = writeln!(
             text,
-            "\t\t{family} daddr {address}{but} reject with icmpx admin-prohibited"
+            "\t\t{family} daddr {address} reject with icmpx admin-prohibited"
         );
     }
     text.push_str("\t}\n");

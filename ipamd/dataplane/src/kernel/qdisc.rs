@@ -146,6 +146,21 @@ pub(crate) fn put_clsact(index: u32, name: &str) -> Change {
     .unless(Refusal::exists)
 }
 
+/// Takes that qdisc off a link, with all filters on it.
+pub(crate) fn remove_clsact(index: u32, name: &str) -> Change {
+    let mut message = message(index, TcHandle::CLSACT);
+    message.header.handle = TcHandle {
+        major: u16::MAX,
+        minor: 0,
+    };
+    Change::new(
+        RouteNetlinkMessage::DelQueueDiscipline(message),
+        0,
+        format!("remove qdisc clsact from {name}"),
+    )
+    .unless(Refusal::gone)
+}
+
 fn filter(index: u32) -> TcMessage {
     let mut message = message(index, INCOMING);
     message.header.info = u32::from(PREFERENCE) << 16 | u32::from(ANY_PROTOCOL.to_be());

@@ -145,7 +145,8 @@ impl Queue {
             (About::Node, RECOVERED) => self.written.retain(|(about, _), _| *about != About::Node),
             // And its end is one.
             (About::Node, _) => drop(self.written.remove(&(About::Node, RECOVERED))),
-            (About::Pod(..), _) => {}
+            // The same that came during the write.
+            (About::Pod(..), _) => self.waiting.retain(|other| other.key() != told.key()),
         }
         self.written.insert(told.key(), now + told.again());
     }

@@ -8,6 +8,7 @@
 mod heard;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -29,6 +30,9 @@ use crate::enforcement::Ebpf;
 /// News that wait at most; a watch that has more waits itself.
 const BACKLOG: usize = 1024;
 
+/// Between two looks whether all is in force.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(2);
+
 /// Tells `ebpf` of policies and of what they select. While the API does not answer, what it
 /// said last stays in force.
 pub(super) async fn follow(client: Client, node: &str, ebpf: Ebpf, health: &Health) {
@@ -48,8 +52,12 @@ pub(super) async fn follow(client: Client, node: &str, ebpf: Ebpf, health: &Heal
     let mut changes = Vec::new();
     loop {
         let mut batch = Vec::new();
-        // Never empty: `watches` can tell for as long as it lives.
-        heard.recv_many(&mut batch, BACKLOG).await;
+        // Also without news: what the kernel refused is tried again, and pods that were added
+        // since may need further watches.
+        let news = heard.recv_many(&mut batch, BACKLOG);
+        drop(tokio::time::timeout(AT_LEAST_EVERY, news).await);
+        // A watch that has ended may have told something before.
+        batch.retain(|one| watches.begun.contains_key(&one.from));
         changes.extend(batch.into_iter().flat_map(|one| known.hear(one)));
         if !known.has_begun() {
             continue;

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use veni_policy::folder::parse;
+use veni_policy::objects::Reference;
 
 use super::*;
 
@@ -122,4 +123,20 @@ fn a_policy_waits_for_the_pods_that_it_selects() {
         matches!(&told[..], [(7, policy)] if is_isolated(&policy.ingress)),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_pod_whose_object_is_deleted_keeps_its_policy_while_it_runs() {
+    let mode = PolicyMode::Standard;
+    let mut local = Local::default();
+    local.admit(7, Some("shop/web"), mode);
+    let all = [objects(POD), objects(CLOSED)].concat();
+    let told = local.take_in(all, &Needed::Everywhere, mode);
+    assert!(
+        matches!(&told[..], [(7, policy)] if is_isolated(&policy.ingress)),
+        "{told:?}"
+    );
+    let pod = Reference::Pod(ObjectName::new("shop", "web"));
+    let told = local.take_in(vec![Change::Delete(pod)], &Needed::Everywhere, mode);
+    assert!(told.is_empty(), "{told:?}");
 }

@@ -47,7 +47,7 @@ async fn the_audit_sees_each_planted_defect() {
     finds(&healthy, "has not assigned", |e| {
         let (interface, _) = e.told.first().expect("one").clone();
         e.told
-            .insert((interface, "10.0.0.250/32".parse().expect("a range")));
+            .insert((interface, "192.0.2.250/32".parse().expect("a range")));
     });
     finds(&healthy, "has no rule out of", |e| {
         e.in_service.retain(|plan| plan.primary);

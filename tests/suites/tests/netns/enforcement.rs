@@ -240,9 +240,10 @@ async fn joined(bed: &Bed, node: usize) -> usize {
 async fn without_the_setting_the_next_daemon_takes_the_programs_away() {
     let policed = Policed::start("standard").await;
     let bed = &policed.bed;
-    let (friend, _) = policed.running(0, "friend").await;
+    let (stranger, _) = policed.running(0, "stranger").await;
     let (_server, to) = policed.running(0, "server").await;
-    policed.write("policy", &only_friend("nobody"));
+    policed.write("policy", &only_friend("server"));
+    becomes_silent(&stranger, &to).await;
     assert_eq!(
         joined(bed, 0).await,
         3,
@@ -256,6 +257,6 @@ async fn without_the_setting_the_next_daemon_takes_the_programs_away() {
     bed.daemon(0).ready().await;
     assert_eq!(joined(bed, 0).await, 0);
     assert!(!pins.exists());
-    assert!(reaches(friend.path(), to.address()).await);
+    assert!(reaches(stranger.path(), to.address()).await);
     policed.end().await;
 }

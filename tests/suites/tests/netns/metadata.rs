@@ -2,7 +2,7 @@
 //! nobody else where the settings say so. The internet host of the lab stands for them.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
 use veni_testbed::cloudlab::mock::CloudConfig;
@@ -127,5 +127,37 @@ async fn who_opens_metadata_behind_the_daemon_s_back_finds_it_closed_again() {
     check(&bed, &[]).await.sound("closed again");
     let log = bed.daemon(0).log();
     assert!(log.contains("nftables table inet veni"), "{log}");
+    bed.end().await;
+}
+
+/// Who could send as if it were metadata could make its own packets answers, which pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pod_sends_as_if_it_were_metadata() {
+    let bed = Bed::start(azure().set(CLOSED[0].0, CLOSED[0].1)).await;
+    let (forger, _) = bed.running(0, "forger").await;
+    let (victim, added) = bed.running(0, "victim").await;
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 7));
+    for address in [METADATA, WIRE_SERVER, elsewhere] {
+        let address = format!("{address}/32");
+        let forged = ["addr", "add", &address, "dev", "lo"];
+        let forged = kernel::run(forger.path(), "ip", &forged).await;
+        forged.expect("root in a namespace has any address");
+    }
+    let to = SocketAddr::new(added.address(), 4000);
+    let listener = enter(victim.path(), move || {
+        let listener = UdpSocket::bind(to)?;
+        listener.set_read_timeout(Some(PATIENCE))?;
+        Ok(listener)
+    });
+    let listener = listener.await.expect("the port is free");
+    // In this order: when the last has come, the others would have.
+    for from in [METADATA, WIRE_SERVER, elsewhere] {
+        let sent = enter(forger.path(), move || {
+            UdpSocket::bind(SocketAddr::new(from, 80))?.send_to(b"?", to)
+        });
+        sent.await.unwrap_or_else(|error| panic!("{from}: {error}"));
+    }
+    let (_, first) = listener.recv_from(&mut [0; 1]).expect("the last comes");
+    assert_eq!(first.ip(), elsewhere);
     bed.end().await;
 }

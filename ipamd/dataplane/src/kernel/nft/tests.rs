@@ -74,13 +74,19 @@ fn addresses_are_closed_to_pods_whatever_else_the_table_does() {
         })
         .to_vec();
     let text = table(&plan, "eth0").expect("a table");
-    for refused in [
-        "ip daddr 169.254.169.254 reject with icmpx admin-prohibited\n",
-        "ip daddr 168.63.129.16 meta l4proto { tcp, udp } th dport != 53 reject with icmpx \
-         admin-prohibited\n",
-    ] {
-        assert_eq!(text.matches(refused).count(), 1, "{text}");
-    }
+    let (_, chain) = text
+        .split_once("iifgroup != 0x56e1 return\n")
+        .expect("pods' own");
+    let rules: Vec<&str> = chain.lines().take(6).map(str::trim).collect();
+    let expected = [
+        "ip saddr 169.254.169.254 drop",
+        "ip saddr 168.63.129.16 drop",
+        "ct direction reply return",
+        "ip daddr 169.254.169.254 reject with icmpx admin-prohibited",
+        "ip daddr 168.63.129.16 meta l4proto { tcp, udp } th dport 53 return",
+        "ip daddr 168.63.129.16 reject with icmpx admin-prohibited",
+    ];
+    assert_eq!(rules, expected, "{text}");
 }
 
 #[test]
