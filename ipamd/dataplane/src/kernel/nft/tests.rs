@@ -74,9 +74,8 @@ fn addresses_are_closed_to_pods_whatever_else_the_table_does() {
         })
         .to_vec();
     let text = table(&plan, "eth0").expect("a table");
-    let (_, chain) = text
-        .split_once("iifgroup != 0x56e1 return\n")
-        .expect("pods' own");
+    let pods_alone = "iifgroup != 0x5650 return\n";
+    let (_, chain) = text.rsplit_once(pods_alone).expect("the chain");
     let rules: Vec<&str> = chain.lines().take(6).map(str::trim).collect();
     let expected = [
         "ip saddr 169.254.169.254 drop",
