@@ -5,8 +5,8 @@
 //! ports. No selector and no name is left in it, so that a packet's addresses and ports decide.
 //!
 //! [`compile`] is the function from the one to the other. A [`Cluster`] gives the same while objects
-//! come and go, and says which pods are concerned. [`delta`] says what a kernel that has an older
-//! set must be told. What the node itself sends and receives is no matter of policies.
+//! come and go, and says which pods are concerned. [`delta`] says what differs between two
+//! sets; the kernel gets whole ones so far. What the node itself sends and receives is no matter of policies.
 
 mod blocks;
 mod cluster;

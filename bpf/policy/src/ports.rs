@@ -1,4 +1,4 @@
-//! Lists of allowed ports in the one form that equal permissions have.
+//! Lists of allowed ports, sorted and without ranges inside of others. Ranges that touch stay apart.
 
 use crate::{Class, PortRange, Ports};
 

@@ -80,6 +80,8 @@ impl Ebpf {
         self.parts.enforcer.set_node(&NodeRules {
             addresses: addresses.to_vec(),
             strict: self.parts.mode == PolicyMode::Strict,
+            // Nobody reads them yet, and packets would pay for them.
+            records_per_second: 0,
             ..NodeRules::default()
         })
     }
@@ -96,7 +98,8 @@ impl Ebpf {
             if let Err(error) = self.parts.enforcer.set_policy(index, &policy) {
                 local.try_again(index);
                 let pod = local.pod(index).map(ToString::to_string);
-                refused.push(format!("{}: {error}", pod.unwrap_or_default()));
+                let pod = pod.unwrap_or_default();
+                refused.push(format!("{pod}: {}", in_words(error)));
             }
         }
         match refused.is_empty() {
@@ -150,7 +153,7 @@ impl Ebpf {
             let swept = tokio::task::spawn_blocking(move || parts.enforcer.sweep());
             let error = match swept.await {
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Ok(Err(error)) => Some(error.to_string()),
+                Ok(Err(error)) => Some(in_words(error)),
                 Ok(Ok(_)) | Err(_) => None,
             };
             if error != refused {
@@ -263,5 +266,10 @@ fn ifb(plan: &EndpointPlan, host_index: u32) -> Result<Option<u32>, String> {
 }
 
 fn refused(error: veni_bpf::Error) -> EnforcementError {
-    EnforcementError(format!("{:#}", anyhow::Error::from(error)))
+    EnforcementError(in_words(error))
+}
+
+/// An error with what the kernel said.
+fn in_words(error: veni_bpf::Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }
